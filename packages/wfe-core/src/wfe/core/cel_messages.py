@@ -1,0 +1,116 @@
+"""What the CEL library complains about, in words that help its user."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+__all__ = ["ERROR", "CelProblem", "first_line", "problems_of", "runtime_message"]
+
+
+@attrs.frozen
+class CelProblem:
+    """One thing that is wrong in an expression.
+
+    Attributes:
+        message: What, without a place.
+        line: In the expression, from 1.
+        column: In that line, in characters from 1.
+    """
+
+    message: str
+    line: int = 1
+    column: int = 1
+
+
+ERROR: Final = re.compile(
+    r"ERROR: <input>:(?P<line>\d+):(?P<column>\d+): (?P<message>.*?)"
+    r"(?=\n \||\nERROR:| \[[A-Z_]+\]$|$)",
+    re.DOTALL,
+)
+
+
+def problems_of(error: str, text: str) -> Iterator[CelProblem]:
+    """Yield what the library's message *error* about the expression *text* says, in order."""
+    if not text.strip():
+        yield CelProblem("the expression is empty")
+        return
+    seen: set[CelProblem] = set()
+    for match in ERROR.finditer(error):
+        line, column = int(match["line"]), int(match["column"])
+        message = _readable(match["message"])
+        problem = CelProblem(message, line, column) if column else CelProblem(message)
+        if problem not in seen:
+            seen.add(problem)
+            yield problem
+    if not seen:
+        yield CelProblem(_readable(first_line(error)))
+
+
+_REWRITES: Final = tuple(
+    (re.compile(pattern, re.DOTALL), wording)
+    for pattern, wording in (
+        (r"^Syntax error: \w+ input 'and'.*", "`and` is no operator; write `&&`"),
+        (r"^Syntax error: \w+ input 'or'.*", "`or` is no operator; write `||`"),
+        (
+            r"^Syntax error: (?:mismatched|extraneous) input '<EOF>'.*",
+            "the expression ends too early",
+        ),
+        (r"^Syntax error: missing '(.*?)' at '<EOF>'.*", r"`\1` is missing at the end"),
+        (r"^Syntax error: missing '(.*?)' at '(.*?)'.*", r"`\1` is missing before `\2`"),
+        (
+            r"^Syntax error: (?:mismatched|extraneous) input '(.*)' expecting.*",
+            r"`\1` does not belong here",
+        ),
+        (r"^Syntax error: no viable alternative at input '(.*)'.*", r"`\1` is not an expression"),
+        (
+            r"^Syntax error: token recognition error at: '= ?'.*",
+            "`=` is no operator; compare with `==`",
+        ),
+        (r"^Syntax error: token recognition error at: '(['\"].*)'$", r"the string \1 has no end"),
+        (
+            r"^Syntax error: token recognition error at: '(.*)'$",
+            r"`\1` is not part of the language",
+        ),
+        (r"^undeclared reference to '(.*?)' \(in container ''\)", r"unknown name `\1`"),
+        (
+            r"^found no matching overload for '_\?_:_' applied to '\((.*), (.*), (.*)\)'",
+            r"`? :` takes a bool and two values of one type, not (\1, \2, \3)",
+        ),
+        (
+            r"^found no matching overload for '_\[_\]' applied to '\((.*)\)'",
+            r"`[ ]` cannot take (\1)",
+        ),
+        (
+            r"^found no matching overload for '[@_]*([^'\w]+|in)_?' applied to '\((.*)\)'",
+            r"`\1` cannot take (\2)",
+        ),
+        (r"^found no matching overload for '(.*?)' applied to '(.*)'", r"`\1` cannot take \2"),
+        (
+            r".*(?:Exceeded max recursion depth|recursion limit exceeded).*",
+            "the expression is nested too deeply",
+        ),
+    )
+)
+
+
+def _readable(message: str) -> str:
+    message = " ".join(message.split())
+    for pattern, wording in _REWRITES:
+        rewritten, count = pattern.subn(wording, message)
+        if count:
+            return rewritten
+    return message
+
+
+def first_line(message: str) -> str:
+    return message.partition("\n")[0]
+
+
+def runtime_message(message: str) -> str:
+    _, _, rest = message.partition(": ")
+    missing = re.match(r'Key not found in map : "(.*)"', rest)
+    return f"there is no `{missing[1]}`" if missing else rest or message

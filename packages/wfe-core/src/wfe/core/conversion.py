@@ -1,0 +1,385 @@
+"""Checks decoded values against declared types and builds typed objects from them, with cattrs."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from uuid import UUID
+
+import attrs
+
+from wfe.core.errors import DataTypeError, DefinitionError
+from wfe.core.fields import data_fields
+from wfe.core.nearest import nearest
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+__all__ = ["Check", "checker", "type_name"]
+
+Check: TypeAlias = "Callable[[Any, str], Any]"
+"""Takes a decoded value and its path; returns the typed value or raises ``DataTypeError``."""
+
+
+class _MismatchError(ValueError):
+    """A value is not of the declared type; *where* is the part of the path below it."""
+
+    def __init__(self, problem: str, where: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.where = where
+
+
+@cache
+def checker(declared: Any, *, strict: bool) -> Check:
+    """Return what makes a value of type *declared* from its decoded form.
+
+    An int is taken for a float; ISO texts are taken for datetime, date, time, UUID and Decimal;
+    values are taken for enum members; lists for tuples and sets.  Nothing else is converted:
+    ``"5"`` is no int, and ``True`` is none either.
+
+    Args:
+        declared: Any annotation.
+        strict: Whether unknown fields of nested classes are errors; they are passed over when
+            data is read that an older version of the class wrote.
+
+    Raises:
+        DefinitionError: The type cannot be stored.
+    """
+    import cattrs  # noqa: PLC0415 - 70 ms, and only for typed data
+
+    try:
+        hook = _converter(strict).get_structure_hook(declared)
+    except (cattrs.StructureHandlerNotFoundError, TypeError, NameError) as error:
+        problem = f"values of type {type_name(declared)} cannot be stored ({error})"
+        hint = "use plain types, attrs classes, dataclasses, or transient() for what is not stored"
+        raise DefinitionError(problem, None, hint) from error
+
+    def check(value: Any, path: str) -> Any:
+        try:
+            return hook(value, declared)
+        except Exception as error:  # noqa: BLE001 - validators of user classes may raise anything
+            where, problem = _first_problem(error)
+            raise DataTypeError(path + where, problem) from None
+
+    return check
+
+
+def type_name(declared: Any) -> str:
+    """Return a type as people write it."""
+    if declared is type(None):
+        return "None"
+    if isinstance(declared, type) and not typing.get_args(declared):
+        return declared.__name__
+    return str(declared).replace("typing.", "").replace("NoneType", "None")
+
+
+# -- errors ---------------------------------------------------------------------------------------
+
+
+def _first_problem(error: BaseException) -> tuple[str, str]:
+    """Return (path below the value, what is wrong there) of the first problem in *error*."""
+    where = "".join(_note(error))
+    if isinstance(error, BaseExceptionGroup):
+        inner, problem = _first_problem(error.exceptions[0])
+        return where + inner, problem
+    if isinstance(error, _MismatchError):
+        return where + error.where, error.problem
+    if isinstance(error, KeyError) and where:
+        return where, "is missing"
+    return where, f"is not valid ({type(error).__name__}: {error})"
+
+
+def _note(error: BaseException) -> Iterable[str]:
+    for note in getattr(error, "__notes__", ()):
+        name = getattr(note, "name", None)
+        index = getattr(note, "index", None)
+        if name is not None:
+            yield f".{name}"
+        elif index is not None:
+            yield f"[{index!r}]"
+
+
+def _expected(what: str, value: object) -> _MismatchError:
+    shown = repr(value)
+    if len(shown) > 80:  # noqa: PLR2004
+        shown = shown[:77] + "..."
+    return _MismatchError(f"expected {what}, got {shown} ({type(value).__name__})")
+
+
+# -- the converter --------------------------------------------------------------------------------
+
+
+@cache
+def _converter(strict: bool) -> Converter:  # noqa: FBT001 - cached by position
+    from cattrs import Converter  # noqa: PLC0415 - see checker
+
+    converter = Converter(forbid_extra_keys=strict)
+    # The last registered predicate is asked first.
+    converter.register_structure_hook_factory(_is_record, _record)
+    converter.register_structure_hook_factory(_is_collection, _collection)
+    converter.register_structure_hook_factory(_is_mapping, _mapping)
+    converter.register_structure_hook_factory(_is_enum, _enum)
+    converter.register_structure_hook_factory(lambda t: typing.get_origin(t) is Literal, _literal)
+    converter.register_structure_hook_factory(_is_union, _union)
+    for scalar, (what, take) in _SCALARS.items():
+        converter.register_structure_hook(scalar, _scalar(what, take))
+    return converter
+
+
+_Hook: TypeAlias = "Callable[[Any, Any], Any]"
+
+
+def _scalar(what: str, take: Callable[[Any], Any]) -> _Hook:
+    def hook(value: Any, _: Any) -> Any:
+        try:
+            taken = take(value)
+        except (ValueError, ArithmeticError):
+            taken = None
+        if taken is None:
+            raise _expected(what, value)
+        return taken
+
+    return hook
+
+
+def _exactly(cls: type) -> Callable[[Any], Any]:
+    return lambda value: value if type(value) is cls else None
+
+
+def _float(value: Any) -> float | None:
+    return float(value) if type(value) is float or type(value) is int else None
+
+
+def _decimal(value: Any) -> Decimal | None:
+    if type(value) not in (Decimal, int, str):
+        return None
+    number = Decimal(value)
+    return number if number.is_finite() else None
+
+
+def _or_text(cls: type, parse: Callable[[str], Any]) -> Callable[[Any], Any]:
+    def take(value: Any) -> Any:
+        if type(value) is cls:
+            return value
+        return parse(value) if type(value) is str else None
+
+    return take
+
+
+_SCALARS: Final[Mapping[type, tuple[str, Callable[[Any], Any]]]] = {
+    str: ("str", _exactly(str)),
+    int: ("int", _exactly(int)),
+    bool: ("bool", _exactly(bool)),
+    bytes: ("bytes", _exactly(bytes)),
+    float: ("float", _float),
+    timedelta: ("timedelta", _exactly(timedelta)),
+    Decimal: ("Decimal or its text", _decimal),
+    datetime: ("datetime or ISO text", _or_text(datetime, datetime.fromisoformat)),
+    date: ("date or ISO text", _or_text(date, date.fromisoformat)),
+    time: ("time or ISO text", _or_text(time, time.fromisoformat)),
+    UUID: ("UUID or its text", _or_text(UUID, UUID)),
+}
+
+
+def _origin(declared: Any) -> Any:
+    return typing.get_origin(declared) or declared
+
+
+def _is_class(declared: Any, bases: type | tuple[type, ...]) -> bool:
+    origin = _origin(declared)
+    return isinstance(origin, type) and issubclass(origin, bases)
+
+
+def _is_record(declared: Any) -> bool:
+    origin = _origin(declared)
+    return isinstance(origin, type) and (
+        attrs.has(origin) or hasattr(origin, "__dataclass_fields__") or typing.is_typeddict(origin)
+    )
+
+
+def _record(declared: Any, converter: Converter) -> _Hook:
+    """Return the hook of an attrs class, dataclass or TypedDict, as cattrs generates it."""
+    from cattrs import gen, override  # noqa: PLC0415 - see checker
+    from cattrs.gen import typeddicts  # noqa: PLC0415
+
+    cls = _origin(declared)
+    fields = {field.name: field for field in data_fields(cls) or ()}
+    hidden = {name: override(omit=True) for name, field in fields.items() if field.transient}
+    if typing.is_typeddict(cls):
+        build: Any = typeddicts.make_dict_structure_fn(declared, converter, **hidden)
+    else:
+        build = gen.make_dict_structure_fn(
+            declared,
+            converter,
+            _cattrs_forbid_extra_keys=False,
+            _cattrs_include_init_false=True,
+            **hidden,
+        )
+    known = {name: None for name in fields if name not in hidden}
+    strict = converter.forbid_extra_keys
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise _expected(cls.__name__, value)
+        given = typing.cast("Mapping[str, Any]", value)
+        if strict and not known.keys() >= given.keys():
+            unknown = next(name for name in given if name not in known)
+            problem = f"{cls.__name__} has no such field{nearest(unknown, known)}"
+            raise _MismatchError(problem, f".{unknown}")
+        return build(given, declared)
+
+    return hook
+
+
+def _is_collection(declared: Any) -> bool:
+    return _is_class(declared, (list, tuple, Sequence, AbstractSet)) and not _is_class(
+        declared, (str, bytes, bytearray)
+    )
+
+
+def _collection(declared: Any, converter: Converter) -> _Hook:
+    from cattrs import cols  # noqa: PLC0415 - see checker
+
+    origin, args = _origin(declared), typing.get_args(declared)
+    if _is_class(declared, AbstractSet):
+        items = cols.list_structure_factory(list[args[0] if args else Any], converter)  # type: ignore[misc]
+        make: Any = set if issubclass(origin, set) else frozenset
+        taken: tuple[type, ...] = (list, tuple, set, frozenset)
+        build: _Hook = lambda value, t: make(items(list(value), t))  # noqa: E731
+    elif _is_class(declared, tuple) and args and args[-1] is not ...:
+        taken, build = (list, tuple), _fixed(args, converter)
+    else:
+        as_list = cols.list_structure_factory(list[args[0] if args else Any], converter)  # type: ignore[misc]
+        taken = (list, tuple)
+        build = (lambda value, t: tuple(as_list(value, t))) if origin is tuple else as_list
+    what = type_name(declared)
+
+    def hook(value: Any, t: Any) -> Any:
+        if not isinstance(value, taken):
+            raise _expected(what, value)
+        return build(value, t)
+
+    return hook
+
+
+def _fixed(args: Sequence[Any], converter: Converter) -> _Hook:
+    """Return the hook of a tuple with one type per place."""
+    hooks = [converter.get_structure_hook(arg) for arg in args]
+
+    def hook(value: Any, _: Any) -> Any:
+        if len(value) != len(hooks):
+            problem = f"expected {len(hooks)} items, got {len(value)}"
+            raise _MismatchError(problem)
+        made: list[Any] = []
+        for item, each, arg in zip(value, hooks, args, strict=True):
+            try:
+                made.append(each(item, arg))
+            except Exception as error:
+                where, problem = _first_problem(error)
+                raise _MismatchError(problem, f"[{len(made)}]{where}") from None
+        return tuple(made)
+
+    return hook
+
+
+def _is_mapping(declared: Any) -> bool:
+    return _is_class(declared, Mapping) and not _is_record(declared)
+
+
+def _mapping(declared: Any, converter: Converter) -> _Hook:
+    from cattrs import gen  # noqa: PLC0415 - see checker
+
+    args = typing.get_args(declared)
+    pair = args if len(args) == 2 else (Any, Any)  # noqa: PLR2004 - key and value
+    build: Any = gen.mapping_structure_factory(dict[pair[0], pair[1]], converter)  # type: ignore[valid-type]
+    what = type_name(declared)
+
+    def hook(value: Any, t: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise _expected(what, value)
+        return build(value, t)
+
+    return hook
+
+
+def _is_enum(declared: Any) -> bool:
+    return _is_class(declared, Enum)
+
+
+def _enum(declared: type[Enum]) -> _Hook:
+    def hook(value: Any, _: Any) -> Any:
+        if isinstance(value, declared):
+            return value
+        try:
+            member = declared(value)
+        except ValueError:
+            member = None
+        if member is None or isinstance(member.value, bool) != isinstance(value, bool):
+            values = ", ".join(repr(each.value) for each in declared)
+            raise _expected(f"a {declared.__name__} ({values})", value)
+        return member
+
+    return hook
+
+
+def _literal(declared: Any) -> _Hook:
+    members = typing.get_args(declared)
+
+    def hook(value: Any, _: Any) -> Any:
+        for member in members:
+            plain = member.value if isinstance(member, Enum) else member
+            if type(plain) is type(value) and plain == value:
+                return member
+        raise _expected("one of " + ", ".join(repr(member) for member in members), value)
+
+    return hook
+
+
+def _is_union(declared: Any) -> bool:
+    return typing.get_origin(declared) in (typing.Union, types.UnionType)
+
+
+def _union(declared: Any, converter: Converter) -> _Hook:
+    """Return the hook of a union: None, then the value's own type, then one class, then the rest."""
+    members = typing.get_args(declared)
+    what = " | ".join(type_name(member) for member in members)
+    exact = frozenset(m for m in members if m in _SCALARS or m is type(None))
+    records = tuple(m for m in members if _is_record(m))
+    pick = _picker(records, converter)
+    rest = [m for m in members if m is not type(None) and (m not in records or not pick)]
+    hooks = [(converter.get_structure_hook(member), member) for member in rest]
+
+    def hook(value: Any, _: Any) -> Any:
+        if type(value) in exact:
+            return value
+        if pick is not None and isinstance(value, Mapping):
+            return converter.structure(value, pick(value))  # pyright: ignore[reportUnknownArgumentType]
+        for each, member in hooks:
+            try:
+                return each(value, member)
+            except Exception as error:
+                if len(hooks) == 1 and value is not None:
+                    where, problem = _first_problem(error)
+                    if where:
+                        raise _MismatchError(problem, where) from None
+        raise _expected(what, value)
+
+    return hook
+
+
+def _picker(records: tuple[Any, ...], converter: Converter) -> Callable[[Any], Any] | None:
+    """Return what tells several classes of a union apart by their fields; cattrs does it."""
+    if len(records) < 2:  # noqa: PLR2004
+        return None
+    from cattrs.disambiguators import create_default_dis_func  # noqa: PLC0415 - see checker
+
+    picked: Callable[[Any], Any] = create_default_dis_func(converter, *records)
+    return picked

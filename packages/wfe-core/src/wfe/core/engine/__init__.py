@@ -1,0 +1,8 @@
+"""The engine: the shell around the rules that claims, runs, commits and wakes."""
+
+from __future__ import annotations
+
+from wfe.core.engine.engine import Engine, Settings
+from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware
+
+__all__ = ["Engine", "Settings", "StepMiddleware", "WorkflowMiddleware"]

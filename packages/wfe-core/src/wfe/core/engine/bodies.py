@@ -1,0 +1,211 @@
+"""Calls step bodies: classes, instances and functions, sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any, Final, Protocol, TypeAlias
+
+import attrs
+
+from wfe.core.errors import DataTypeError, DefinitionError
+from wfe.core.steps import StepExecutionContext, settings_of
+
+__all__ = ["Body", "Pools", "StepFactory", "make_body"]
+
+Context: TypeAlias = StepExecutionContext[Any]
+StepFactory: TypeAlias = Callable[[type], Any]
+"""Builds the body of a step class, for example from a dependency-injection container."""
+
+_NO_DEFAULT: Final = inspect.Parameter.empty
+
+
+class Pools(Protocol):
+    """Where blocking bodies run."""
+
+    def threads(self) -> Executor:
+        """Return the pool for sync bodies."""
+        ...
+
+    def processes(self) -> Executor:
+        """Return the pool for CPU-bound functions."""
+        ...
+
+
+class Body(Protocol):
+    """One way to call a body."""
+
+    async def __call__(self, ctx: Context, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return (what the output mappings look at, what the body returned)."""
+        ...
+
+
+def make_body(target: Any, factory: StepFactory | None, pools: Pools) -> Body:
+    """Return how to call *target*: a class with ``run``, an instance of one, or a function.
+
+    Raises:
+        DefinitionError: It is none of these.
+    """
+    if inspect.isclass(target):
+        make = functools.partial(factory, target) if factory else None
+        return _ClassBody(target, make, pools)
+    if callable(getattr(target, "run", None)):
+        return _ClassBody(type(target), functools.partial(copy.copy, target), pools)
+    if callable(target):
+        return _function(target, pools)
+    problem = f"{target!r} is no step: it is neither a function nor has it a method run(ctx)"
+    raise DefinitionError(problem)
+
+
+async def _blocking(pool: Executor, call: Callable[[], Any]) -> Any:
+    context = contextvars.copy_context()
+    loop = asyncio.get_running_loop()
+    result = await loop.run_in_executor(pool, context.run, call)
+    return await result if inspect.isawaitable(result) else result
+
+
+@attrs.frozen
+class _ClassBody:
+    cls: type
+    make: Callable[[], Any] | None
+    pools: Pools
+
+    async def __call__(self, ctx: Context, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+        body = self._body(inputs)
+        if inspect.iscoroutinefunction(body.run):
+            return body, await body.run(ctx)
+        call = functools.partial(body.run, ctx)
+        return body, await _blocking(self.pools.threads(), call)
+
+    def _body(self, inputs: Mapping[str, Any]) -> Any:
+        if self.make is None:
+            return self._made(inputs)
+        body = self.make()
+        if inputs and _is_frozen(type(body)):
+            return attrs.evolve(body, **inputs)
+        for name, value in inputs.items():
+            setattr(body, name, value)
+        return body
+
+    def _made(self, inputs: Mapping[str, Any]) -> Any:
+        known = _init_names(self.cls)
+        body = self.cls(**{name: value for name, value in inputs.items() if name in known})
+        for name, value in inputs.items():
+            if name not in known:
+                setattr(body, name, value)
+        return body
+
+
+@functools.cache
+def _is_frozen(cls: type) -> bool:
+    return attrs.has(cls) and cls.__setattr__ is not object.__setattr__ and _frozen_attrs(cls)
+
+
+def _frozen_attrs(cls: type) -> bool:
+    # attrs marks a frozen class only by the setter it installs; its name has been stable for years.
+    return getattr(cls.__setattr__, "__name__", "") == "_frozen_setattrs"
+
+
+@functools.cache
+def _init_names(cls: type) -> frozenset[str]:
+    """Return the keyword arguments of a data-like class; none for others."""
+    if not (attrs.has(cls) or hasattr(cls, "__dataclass_fields__")):
+        return frozenset()
+    return frozenset(inspect.signature(cls).parameters)
+
+
+def _function(target: Callable[..., Any], pools: Pools) -> Body:
+    parameters = _parameters(target)
+    if settings_of(target).process:
+        return _ProcessBody(target, parameters, pools)
+    if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(
+        getattr(target, "__call__", None)  # noqa: B004 - asks how it is called, not whether
+    ):
+        return _AsyncBody(target, parameters)
+    return _SyncBody(target, parameters, pools)
+
+
+def _parameters(target: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    try:
+        found = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    return tuple(parameter for parameter in found if parameter.kind not in kinds)
+
+
+@attrs.frozen
+class _AsyncBody:
+    target: Callable[..., Any]
+    parameters: tuple[inspect.Parameter, ...]
+
+    async def __call__(self, ctx: Context, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+        args, kwargs = _arguments(self.parameters, ctx, inputs)
+        result = await self.target(*args, **kwargs)
+        return result, result
+
+
+@attrs.frozen
+class _SyncBody:
+    target: Callable[..., Any]
+    parameters: tuple[inspect.Parameter, ...]
+    pools: Pools
+
+    async def __call__(self, ctx: Context, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+        args, kwargs = _arguments(self.parameters, ctx, inputs)
+        call = functools.partial(self.target, *args, **kwargs)
+        result = await _blocking(self.pools.threads(), call)
+        return result, result
+
+
+@attrs.frozen
+class _ProcessBody:
+    target: Callable[..., Any]
+    parameters: tuple[inspect.Parameter, ...]
+    pools: Pools
+
+    async def __call__(self, ctx: Context, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+        args, kwargs = _arguments(self.parameters, ctx, inputs)
+        loop = asyncio.get_running_loop()
+        call = functools.partial(self.target, *args, **kwargs)
+        result = await loop.run_in_executor(self.pools.processes(), call)
+        return result, result
+
+
+def _arguments(
+    parameters: tuple[inspect.Parameter, ...], ctx: Context, inputs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Find each parameter: ``ctx``, then the inputs, then the data, then its default."""
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for parameter in parameters:
+        value = _argument(parameter, ctx, inputs)
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            kwargs[parameter.name] = value
+        else:
+            args.append(value)
+    return args, kwargs
+
+
+def _argument(parameter: inspect.Parameter, ctx: Context, inputs: Mapping[str, Any]) -> Any:
+    name = parameter.name
+    if name == "ctx":
+        return ctx
+    if name in inputs:
+        return inputs[name]
+    if name in ctx.before:
+        data = ctx.data
+        return data[name] if isinstance(data, dict) else getattr(data, name)
+    if parameter.default is not _NO_DEFAULT:
+        return parameter.default
+    known = ", ".join([*inputs, *ctx.before]) or "none"
+    problem = (
+        f"step {ctx.pointer.step!r} needs a value for its parameter {name!r}: there is no input, "
+        f"data field or default of that name (known: {known})"
+    )
+    raise DataTypeError(name, problem)

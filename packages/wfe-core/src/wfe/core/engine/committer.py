@@ -1,0 +1,229 @@
+"""Group commit: what all runs and callers want written goes to the store in one transaction.
+
+One pump per store and process.  It takes whatever is there when it comes round, so a single
+commit goes straight through and a thousand go together; nothing waits for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from wfe.core.errors import HostStoppingError, ProviderError
+from wfe.core.providers import Conflict, Done, Fenced, Item, Outcome, PersistenceProvider
+
+if TYPE_CHECKING:
+    from wfe.core.engine.live import LiveRun
+
+__all__ = ["CommitHooks", "Committer"]
+
+_LOG: Final = logging.getLogger("wfe.engine")
+_MOST_ITEMS: Final = 1000
+_MOST_BYTES: Final = 4 * 1024 * 1024
+_QUEUE_LIMIT: Final = 10_000  # starts and messages that wait; then callers wait before they queue
+_BACKOFF: Final = (0.05, 5.0)  # seconds, first and longest pause after a store's failure
+
+
+@attrs.frozen(kw_only=True)
+class CommitHooks:
+    """What the engine does with outcomes."""
+
+    epoch: Callable[[], int]
+    woken: Callable[[Sequence[tuple[int, int, int | None]]], None]
+    lost: Callable[[LiveRun], None]
+    broken: Callable[[LiveRun, Exception], None]
+    fenced: Callable[[], Awaitable[None]]
+
+
+class Committer:
+    """The pump."""
+
+    def __init__(self, store: PersistenceProvider, hooks: CommitHooks) -> None:
+        """Make one that does not run yet."""
+        self._store = store
+        self._hooks = hooks
+        self._dirty: dict[LiveRun, None] = {}
+        self._callers: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
+        self._signal = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._task: asyncio.Task[None] | None = None
+        self._busy = False
+        self.trouble: str | None = None
+        """Why the store refuses writes now; ``None`` when it does not."""
+
+    def start(self) -> None:
+        """Begin to pump."""
+        self._task = asyncio.create_task(self._run(), name="wfe-committer")
+
+    def changed(self, run: LiveRun) -> None:
+        """Take note that *run* has something to decide on."""
+        self._dirty[run] = None
+        self._signal.set()
+
+    def forget(self, run: LiveRun) -> None:
+        """Drop what *run* wanted."""
+        self._dirty.pop(run, None)
+
+    async def submit(self, item: Item) -> Outcome:
+        """Commit *item* and return its outcome.
+
+        A caller that is cancelled while it waits does not undo the write.
+
+        Raises:
+            ProviderError: The store failed; nothing of the item was written.
+            HostStoppingError: The host stopped before the item was taken.
+        """
+        while len(self._callers) >= _QUEUE_LIMIT:
+            self._room.clear()
+            await self._room.wait()
+        if self._task is None or self._task.done():
+            raise HostStoppingError
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._callers.append((item, future))
+        self._signal.set()
+        return await future
+
+    @property
+    def active(self) -> bool:
+        """Whether something waits to be written, or is being written."""
+        return bool(self._dirty or self._callers or self._busy)
+
+    async def drain(self) -> None:
+        """Return when nothing waits to be written (or the store refuses)."""
+        while self.active and self.trouble is None:
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Stop; callers that still wait get :class:`HostStoppingError`."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        while self._callers:
+            _, future = self._callers.popleft()
+            if not future.done():
+                future.set_exception(HostStoppingError())
+
+    async def _run(self) -> None:
+        pause = _BACKOFF[0]
+        while True:
+            await self._signal.wait()
+            self._signal.clear()
+            self._busy = True
+            try:
+                again = await self._round()
+                self.trouble, pause = None, _BACKOFF[0]
+            except ProviderError as error:
+                if self.trouble is None:
+                    _LOG.warning("the store refuses writes, trying again: %s", error)
+                self.trouble = str(error)
+                again = True
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _BACKOFF[1])
+            finally:
+                self._busy = False
+            if again:
+                self._signal.set()
+
+    async def _round(self) -> bool:
+        """Commit one batch; return whether there is more."""
+        await self._read_inboxes()
+        runs, items, size = self._decided()
+        callers: list[asyncio.Future[Outcome]] = []
+        while self._callers and len(items) < _MOST_ITEMS and size < _MOST_BYTES:
+            item, future = self._callers.popleft()
+            items.append(item)
+            callers.append(future)
+            size += _size(item)
+        self._room.set()
+        if items:
+            await self._commit(runs, items, callers)
+        return bool(self._dirty or self._callers)
+
+    async def _read_inboxes(self) -> None:
+        poked = {run.n: run for run in self._dirty if run.poked}
+        if poked:
+            for n, poke, rows in await self._store.inbox(list(poked)):
+                poked[n].read(poke, rows)
+
+    def _decided(self) -> tuple[list[LiveRun], list[Item], int]:
+        runs: list[LiveRun] = []
+        items: list[Item] = []
+        size = 0
+        while self._dirty and len(items) < _MOST_ITEMS and size < _MOST_BYTES:
+            run = next(iter(self._dirty))
+            del self._dirty[run]
+            try:
+                item = run.prepare()
+            except Exception as error:  # noqa: BLE001 - the rules failed: the run is set aside
+                self._hooks.broken(run, error)
+                continue
+            if item is not None:
+                runs.append(run)
+                items.append(item)
+                size += _size(item)
+        return runs, items, size
+
+    async def _commit(
+        self, runs: list[LiveRun], items: list[Item], callers: list[asyncio.Future[Outcome]]
+    ) -> None:
+        try:
+            outcomes = await self._store.commit(self._hooks.epoch(), items)
+        except ProviderError as error:
+            for run in runs:
+                run.again()
+                self._dirty[run] = None
+            for future in callers:
+                if not future.done():
+                    future.set_exception(error)
+            raise
+        if any(isinstance(outcome, Fenced) for outcome in outcomes):
+            await self._fenced(items[len(runs) :], callers)
+            return
+        for run, outcome in zip(runs, outcomes, strict=False):
+            self._settle(run, outcome)
+        for future, outcome in zip(callers, outcomes[len(runs) :], strict=True):
+            if not future.done():
+                future.set_result(outcome)
+        woken = [w for o in outcomes if isinstance(o, Done) and o.woken for w in o.woken]
+        if woken:
+            self._hooks.woken(woken)
+
+    def _settle(self, run: LiveRun, outcome: Outcome) -> None:
+        if isinstance(outcome, Done):
+            run.settled(outcome)
+            return
+        run.again()
+        if isinstance(outcome, Conflict):
+            self._hooks.lost(run)
+        else:  # stale, or a message in it was refused: read the inbox and decide anew
+            run.poked = True
+            self._dirty[run] = None
+
+    async def _fenced(
+        self, items: Sequence[Item], callers: Sequence[asyncio.Future[Outcome]]
+    ) -> None:
+        """Begin anew as another worker; callers' items, which owned nothing, go in again."""
+        await self._hooks.fenced()
+        for item, future in zip(reversed(items), reversed(callers), strict=True):
+            fresh = item.new is None or item.new.owner is None
+            anew = item if fresh else _reowned(item, self._hooks.epoch())
+            self._callers.appendleft((anew, future))
+        self._signal.set()
+
+
+def _reowned(item: Item, epoch: int) -> Item:
+    new = item.new
+    return item if new is None else attrs.evolve(item, new=attrs.evolve(new, owner=epoch))
+
+
+def _size(item: Item) -> int:
+    size = sum(map(len, item.rows))
+    if item.fold is not None:
+        size += len(item.fold.state) + len(item.fold.data)
+    return size

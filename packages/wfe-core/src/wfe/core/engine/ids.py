@@ -1,0 +1,48 @@
+"""Ids of runs and numbers of instances."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from wfe.core.providers import PersistenceProvider
+
+__all__ = ["Numbers", "uuid7"]
+
+_BLOCK = 1000
+
+
+def uuid7() -> str:
+    """Return a new UUID version 7 as text: sortable by time, else random.
+
+    Source: RFC 9562, section 5.7.
+    """
+    stamp = time.time_ns() // 1_000_000
+    value = (stamp << 80) | int.from_bytes(os.urandom(10), "big")
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Numbers:
+    """Gives out instance numbers from blocks, so that a start needs no round trip for one."""
+
+    def __init__(self, store: PersistenceProvider) -> None:
+        """Take blocks from *store*."""
+        self._store = store
+        self._next = 0
+        self._left = 0
+        self._turn = asyncio.Lock()
+
+    async def take(self) -> int:
+        """Return a number that nobody else has."""
+        if not self._left:
+            async with self._turn:
+                if not self._left:
+                    self._next = await self._store.allocate(_BLOCK)
+                    self._left = _BLOCK
+        self._left -= 1
+        self._next += 1
+        return self._next - 1

@@ -1,0 +1,91 @@
+"""Tells observers what happened, after the commit that made it true."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Any, Final
+
+from wfe.core.models import LifecycleEvent
+
+__all__ = ["Lifecycle", "Subscription"]
+
+_LOG: Final = logging.getLogger("wfe.lifecycle")
+_QUIET: Final = frozenset({"log", "progress"})
+"""Kinds that are no log records: they may be as many as lines of output."""
+
+
+class Subscription:
+    """Events from the moment it was made; an async iterator, closed by :meth:`close`."""
+
+    def __init__(self, lifecycle: Lifecycle, kinds: Collection[str] | None) -> None:
+        """Listen to *kinds*, or to all when it is ``None``."""
+        self._queue: asyncio.Queue[LifecycleEvent | None] = asyncio.Queue()
+        self._lifecycle = lifecycle
+        self._kinds = kinds
+        lifecycle.add(self._take)
+
+    def _take(self, event: LifecycleEvent) -> None:
+        if self._kinds is None or event.kind in self._kinds:
+            self._queue.put_nowait(event)
+
+    def close(self) -> None:
+        """Stop listening; the iterator ends after what it has."""
+        self._lifecycle.remove(self._take)
+        self._queue.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[LifecycleEvent]:
+        """Yield events until :meth:`close`."""
+        try:
+            while (event := await self._queue.get()) is not None:
+                yield event
+        finally:
+            self._lifecycle.remove(self._take)
+
+
+class Lifecycle:
+    """The observers of one host."""
+
+    def __init__(self) -> None:
+        """Make one without observers."""
+        self._observers: list[Callable[[LifecycleEvent], None]] = []
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody listens, so that making an event is worth it."""
+        return bool(self._observers) or _LOG.isEnabledFor(logging.INFO)
+
+    @property
+    def observed(self) -> bool:
+        """Whether an observer listens (the log alone does not count)."""
+        return bool(self._observers)
+
+    def add(self, observer: Callable[[LifecycleEvent], Any]) -> None:
+        """Call *observer* with each event from now on, on the host's loop; it must not block."""
+        self._observers.append(observer)
+
+    def remove(self, observer: Callable[[LifecycleEvent], Any]) -> None:
+        """Stop calling *observer*; unknown ones are passed over."""
+        if observer in self._observers:
+            self._observers.remove(observer)
+
+    def send(self, event: LifecycleEvent) -> None:
+        """Tell everybody."""
+        if event.kind not in _QUIET and _LOG.isEnabledFor(logging.INFO):
+            step = f" {event.step}" if event.step else ""
+            _LOG.info("%s %s%s", event.kind, event.instance_id, step, extra={"wfe_event": event})
+        for observer in tuple(self._observers):
+            try:
+                observer(event)
+            except Exception:
+                # An observer is a guest: its failure must not stop the run that it looks at.
+                _LOG.exception("an observer of lifecycle events failed on %s", event.kind)
+
+    def close(self) -> None:
+        """End every subscription."""
+        for observer in tuple(self._observers):
+            owner = getattr(observer, "__self__", None)
+            if isinstance(owner, Subscription):
+                owner.close()
+        self._observers.clear()

@@ -1,0 +1,506 @@
+"""An instance that this host owns: its state in memory, its running bodies, its next transition.
+
+Outcomes, timers and messages are collected; the committer asks for one transition at a time
+(:meth:`LiveRun.prepare`) and says what became of it (:meth:`LiveRun.settled`).  What the rows
+make of the state is folded in only after the commit, by the same code that reads a journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import attrs
+import orjson
+
+from wfe.core.codec import decode
+from wfe.core.engine.views import instance_of
+from wfe.core.models import PointerStatus, WorkflowInstance, WorkflowStatus
+from wfe.core.providers import HeaderChange, Item, Message, Snapshot
+from wfe.core.rules import Decision, State, apply, decide
+from wfe.core.rules.inputs import Due, Expired, Input, Received, Recovered, Stopped
+from wfe.core.rules.state import Pointer, folded, state_to_json
+from wfe.core.steps import InstanceRef, PointerRef, StepExecutionContext
+
+if TYPE_CHECKING:
+    from wfe.core.engine.registry import Registered
+    from wfe.core.providers import Clock, Done, InboxRow
+
+__all__ = ["LiveRun", "Owner", "dumps"]
+
+_PENDING: Final = PointerStatus.PENDING.value
+_SLEEPING: Final = PointerStatus.SLEEPING.value
+_WAITING: Final = PointerStatus.WAITING_FOR_EVENT.value
+_CANCELLED: Final = PointerStatus.CANCELLED.value
+_MAKES_RUNNABLE: Final = frozenset({"p", "t"})
+_FOLD_FROM: Final = 32 * 1024  # bytes of tail below which no snapshot is worth it
+
+
+class _Branch:
+    """A task that runs the bodies of one branch, one after the other.
+
+    Attributes:
+        ctx: Of the body that runs now; ``None`` between bodies.
+        waiter: What the task waits on for its next pointer; ``None`` while a body runs.
+    """
+
+    __slots__ = ("ctx", "task", "waiter")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.ctx: StepExecutionContext[Any] | None = None
+        self.waiter: asyncio.Future[int | None] | None = None
+
+    def go_on(self, key: int | None) -> None:
+        """Hand the task its next pointer; ``None`` ends it."""
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(key)
+
+    def cancel(self) -> None:
+        """Stop the body that runs."""
+        if self.ctx is not None:
+            self.ctx.cancelled.set()
+        if self.task is not None:
+            self.task.cancel()
+
+
+def dumps(value: object) -> str:
+    """Return the JSON text of plain *value*."""
+    return orjson.dumps(value).decode()
+
+
+class Owner(Protocol):
+    """What a live run asks of its host."""
+
+    clock: Clock
+    app: Any
+
+    def changed(self, run: LiveRun) -> None:
+        """Take note that *run* has inputs to decide on."""
+        ...
+
+    def ended(self, run: LiveRun) -> None:
+        """Take note that *run* is final."""
+        ...
+
+    def turned(self, run: LiveRun) -> None:
+        """Take note that *run* was suspended or resumed."""
+        ...
+
+    def broken(self, run: LiveRun, error: Exception) -> None:
+        """Take note that the engine itself failed on *run*."""
+        ...
+
+    def happened(self, run: LiveRun, rows: list[list[Any]], at: int) -> None:
+        """Tell observers about committed rows."""
+        ...
+
+    def began(self, run: LiveRun, pointer: Pointer) -> None:
+        """Tell observers that a body starts."""
+        ...
+
+    def timer(self, run: LiveRun, when: int, pointer: int | None) -> None:
+        """Call :meth:`LiveRun.timer` at *when* (µs)."""
+        ...
+
+    def log(self, run: LiveRun, pointer: PointerRef, stream: str, line: str) -> None:
+        """Take a log line; from any thread."""
+        ...
+
+    def progress(self, run: LiveRun, pointer: PointerRef, name: str, payload: Any) -> None:
+        """Tell observers about progress; from any thread."""
+        ...
+
+
+@attrs.define(eq=False, kw_only=True)
+class LiveRun:
+    """One owned instance.
+
+    Attributes:
+        seen: ``poke`` up to which the inbox was read.
+        poked: Whether the inbox has rows that were not read.
+        fresh: Whether no progress was committed since the claim.
+        parking: Whether it is being given up: nothing is decided any more.
+        draining: Whether the host stops: no body starts any more.
+        final_at: When it became final, µs; ``None`` before.
+    """
+
+    owner: Owner
+    ready: Registered
+    ref: InstanceRef
+    n: int
+    parent: int | None
+    parent_pointer: int | None
+    created_at: int
+    state: State
+    seen: int = 0
+    poked: bool = False
+    fresh: bool = False
+    parking: bool = False
+    draining: bool = False
+    closed: bool = False
+    final_at: int | None = None
+    in_flight: bool = False
+    tail_bytes: int = 0
+    snapshot_bytes: int = 0
+    idle_since: int | None = None
+    inputs: list[Input] = attrs.field(factory=list[Input], init=False)
+    branches: dict[int, _Branch] = attrs.field(factory=dict[int, _Branch], init=False)
+    _taken: list[Input] = attrs.field(factory=list[Input], init=False)
+    _decision: Decision | None = attrs.field(default=None, init=False)
+    _folded: State | None = attrs.field(default=None, init=False)
+    _bytes: int = attrs.field(default=0, init=False)
+    _known: set[int] | None = attrs.field(default=None, init=False)
+
+    # -- beginning and going on
+
+    def begin(self) -> None:
+        """Start what is runnable: after a start, a claim, a resume."""
+        self._launch(list(self.state.pointers), [])
+        timeout = self.ready.definition.timeout
+        if timeout is not None:
+            self.owner.timer(self, self.created_at + timeout, None)
+
+    def recover(self) -> None:
+        """Record that bodies may have been interrupted by the death of another host."""
+        now = self.owner.clock.now()
+        keys = tuple(p.id for p in self.state.pointers.values() if self._runnable(p, now))
+        if keys:
+            self.feed(Recovered(keys))
+
+    @property
+    def runnable(self) -> bool:
+        """Whether the run's status lets bodies start."""
+        return self.state.status == WorkflowStatus.RUNNABLE.value
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing happens here until a timer, an event or a message."""
+        busy = self.branches or self.inputs or self.in_flight or self.poked
+        return not (busy or self.parking or self.closed)
+
+    @property
+    def working(self) -> list[asyncio.Task[None]]:
+        """The tasks that run a body now."""
+        found = (each.task for each in self.branches.values() if each.ctx is not None)
+        return [task for task in found if task is not None]
+
+    @property
+    def error_text(self) -> str | None:
+        """JSON of the run's error, ``None``: none."""
+        return None if self.state.error is None else dumps(self.state.error)
+
+    def view(self) -> WorkflowInstance[Any]:
+        """Return the run as users see it."""
+        return instance_of(self.ref, self.state, self.ready.model, self.created_at, self.final_at)
+
+    @property
+    def next_wake(self) -> int | None:
+        """When the earliest timer of the run is due, µs; ``None``: never by itself."""
+        if not self.runnable:
+            return None
+        wakes = [p.wake for p in self.state.pointers.values() if p.wake is not None]
+        timeout = self.ready.definition.timeout
+        if timeout is not None:
+            wakes.append(self.created_at + timeout)
+        return min(wakes, default=None)
+
+    def feed(self, each: Input) -> None:
+        """Add something that happened; it is decided with whatever else arrives."""
+        if not self.closed:
+            self.inputs.append(each)
+            self.owner.changed(self)
+
+    def timer(self, key: int | None) -> None:
+        """A time has come: a sleeping body runs again, a delay or wait is over."""
+        if self.closed or not self.runnable:
+            return
+        if key is None:
+            self.feed(Expired())
+            return
+        pointer = self.state.pointers.get(key)
+        now = self.owner.clock.now()
+        if pointer is None or pointer.wake is None or pointer.wake > now:
+            return
+        if pointer.status == _WAITING or "slept" in pointer.extra or "live" in pointer.extra:
+            self.feed(Due(key))
+        elif pointer.status == _SLEEPING and key not in self.branches:
+            self._launch([key], [])
+
+    # -- one transition
+
+    def read(self, poke: int, rows: Iterable[InboxRow]) -> None:
+        """Take in the inbox as read together with *poke*."""
+        self.seen = max(self.seen, poke)
+        self.poked = False
+        known = self._known = self._known or set()
+        for row in rows:
+            if row.i not in known:
+                known.add(row.i)
+                self.inputs.append(
+                    Received(
+                        i=row.i,
+                        kind=row.kind,
+                        payload=orjson.loads(row.payload),
+                        actor=row.actor,
+                        reason=row.reason,
+                    )
+                )
+
+    def prepare(self) -> Item | None:
+        """Decide on what arrived; return what to commit, ``None`` when nothing follows."""
+        if self.parking:
+            return None
+        taken, self.inputs = self.inputs, []
+        if not taken or self.closed:
+            return None
+        decision = decide(self.ready.plan, self.state, taken, self.owner.clock.now())
+        if not decision.rows:
+            for branch in self._free(taken):
+                branch.go_on(None)
+            return None
+        self._taken, self._decision, self.in_flight = taken, decision, True
+        rows = tuple(dumps(row) for row in decision.rows)
+        self._bytes = sum(map(len, rows))
+        progress = self.fresh and any(not isinstance(i, Recovered | Received) for i in taken)
+        return Item(
+            n=self.n,
+            base=self.state.seq,
+            rows=rows,
+            fold=self._fold(decision),
+            starts=decision.starts,
+            header=self._header(decision),
+            seen=self.seen,
+            consumed=decision.consumed,
+            subscribe=decision.subscribe,
+            unsubscribe=decision.unsubscribe,
+            messages=self._messages(decision),
+            alive=progress,
+        )
+
+    def _header(self, decision: Decision) -> HeaderChange | None:
+        if not decision.changed:
+            return None
+        error = None if decision.error is None else dumps(decision.error)
+        return HeaderChange(status=decision.status, error=error, final=decision.final)
+
+    def _fold(self, decision: Decision) -> Snapshot | None:
+        self._folded = None
+        tail = self.tail_bytes + self._bytes
+        if not decision.final and tail <= max(_FOLD_FROM, self.snapshot_bytes):
+            return None
+        self._folded = after = folded(self.state, decision.rows)
+        return Snapshot(after.seq, dumps(state_to_json(after)), dumps(after.data))
+
+    def _messages(self, decision: Decision) -> tuple[Message, ...]:
+        if not decision.final or self.parent is None or self._folded is None:
+            return decision.messages
+        payload = {
+            "pointer": self.parent_pointer,
+            "n": self.n,
+            "id": self.ref.id,
+            "definition": self.ref.definition,
+            "status": decision.status,
+            "error": decision.error,
+            "data": self._folded.data,
+        }
+        dedupe = f"child:{self.n}"
+        done = Message(
+            target=self.parent, kind="child_done", payload=dumps(payload), dedupe=dedupe
+        )
+        return (*decision.messages, done)
+
+    def again(self) -> None:
+        """The transition was not committed: its inputs are decided on anew."""
+        self.inputs = [*self._taken, *self.inputs]
+        self._taken, self._decision, self.in_flight = [], None, False
+
+    def settled(self, done: Done) -> None:
+        """The transition is committed: fold it, tell observers, start what is runnable."""
+        decision, taken = self._decision, self._taken
+        self._taken, self._decision, self.in_flight = [], None, False
+        if decision is None:
+            return
+        if self._folded is not None:
+            self.state, self._folded = self._folded, None
+            self.snapshot_bytes, self.tail_bytes = self.tail_bytes + self._bytes, 0
+        else:
+            for row in decision.rows:
+                apply(self.state, row)
+            self.tail_bytes += self._bytes
+        self.fresh = False
+        if self._known:
+            self._known.difference_update(decision.consumed)
+        self.owner.happened(self, decision.rows, done.at)
+        if decision.final:
+            self.final_at = done.at
+            self.close()
+            self.owner.ended(self)
+            return
+        self._go_on(decision, taken)
+        if decision.changed:
+            self.owner.turned(self)
+
+    def _go_on(self, decision: Decision, taken: list[Input]) -> None:
+        if decision.changed and self.runnable:  # resumed: everything may be runnable
+            keys: list[int] = list(self.state.pointers)
+        else:
+            keys = [op[1] for row in decision.rows for op in row[6] if op[0] in _MAKES_RUNNABLE]
+        free = self._free(taken)
+        self._launch(list(dict.fromkeys(keys)), free)
+        for branch in free:
+            branch.go_on(None)
+
+    def _free(self, taken: Iterable[Input]) -> list[_Branch]:
+        """Return the branches whose outcomes were decided on: they can go on elsewhere."""
+        free: list[_Branch] = []
+        for each in taken:
+            key = getattr(each, "pointer", 0)
+            branch = self.branches.get(key)
+            if branch is not None and branch.waiter is not None:
+                del self.branches[key]
+                free.append(branch)
+        return free
+
+    # -- branches
+
+    def _runnable(self, pointer: Pointer, now: int) -> bool:
+        if pointer.status == _PENDING:
+            return True
+        due = pointer.status == _SLEEPING and pointer.wake is not None and pointer.wake <= now
+        return due and "slept" not in pointer.extra
+
+    def _launch(self, keys: Iterable[int], free: list[_Branch]) -> None:
+        now = self.owner.clock.now()
+        for key in keys:
+            pointer = self.state.pointers.get(key)
+            if pointer is None:
+                continue
+            if pointer.status == _CANCELLED:
+                self._cancel(key)
+            elif self.runnable and self._runnable(pointer, now):
+                if key not in self.branches and not self.draining:
+                    self._start(key, free)
+            elif self.runnable and pointer.wake is not None:
+                self.owner.timer(self, pointer.wake, key)
+
+    def _start(self, key: int, free: list[_Branch]) -> None:
+        """Hand a pointer to a branch that is free, else to a new one."""
+        if free:
+            branch = self.branches[key] = free.pop()
+            branch.go_on(key)
+        else:
+            branch = self.branches[key] = _Branch()
+            branch.task = asyncio.create_task(self._run(branch, key))
+
+    def _cancel(self, key: int) -> None:
+        branch = self.branches.get(key)
+        if branch is None:
+            self.feed(Stopped(key))
+        elif branch.waiter is None:  # else its outcome waits to be decided on, and ends it
+            branch.cancel()
+
+    async def _run(self, branch: _Branch, key: int) -> None:
+        """Run the bodies of one branch, one after the other."""
+        loop = asyncio.get_running_loop()
+        following: int | None = key
+        while following is not None:
+            outcome = await self._attempt(branch, following)
+            if outcome is None or self.closed:
+                return
+            waiter = branch.waiter = loop.create_future()
+            self.feed(outcome)
+            following = await waiter
+
+    async def _attempt(self, branch: _Branch, key: int) -> Input | None:
+        try:
+            pointer = self.state.pointers[key]
+            branch.ctx = self._context(pointer)
+            self.owner.began(self, pointer)
+            return await self.ready.runners[pointer.step](branch.ctx)
+        except asyncio.CancelledError:
+            current = self.state.pointers.get(key)
+            if self.closed or current is None or current.status != _CANCELLED:
+                raise
+            return Stopped(key)
+        except Exception as error:  # noqa: BLE001 - user code is caught inside: this is ours
+            self.owner.broken(self, error)
+            return None
+        finally:
+            branch.ctx = None
+
+    def _context(self, pointer: Pointer) -> StepExecutionContext[Any]:
+        scope: list[int] = []
+        parent = pointer.parent
+        while parent is not None:
+            scope.append(parent)
+            parent = self.state.pointers[parent].parent
+        extra = pointer.extra
+        if "memory" in extra:
+            extra = {**extra, "memory": decode(extra["memory"])}
+        if "event" in extra:
+            extra = {**extra, "event": {**extra["event"], "data": decode(extra["event"]["data"])}}
+        return StepExecutionContext(
+            _Services(self),
+            self.ref,
+            PointerRef(pointer.id, pointer.step, pointer.attempt, tuple(reversed(scope))),
+            self.state.data,  # never changed in place: folding puts a new mapping there
+            self.state.seq,
+            extra,
+            self.created_at,
+        )
+
+    def close(self) -> None:
+        """Stop everything; nothing that still comes from here is wanted."""
+        self.closed = True
+        for branch in self.branches.values():
+            if branch.waiter is None:
+                branch.cancel()
+            else:
+                branch.go_on(None)
+
+
+class _Services:
+    """What a context gets from its run and host."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: LiveRun) -> None:
+        self._run = run
+
+    @property
+    def app(self) -> Any:
+        return self._run.owner.app
+
+    def load_data(self, ctx: StepExecutionContext[Any]) -> Any:
+        return self._run.ready.model.load(ctx.before)
+
+    def item(self, ctx: StepExecutionContext[Any], level: int) -> tuple[int | None, Any]:
+        pointers = self._run.state.pointers
+        index = _index(pointers, ctx.pointer.id)
+        for key in reversed(ctx.pointer.scope):
+            container = pointers.get(key)
+            if container is not None and "items" in container.extra and index is not None:
+                if level == 0:
+                    return index, decode(container.extra["items"][index])
+                level -= 1
+            index = _index(pointers, key)
+        return None, None
+
+    def environment(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any]:
+        node = self._run.ready.plan.places[ctx.pointer.step].node
+        found: Mapping[str, Any] = node.config.get("env") or {}
+        return found
+
+    def write_log(self, ctx: StepExecutionContext[Any], stream: str, line: str) -> None:
+        self._run.owner.log(self._run, ctx.pointer, stream, line)
+
+    def progress(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
+        self._run.owner.progress(self._run, ctx.pointer, name, payload)
+
+
+def _index(pointers: Mapping[int, Pointer], key: int) -> int | None:
+    pointer = pointers.get(key)
+    return None if pointer is None else pointer.extra.get("index")

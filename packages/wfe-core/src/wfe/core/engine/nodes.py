@@ -1,0 +1,304 @@
+"""Runs one attempt of a node and says what came of it, as an input for the rules."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+
+from wfe.core.codec import encode
+from wfe.core.definition import Kind, Node
+from wfe.core.engine.bodies import Body
+from wfe.core.errors import DefinitionError, StepTimeoutError, WfeError
+from wfe.core.expressions import Evaluate
+from wfe.core.models import to_micros
+from wfe.core.rules.inputs import (
+    NO_WRITES,
+    Branched,
+    Completed,
+    Failed,
+    Input,
+    Items,
+    Skipped,
+    Slept,
+    StartsChild,
+    Waits,
+    Writes,
+)
+from wfe.core.steps import ExecutionResult, StepExecutionContext
+
+if TYPE_CHECKING:
+    from wfe.core.data import DataModel
+    from wfe.core.providers import Clock, Item
+
+__all__ = ["CallNext", "NodeRunner", "StepMiddleware", "failed"]
+
+Context: TypeAlias = StepExecutionContext[Any]
+CallNext: TypeAlias = Callable[[], Awaitable[Any]]
+StepMiddleware: TypeAlias = Callable[[Context, CallNext], Awaitable[Any]]
+"""``handle`` of a step middleware: wraps each call of a body."""
+
+ChildStart: TypeAlias = "Callable[[Context, Node, Any], Awaitable[Item]]"
+"""Builds the first item of a sub-workflow from its start data."""
+
+
+@attrs.frozen(kw_only=True)
+class NodeRunner:
+    """A node with everything that it needs from the host.
+
+    Attributes:
+        exprs: The node's expressions, by role as in ``WorkflowDefinition.code``.
+        timeout: Of one attempt, µs; ``None``: none.
+    """
+
+    node: Node
+    model: DataModel
+    clock: Clock
+    body: Body | None
+    exprs: Mapping[str, Evaluate]
+    inputs: tuple[tuple[str, Evaluate], ...]
+    timeout: int | None
+    middleware: Sequence[StepMiddleware]
+    start_child: ChildStart
+
+    async def __call__(self, ctx: Context) -> Input:
+        """Run one attempt; every exception of user code becomes a ``Failed``."""
+        started = self.clock.now()
+        try:
+            if self.timeout is not None:
+                return await self._limited(ctx, started, self.timeout)
+            return await self._attempt(ctx, started)
+        except Exception as error:  # noqa: BLE001 - a step may raise anything: it is recorded
+            return failed(ctx, error, started)
+
+    async def _limited(self, ctx: Context, started: int, timeout: int) -> Input:
+        work = asyncio.ensure_future(self._attempt(ctx, started))
+        alarm = asyncio.ensure_future(self.clock.sleep_until(started + timeout))
+        try:
+            await asyncio.wait({work, alarm}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                ctx.cancelled.set()
+                message = f"took longer than {timeout / 1_000_000:g} s"
+                raise StepTimeoutError(ctx.pointer.step, "StepTimeoutError", message)
+            return work.result()
+        finally:
+            alarm.cancel()
+            if not work.done():
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
+
+    async def _attempt(self, ctx: Context, started: int) -> Input:
+        skip = self.exprs.get("run_if")
+        if skip is not None and not skip(ctx):
+            return Skipped(ctx.pointer.id, ctx.pointer.attempt)
+        if self.body is None:
+            return await self._control(ctx)
+        if self.middleware:
+            seen, result = await self._wrapped(ctx, self.body)
+        else:
+            inputs = {name: evaluate(ctx) for name, evaluate in self.inputs}
+            seen, result = await self.body(ctx, inputs)
+        return self._interpreted(ctx, seen, result, started)
+
+    async def _control(self, ctx: Context) -> Input:
+        if self.node.kind is Kind.SUB_WORKFLOW:
+            start = await self.start_child(ctx, self.node, self._value(ctx, "data"))
+            return StartsChild(ctx.pointer.id, ctx.pointer.attempt, start)
+        return _CONTROL[self.node.kind](self, ctx)
+
+    async def _wrapped(self, ctx: Context, body: Body) -> tuple[Any, Any]:
+        """Call the body inside the middleware, which sees and may change what it returned."""
+        inputs = {name: evaluate(ctx) for name, evaluate in self.inputs}
+        seen: list[Any] = [None]
+
+        async def innermost() -> Any:
+            seen[0], result = await body(ctx, inputs)
+            return result
+
+        call: CallNext = innermost
+        for each in reversed(self.middleware):
+            call = functools.partial(each, ctx, call)
+        result = await call()
+        return seen[0], result
+
+    def _value(self, ctx: Context, name: str) -> Any:
+        evaluate = self.exprs.get(name)
+        return None if evaluate is None else evaluate(ctx)
+
+    def _interpreted(self, ctx: Context, seen: Any, result: Any, started: int) -> Input:
+        key, attempt = ctx.pointer.id, ctx.pointer.attempt
+        if not isinstance(result, ExecutionResult):
+            if result is None and not ctx.touched and not self.node.outputs:
+                return Completed(key, attempt, None, NO_WRITES, started)
+            outcome = None if result is None or isinstance(result, dict) else encode(result, "result")
+            return Completed(key, attempt, outcome, self._writes(ctx, seen, result), started)
+        return self._asked(ctx, seen, result, started)
+
+    def _asked(self, ctx: Context, seen: Any, result: ExecutionResult, started: int) -> Input:
+        key, attempt = ctx.pointer.id, ctx.pointer.attempt
+        writes = self._writes(ctx, seen, result.fields)
+        memory = None if result.memory is None else encode(result.memory, "persistence_data")
+        match result.kind:
+            case "next" | "output":
+                return Completed(key, attempt, None, writes, started)
+            case "outcome":
+                return Completed(key, attempt, encode(result.value, "outcome"), writes, started)
+            case "persist":
+                return Slept(key, attempt, self.clock.now(), memory, writes)
+            case "sleep":
+                until = self.clock.now() + to_micros(result.duration or timedelta())
+                return Slept(key, attempt, until, memory, writes)
+            case "sleep_until" if result.when is not None:
+                return Slept(key, attempt, to_micros(result.when), memory, writes)
+            case "wait" if result.event is not None:
+                return self._waits(ctx, result, writes)
+            case "branch":
+                return Items(key, attempt, encode(result.value, "branch"), writes)
+            case "skip":
+                return Skipped(key, attempt)
+            case _:
+                error = result.error or WfeError(str(result.value))
+                return failed(ctx, error, started, retryable=result.retryable)
+
+    def _waits(self, ctx: Context, result: ExecutionResult, writes: Writes) -> Waits:
+        name, event_key = result.event or ("", "")
+        return self._wait(ctx, name, event_key, result.when, result.duration, writes)
+
+    def _wait(  # noqa: PLR0913, PLR0917 - the parts of one wait
+        self,
+        ctx: Context,
+        name: str,
+        key: Any,
+        as_of: Any,
+        timeout: timedelta | None,
+        writes: Writes = NO_WRITES,
+    ) -> Waits:
+        return Waits(
+            pointer=ctx.pointer.id,
+            attempt=ctx.pointer.attempt,
+            name=name,
+            key=str(key) if key is not None else "",
+            as_of=ctx.created_at if as_of is None else to_micros(as_of),
+            until=None if timeout is None else self.clock.now() + to_micros(timeout),
+            writes=writes,
+        )
+
+    def _writes(self, ctx: Context, seen: Any, returned: Any) -> Writes:
+        """Return what the attempt changed: data, then returned fields, then output mappings."""
+        changed = self.model.changes(ctx.before, ctx.data, ctx.seq) if ctx.touched else None
+        fields: dict[str, Any] = {}
+        if isinstance(returned, Mapping):
+            fields.update(returned)  # pyright: ignore[reportUnknownArgumentType]
+        elif returned is not None and "output" in self.node.config:
+            fields[self.node.config["output"]] = returned
+        for name, _ in self.node.outputs:
+            fields[name] = self.exprs["output:" + name](seen)
+        if not fields:
+            return changed or NO_WRITES
+        written = self.model.returned(fields, ctx.seq)
+        return written if changed is None else _merged(changed, written)
+
+
+def _merged(first: Writes, then: Writes) -> Writes:
+    return Writes(
+        {**first.fields, **then.fields},
+        tuple(name for name in first.removed if name not in then.fields),
+        {**first.reduced, **then.reduced},
+        first.base,
+    )
+
+
+def failed(
+    ctx: Context, error: BaseException, started: int = 0, *, retryable: bool | None = None
+) -> Failed:
+    """Return *error* as an input for the rules."""
+    if retryable is None:
+        retryable = bool(getattr(error, "retryable", True))
+    return Failed(
+        pointer=ctx.pointer.id,
+        attempt=ctx.pointer.attempt,
+        type=getattr(error, "error_type", type(error).__name__),
+        message=getattr(error, "message", None) or str(error) or type(error).__name__,
+        retryable=retryable,
+        spread=random.uniform(-1, 1),  # noqa: S311 - jitter, not a secret
+        started=started,
+    )
+
+
+def _if(runner: NodeRunner, ctx: Context) -> Input:
+    key, attempt = ctx.pointer.id, ctx.pointer.attempt
+    if runner.exprs["condition"](ctx):
+        return Branched(key, attempt, (0,))
+    return Branched(key, attempt, (1,) if len(runner.node.blocks) > 1 else ())
+
+
+def _while(runner: NodeRunner, ctx: Context) -> Input:
+    blocks = (0,) if runner.exprs["condition"](ctx) else ()
+    return Branched(ctx.pointer.id, ctx.pointer.attempt, blocks)
+
+
+def _for_each(runner: NodeRunner, ctx: Context) -> Input:
+    items = runner.exprs["items"](ctx)
+    if isinstance(items, str | bytes | Mapping):
+        problem = f"for_each needs a list of items, got {type(items).__name__}"  # pyright: ignore[reportUnknownArgumentType]
+        raise DefinitionError(problem, ctx.pointer.step)
+    return Items(ctx.pointer.id, ctx.pointer.attempt, encode(list(items), "items"))
+
+
+def _decide(runner: NodeRunner, ctx: Context) -> Input:
+    value = encode(runner.exprs["value"](ctx), "value")
+    blocks = runner.node.blocks
+    chosen = [i for i, block in enumerate(blocks) if not block.default and block.label == value]
+    otherwise = [i for i, block in enumerate(blocks) if block.default]
+    return Branched(ctx.pointer.id, ctx.pointer.attempt, tuple(chosen or otherwise))
+
+
+def _open(_runner: NodeRunner, ctx: Context) -> Input:
+    return Branched(ctx.pointer.id, ctx.pointer.attempt, (0,))
+
+
+def _delay(runner: NodeRunner, ctx: Context) -> Input:
+    duration = runner.exprs["duration"](ctx)
+    micros = to_micros(duration) if isinstance(duration, timedelta) else int(duration)
+    return Slept(ctx.pointer.id, ctx.pointer.attempt, runner.clock.now() + max(0, micros))
+
+
+def _wait_for(runner: NodeRunner, ctx: Context) -> Input:
+    key = runner.exprs["key"](ctx) if "key" in runner.exprs else ""
+    as_of = runner.exprs["as_of"](ctx) if "as_of" in runner.exprs else None
+    timeout = runner.node.config.get("timeout")
+    limit = None if timeout is None else timedelta(microseconds=timeout)
+    return runner._wait(ctx, runner.node.config["event"], key, as_of, limit)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def _set(runner: NodeRunner, ctx: Context) -> Input:
+    values = {name: runner.exprs[name](ctx) for name, _ in runner.node.exprs}
+    field = runner.node.config.get("field")
+    writes = runner.model.returned({field: values} if field else values, ctx.seq)
+    return Completed(ctx.pointer.id, ctx.pointer.attempt, None, writes)
+
+
+def _done(_runner: NodeRunner, ctx: Context) -> Input:
+    return Completed(ctx.pointer.id, ctx.pointer.attempt)
+
+
+_CONTROL: Final[Mapping[Kind, Callable[[NodeRunner, Context], Input]]] = {
+    Kind.IF: _if,
+    Kind.WHILE: _while,
+    Kind.FOR_EACH: _for_each,
+    Kind.DECIDE: _decide,
+    Kind.SEQUENCE: _open,
+    Kind.PARALLEL: _open,
+    Kind.DAG: _open,
+    Kind.DELAY: _delay,
+    Kind.WAIT_FOR: _wait_for,
+    Kind.SET: _set,
+    Kind.GOTO: _done,
+    Kind.END: _done,
+}
+

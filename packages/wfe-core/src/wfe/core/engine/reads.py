@@ -1,0 +1,147 @@
+"""Reads runs, their history and their logs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from wfe.core.engine.views import entry_of, instance_of, state_of
+from wfe.core.errors import DataTypeError, WorkflowNotFoundError
+from wfe.core.models import HistoryEntry, LogLine, Page, WorkflowInstance, from_micros, to_micros
+from wfe.core.providers import InstanceQuery, StoredInstance
+
+if TYPE_CHECKING:
+    from wfe.core.engine.engine import Engine
+
+__all__ = ["Reads"]
+
+_PAGE: Final = 1000
+
+
+class Reads:
+    """The read side of a host; works while it is running."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Read from *engine*'s store."""
+        self._engine = engine
+
+    async def header(self, id_or_name: str) -> StoredInstance:
+        """Return the header of a run.
+
+        Raises:
+            WorkflowNotFoundError: There is none with this id or name.
+        """
+        found = await self._engine.store.get(id_or_name)
+        if found is None:
+            raise WorkflowNotFoundError(id_or_name)
+        return found
+
+    async def get(self, id_or_name: str) -> WorkflowInstance[Any] | None:
+        """Return a run as stored, ``None`` when there is none."""
+        header = await self._engine.store.get(id_or_name)
+        if header is None:
+            return None
+        instances = await self._views([header])
+        return instances[0] if instances else None
+
+    async def _views(self, headers: Sequence[StoredInstance]) -> list[WorkflowInstance[Any]]:
+        loaded = await self._engine.store.load([header.n for header in headers])
+        views: dict[int, WorkflowInstance[Any]] = {}
+        for each in loaded:
+            ready = self._engine.registry.number(each.header.d)
+            state, _, _ = state_of(each)
+            header = each.header
+            views[header.n] = instance_of(
+                header, state, ready.model if ready else None, header.created_at, header.completed_at
+            )
+        return [views[header.n] for header in headers if header.n in views]
+
+    async def find(  # noqa: PLR0913 - the criteria of a search
+        self,
+        *,
+        definition: str | None,
+        status: str | None,
+        reference: str | None,
+        since: datetime | None,
+        data: Mapping[str, Any] | None,
+        newest_first: bool,
+        limit: int,
+        cursor: str | None,
+    ) -> Page[WorkflowInstance[Any]]:
+        """Return the runs that fit, one page of them.
+
+        Raises:
+            DataTypeError: The cursor is not one that this method returned.
+        """
+        query = InstanceQuery(
+            definition=definition,
+            status=status,
+            reference=reference,
+            since=None if since is None else to_micros(since),
+            data=data,
+            newest_first=newest_first,
+            limit=limit + 1,
+            after=_position(cursor),
+        )
+        headers = list(await self._engine.store.find(query))
+        more = len(headers) > limit
+        shown = headers[:limit]
+        following = _cursor(shown[-1]) if more and shown else None
+        return Page(tuple(await self._views(shown)), following)
+
+    async def history(self, id_or_name: str) -> list[HistoryEntry]:
+        """Return everything that happened in a run, in order.
+
+        Raises:
+            WorkflowNotFoundError: There is no such run.
+        """
+        n = (await self.header(id_or_name)).n
+        entries: list[HistoryEntry] = []
+        after = -1
+        while rows := await self._engine.store.history(n, after, _PAGE):
+            entries.extend(entry_of(row) for row in rows)
+            after = rows[-1].seq
+        return entries
+
+    async def logs(self, id_or_name: str, after: int = 0) -> tuple[list[LogLine], int]:
+        """Return the lines that a run's steps wrote after position *after*, and the last position.
+
+        Raises:
+            WorkflowNotFoundError: There is no such run.
+        """
+        header = await self.header(id_or_name)
+        lines: list[LogLine] = []
+        while rows := await self._engine.store.logs(header.n, after, _PAGE):
+            lines.extend(
+                LogLine(
+                    instance_id=header.id,
+                    at=from_micros(row.at),
+                    step=row.step,
+                    pointer=row.pointer,
+                    stream=row.stream,
+                    line=row.line,
+                )
+                for row in rows
+            )
+            after = rows[-1].l
+        return lines, after
+
+
+def _cursor(header: StoredInstance) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([header.created_at, header.n])).decode()
+
+
+def _position(cursor: str | None) -> tuple[int, int] | None:
+    if cursor is None:
+        return None
+    try:
+        created, n = orjson.loads(base64.urlsafe_b64decode(cursor))
+        return int(created), int(n)
+    except (ValueError, TypeError, binascii.Error) as error:
+        problem = f"{cursor!r} is not a cursor that find() returned"
+        raise DataTypeError("cursor", problem) from error

@@ -1,0 +1,229 @@
+"""The definitions that a host can run, compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import orjson
+
+from wfe.core.data import DataModel, model_for
+from wfe.core.definition import Block, Call, Expr, Kind, Node, WorkflowDefinition
+from wfe.core.engine.bodies import Pools, StepFactory, make_body
+from wfe.core.engine.nodes import ChildStart, NodeRunner, StepMiddleware
+from wfe.core.errors import DefinitionConflictError, DefinitionError, DefinitionNotFoundError
+from wfe.core.expressions import Evaluate, compile_expr
+from wfe.core.rules.plan import CONTAINERS, Plan, make_plan
+
+if TYPE_CHECKING:
+    from wfe.core.providers import Clock, DefinitionRow, PersistenceProvider
+
+__all__ = ["Registered", "Registry", "Surroundings"]
+
+
+@attrs.frozen(kw_only=True)
+class Surroundings:
+    """What runners get from the host."""
+
+    clock: Clock
+    pools: Pools
+    factory: StepFactory | None
+    middleware: Sequence[StepMiddleware]
+    start_child: ChildStart
+
+
+@attrs.frozen(kw_only=True)
+class Registered:
+    """A definition ready to run.
+
+    Attributes:
+        d: Its number in the store.
+        runners: By step name.
+    """
+
+    d: int
+    plan: Plan
+    model: DataModel
+    runners: Mapping[str, NodeRunner]
+
+    @property
+    def definition(self) -> WorkflowDefinition:
+        """The definition itself."""
+        return self.plan.definition
+
+
+def compiled(definition: WorkflowDefinition, d: int, around: Surroundings) -> Registered:
+    """Return *definition* with its expressions and bodies made callable.
+
+    Raises:
+        DefinitionError: A callable is missing, a body is no step, or a CEL text is wrong.
+    """
+    missing = definition.missing()
+    if missing:
+        problem = f"no code is registered for {', '.join(missing)}"
+        raise DefinitionError(problem, definition.id, "register a definition that has it")
+    model = model_for(definition.data_type)
+    plan = make_plan(definition, model.reducers)
+    runners = {
+        node.name: _runner(definition, node, model, names, around)
+        for node, names in _nodes(definition.root, ())
+    }
+    return Registered(d=d, plan=plan, model=model, runners=runners)
+
+
+def _nodes(block: Block, names: tuple[str, ...]) -> Iterator[tuple[Node, tuple[str, ...]]]:
+    """Yield each node with the ``as`` names of the for-each steps around it, outermost first."""
+    for node in block.nodes:
+        yield node, names
+        inside = (*names, node.config.get("as") or "item") if node.kind is Kind.FOR_EACH else names
+        for inner in node.blocks:
+            yield from _nodes(inner, inside)
+
+
+def _runner(
+    definition: WorkflowDefinition,
+    node: Node,
+    model: DataModel,
+    names: tuple[str, ...],
+    around: Surroundings,
+) -> NodeRunner:
+    body = None
+    if node.kind is Kind.STEP:
+        body = make_body(definition.code[f"{node.name}/body"], around.factory, around.pools)
+    timeout = node.timeout
+    if timeout is None and node.kind not in CONTAINERS and node.kind is Kind.STEP:
+        timeout = definition.default_timeout
+    exprs = _exprs(definition, node, names)
+    return NodeRunner(
+        node=node,
+        model=model,
+        clock=around.clock,
+        body=body,
+        exprs=exprs,
+        inputs=tuple((name, exprs[f"input:{name}"]) for name, _ in node.inputs),
+        timeout=timeout if node.kind is Kind.STEP else None,
+        middleware=around.middleware,
+        start_child=around.start_child,
+    )
+
+
+def _exprs(
+    definition: WorkflowDefinition, node: Node, names: tuple[str, ...]
+) -> dict[str, Evaluate]:
+    pairs = [("run_if", node.run_if)] if node.run_if is not None else []
+    pairs += [(f"input:{name}", expr) for name, expr in node.inputs]
+    pairs += list(node.exprs)
+    exprs = {
+        role: compile_expr(expr, definition.code.get(f"{node.name}/{role}"), names)
+        for role, expr in pairs
+    }
+    for name, expr in node.outputs:
+        exprs[f"output:{name}"] = _mapper(definition, node, name, expr)
+    return exprs
+
+
+def _mapper(
+    definition: WorkflowDefinition, node: Node, name: str, expr: Expr
+) -> Callable[[Any], Any]:
+    """Return an output mapping: it looks at the body, not at the context."""
+    if not isinstance(expr, Call):
+        problem = f"output {name!r} must be a callable over the step"
+        raise DefinitionError(problem, f"{definition.id}: {node.name}")
+    mapper: Callable[[Any], Any] = definition.code[f"{node.name}/output:{name}"]
+    return mapper
+
+
+class Registry:
+    """Definitions by (id, version), and every stored one of them that the code here can run."""
+
+    def __init__(self, around: Surroundings, *, strict: bool = False) -> None:
+        """Make an empty registry; *strict*: refuse other contents for a known version."""
+        self._around = around
+        self._strict = strict
+        self._given: dict[tuple[str, int], WorkflowDefinition] = {}
+        self._current: dict[tuple[str, int], Registered] = {}
+        self._by_number: dict[int, Registered] = {}
+
+    def add(self, definition: WorkflowDefinition) -> None:
+        """Take *definition*; it is compiled here, so that errors show at once.
+
+        Raises:
+            DefinitionError: It cannot run.
+            DefinitionConflictError: Strict, and this id and version has other contents here.
+        """
+        key = (definition.id, definition.version)
+        known = self._given.get(key)
+        if known is not None and self._strict and known.hash != definition.hash:
+            problem = f"version {definition.version} is registered with other contents"
+            raise DefinitionConflictError(problem, definition.id, "give it a new version")
+        compiled(definition, 0, self._around)
+        self._given[key] = definition
+        self._current.pop(key, None)
+
+    @property
+    def given(self) -> tuple[WorkflowDefinition, ...]:
+        """What was registered."""
+        return tuple(self._given.values())
+
+    @property
+    def pending(self) -> bool:
+        """Whether something was registered since the last :meth:`sync`."""
+        return len(self._current) != len(self._given)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of the stored definitions that this host can run."""
+        return tuple(self._by_number)
+
+    async def sync(self, store: PersistenceProvider) -> None:
+        """Store what was registered, and find older stored forms that its code can run."""
+        for key, definition in self._given.items():
+            if key in self._current:
+                continue
+            rows = await store.definitions(definition.id)
+            current = [r for r in rows if r.version == definition.version and r.current]
+            if self._strict and current and current[0].hash != definition.hash:
+                problem = f"version {definition.version} is stored with other contents"
+                raise DefinitionConflictError(problem, definition.id, "give it a new version")
+            body = definition.body
+            d = await store.put_definition(
+                definition.id, definition.version, definition.hash, body
+            )
+            ready = compiled(definition, d, self._around)
+            self._current[key] = self._by_number[d] = ready
+            for row in rows:
+                self._adopt(row, definition)
+
+    def _adopt(self, row: DefinitionRow, definition: WorkflowDefinition) -> None:
+        """Use *definition*'s code for an older stored form, when it has all that it needs."""
+        if row.d in self._by_number or row.version != definition.version:
+            return
+        stored = WorkflowDefinition.from_json(
+            orjson.loads(row.body), code=definition.code, data_type=definition.data_type
+        )
+        if not stored.missing():
+            self._by_number[row.d] = compiled(stored, row.d, self._around)
+
+    def number(self, d: int) -> Registered | None:
+        """Return the definition with store number *d*, ``None`` when this host cannot run it."""
+        return self._by_number.get(d)
+
+    def find(self, id: str, version: int | None) -> Registered:
+        """Return the registered definition; without *version* the highest.
+
+        Raises:
+            DefinitionNotFoundError: It is not registered.
+        """
+        versions = [v for (known, v) in self._current if known == id]
+        wanted = max(versions, default=None) if version is None else version
+        found = self._current.get((id, wanted)) if wanted is not None else None
+        if found is None:
+            known = tuple(sorted(f"{name} v{number}" for name, number in self._given))
+            raise DefinitionNotFoundError(id, version, known)
+        return found
+
+    def any_named(self, id: str) -> Registered | None:
+        """Return the newest registered definition called *id*, ``None`` when there is none."""
+        versions = [v for (known, v) in self._current if known == id]
+        return self._current[id, max(versions)] if versions else None

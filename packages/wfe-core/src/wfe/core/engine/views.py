@@ -1,0 +1,106 @@
+"""Turns what is stored into what users see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from wfe.core.codec import decode
+from wfe.core.data import DataModel
+from wfe.core.models import (
+    ErrorInfo,
+    ExecutionPointer,
+    HistoryEntry,
+    PointerStatus,
+    WorkflowInstance,
+    WorkflowStatus,
+    from_micros,
+)
+from wfe.core.providers import Loaded, Row, StoredInstance
+from wfe.core.rules import State, apply
+from wfe.core.rules.state import Pointer, state_from_json
+from wfe.core.steps import InstanceRef
+
+__all__ = ["entry_of", "instance_of", "state_of"]
+
+
+def state_of(loaded: Loaded) -> tuple[State, int, int]:
+    """Fold what was loaded; return (state, bytes of its snapshot, bytes of its tail)."""
+    snapshot = loaded.snapshot
+    if snapshot is None:
+        state = State()
+        size = 0
+    else:
+        state = state_from_json(orjson.loads(snapshot.state), orjson.loads(snapshot.data))
+        size = len(snapshot.state) + len(snapshot.data)
+    tail = 0
+    for row in loaded.tail:
+        apply(state, orjson.loads(row.event))
+        tail += len(row.event)
+    return state, size, tail
+
+
+def instance_of(
+    ref: InstanceRef | StoredInstance,
+    state: State,
+    model: DataModel | None,
+    created_at: int,
+    completed_at: int | None,
+) -> WorkflowInstance[Any]:
+    """Return the public view of a run; *model* ``None``: data as a plain dict."""
+    return WorkflowInstance(
+        id=ref.id,
+        name=ref.name,
+        definition=ref.definition,
+        version=ref.version,
+        status=WorkflowStatus(state.status),
+        data=decode(state.data) if model is None else model.load(state.data),
+        reference=ref.reference,
+        error=_error(state.error),
+        pointers=tuple(_pointer(pointer) for pointer in state.pointers.values()),
+        created_at=from_micros(created_at),
+        completed_at=None if completed_at is None else from_micros(completed_at),
+        parent_id=ref.parent_id,
+        root_id=ref.root_id,
+    )
+
+
+def _pointer(pointer: Pointer) -> ExecutionPointer:
+    return ExecutionPointer(
+        id=pointer.id,
+        step=pointer.step,
+        status=PointerStatus(pointer.status),
+        attempt=pointer.attempt,
+        parent=pointer.parent,
+        index=pointer.extra.get("index"),
+        wake_at=None if pointer.wake is None else from_micros(pointer.wake),
+    )
+
+
+def _error(error: Mapping[str, Any] | None) -> ErrorInfo | None:
+    if error is None:
+        return None
+    return ErrorInfo(error["type"], error["message"], error.get("step"))
+
+
+def entry_of(row: Row) -> HistoryEntry:
+    """Return a journal row as a history entry."""
+    _, kind, pointer, step, attempt, info, ops = orjson.loads(row.event)
+    shown = dict(info or {})
+    changed = {name: value for op in ops if op[0] == "s" for name, value in op[1].items()}
+    if changed:
+        shown["changed"] = decode(changed)
+    return HistoryEntry(
+        seq=row.seq,
+        at=from_micros(row.at),
+        kind=kind,
+        step=step,
+        pointer=pointer,
+        attempt=attempt,
+        error=_error(shown.pop("error", None)),
+        actor=shown.pop("actor", None),
+        reason=shown.pop("reason", None),
+        data=shown or None,
+    )

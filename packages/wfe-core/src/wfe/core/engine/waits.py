@@ -1,0 +1,99 @@
+"""Who waits for the end of a run in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from wfe.core.errors import WorkflowNotFoundError
+from wfe.core.models import WorkflowInstance, WorkflowStatus
+
+if TYPE_CHECKING:
+    from wfe.core.engine.engine import Engine
+    from wfe.core.engine.live import LiveRun
+
+__all__ = ["Waits"]
+
+_POLL: Final = (0.02, 0.5)  # seconds between looks at a run that another process drives
+
+
+class Waits:
+    """Futures by run id."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Wait for runs of *engine*."""
+        self._engine = engine
+        self._futures: dict[str, set[asyncio.Future[LiveRun | None]]] = {}
+        self.nudge = asyncio.Event()
+        """Set when the host should look for work."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The host's event loop."""
+        return self.nudge._get_loop()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+
+    def told(self, run: LiveRun) -> None:
+        """*run* is final, suspended, or not driven here any more: whoever waits looks again."""
+        for future in self._futures.pop(run.ref.id, ()):
+            if not future.done():
+                future.set_result(run)
+
+    def close(self) -> None:
+        """The host stops: whoever waits looks again, and finds it stopped."""
+        for futures in self._futures.values():
+            for future in futures:
+                if not future.done():
+                    future.set_result(None)
+        self._futures.clear()
+
+    async def ended(self, id: str, *, suspended: bool) -> WorkflowInstance[Any]:
+        """Return the run with this id once it is final (or, if wanted, suspended).
+
+        Raises:
+            WorkflowNotFoundError: There is no such run.
+            HostStoppingError: The host was stopped meanwhile.
+        """
+        pause = _POLL[0]
+        while True:
+            # Listen first, then look: an end between the two is not missed.
+            future: asyncio.Future[LiveRun | None] = asyncio.get_running_loop().create_future()
+            self._futures.setdefault(id, set()).add(future)
+            try:
+                found = await self._look(id, future, pause, suspended=suspended)
+            finally:
+                self._forget(id, future)
+            if found is not None:
+                return found
+            pause = min(pause * 2, _POLL[1])
+
+    def _forget(self, id: str, future: asyncio.Future[LiveRun | None]) -> None:
+        waiting = self._futures.get(id)
+        if waiting is not None:
+            waiting.discard(future)
+            if not waiting:
+                del self._futures[id]
+
+    async def _look(
+        self, id: str, future: asyncio.Future[LiveRun | None], pause: float, *, suspended: bool
+    ) -> WorkflowInstance[Any] | None:
+        """Look at a run, then wait for news of it; return it when it has ended."""
+        run = self._engine.driven(id)
+        if run is None:
+            self._engine.check_running()
+            instance = await self._engine.reads.get(id)
+            if instance is None:
+                raise WorkflowNotFoundError(id)
+            if _over(instance, suspended=suspended):
+                return instance
+        elif suspended and run.state.status == WorkflowStatus.SUSPENDED:
+            return run.view()
+        if run is None and self._engine.durable:  # another process may drive it: look again soon
+            await asyncio.wait({future}, timeout=pause)
+            ended = future.result() if future.done() else None
+        else:
+            ended = await future
+        return ended.view() if ended is not None and ended.final_at is not None else None
+
+
+def _over(instance: WorkflowInstance[Any], *, suspended: bool) -> bool:
+    return instance.status.final or (suspended and instance.status is WorkflowStatus.SUSPENDED)

@@ -1,0 +1,301 @@
+"""Every error that ``wfe.*`` raises on purpose.
+
+The tree::
+
+    WfeError
+    ├── DefinitionError ── DefinitionConflictError
+    ├── NotFoundError ── WorkflowNotFoundError, DefinitionNotFoundError
+    ├── DuplicateNameError
+    ├── InvalidStateTransitionError
+    ├── DataTypeError
+    ├── StepFailedError ── StepTimeoutError
+    ├── WorkflowTerminatedError
+    ├── HostStoppingError
+    ├── LeaseLostError
+    ├── ActivityTokenError
+    ├── DeterminismError
+    ├── PluginNotFoundError, PluginConflictError
+    └── ProviderError ── StoreUnavailableError, StoreVersionError, StoreCorruptError, StoreFullError
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+__all__ = [
+    "ActivityTokenError",
+    "DataTypeError",
+    "DefinitionConflictError",
+    "DefinitionError",
+    "DefinitionNotFoundError",
+    "DeterminismError",
+    "DuplicateNameError",
+    "HostStoppingError",
+    "InvalidStateTransitionError",
+    "LeaseLostError",
+    "NotFoundError",
+    "PluginConflictError",
+    "PluginNotFoundError",
+    "ProviderError",
+    "StepFailedError",
+    "StepTimeoutError",
+    "StoreCorruptError",
+    "StoreFullError",
+    "StoreUnavailableError",
+    "StoreVersionError",
+    "WfeError",
+    "WorkflowNotFoundError",
+    "WorkflowTerminatedError",
+]
+
+
+class WfeError(Exception):
+    """Base of all errors raised by ``wfe.*`` distributions."""
+
+    retryable: ClassVar[bool] = False
+
+
+@attrs.define(eq=False)
+class DefinitionError(WfeError):
+    """A definition cannot be built: what is wrong, at which step, and what to do.
+
+    Attributes:
+        problem: What is wrong, one sentence without a full stop.
+        where: The definition or step it concerns, ``None`` when it concerns neither.
+        hint: What to do about it, ``None`` when the problem says it.
+    """
+
+    problem: str
+    where: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.where}: " if self.where else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{where}{self.problem}{hint}"
+
+
+@attrs.define(eq=False)
+class DefinitionConflictError(DefinitionError):
+    """The same id and version was registered with other contents."""
+
+
+class NotFoundError(WfeError, LookupError):
+    """Something named does not exist."""
+
+
+@attrs.define(eq=False)
+class WorkflowNotFoundError(NotFoundError):
+    """No workflow instance has this id or name (in this store)."""
+
+    id: str
+
+    def __str__(self) -> str:
+        return f"no workflow run has the id or name {self.id!r} in this store"
+
+
+@attrs.define(eq=False)
+class DefinitionNotFoundError(NotFoundError):
+    """No definition of this id (and version) is registered."""
+
+    id: str
+    version: int | None = None
+    known: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        version = "" if self.version is None else f" version {self.version}"
+        known = ", ".join(self.known) or "none"
+        return (
+            f"no workflow definition {self.id!r}{version} is registered on this host"
+            f" (registered: {known}); register it with host.register(definition)"
+        )
+
+
+@attrs.define(eq=False)
+class DuplicateNameError(WfeError):
+    """Another run has this name already; names are unique in a store."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"a workflow run named {self.name!r} exists already; names are unique in a store"
+
+
+@attrs.define(eq=False)
+class InvalidStateTransitionError(WfeError):
+    """The run is in a state that does not allow the operation."""
+
+    id: str
+    operation: str
+    status: str
+
+    def __str__(self) -> str:
+        return f"cannot {self.operation} run {self.id!r}: it is {self.status}"
+
+
+@attrs.define(eq=False)
+class DataTypeError(WfeError, TypeError):
+    """A value cannot be stored, or does not fit the type that was declared for it.
+
+    Attributes:
+        path: Where the value stands, for example ``data.items[3].price``.
+        problem: What is wrong with it.
+    """
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+@attrs.define(eq=False)
+class StepFailedError(WfeError):
+    """A step failed for good.
+
+    Attributes:
+        step: Name of the step, ``None`` when no single step is to blame.
+        error_type: Class name of the original error.
+        message: Its text.
+        instance_id: The run, ``None`` before it is known.
+    """
+
+    retryable: ClassVar[bool] = True
+
+    step: str | None
+    error_type: str
+    message: str
+    instance_id: str | None = None
+
+    def __str__(self) -> str:
+        where = f"step {self.step!r}" if self.step else "workflow"
+        run = f" of run {self.instance_id!r}" if self.instance_id else ""
+        return f"{where}{run} failed: {self.error_type}: {self.message}"
+
+
+class StepTimeoutError(StepFailedError):
+    """A step or a wait took longer than it may."""
+
+
+@attrs.define(eq=False)
+class WorkflowTerminatedError(WfeError):
+    """The run was terminated before it had a result."""
+
+    id: str
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        return f"run {self.id!r} was terminated" + (f": {self.reason}" if self.reason else "")
+
+
+class HostStoppingError(WfeError):
+    """The host is not running (not started yet, stopping or stopped) and takes no new work."""
+
+    def __str__(self) -> str:
+        return self.args[0] if self.args else "the host is stopping and takes no new work"
+
+
+class LeaseLostError(WfeError):
+    """Another host took over; nothing that this host still tries to write is accepted."""
+
+    def __str__(self) -> str:
+        return "this host lost its lease; its runs were handed to another host"
+
+
+@attrs.define(eq=False)
+class ActivityTokenError(WfeError):
+    """An activity token is unknown, expired, used, or belongs to a finished run."""
+
+    token: str
+
+    def __str__(self) -> str:
+        return f"activity token {self.token!r} is unknown, expired or used"
+
+
+@attrs.define(eq=False)
+class DeterminismError(WfeError):
+    """A durable function made other calls than its history says."""
+
+    recorded: str
+    made: str
+
+    def __str__(self) -> str:
+        return f"history has {self.recorded}, but the function now calls {self.made}"
+
+
+@attrs.define(eq=False)
+class PluginNotFoundError(WfeError):
+    """No installed distribution offers the wanted name in an entry-point group.
+
+    Attributes:
+        install: The ``pip`` line that brings it, ``None`` when we do not know one.
+    """
+
+    group: str
+    name: str
+    installed: tuple[str, ...]
+    install: str | None = None
+
+    def __str__(self) -> str:
+        have = ", ".join(self.installed) or "none"
+        cure = f"; install it with: {self.install}" if self.install else ""
+        return f"no {self.group!r} plugin named {self.name!r} (installed: {have}){cure}"
+
+
+@attrs.define(eq=False)
+class PluginConflictError(WfeError):
+    """Two distributions offer the same name in one entry-point group."""
+
+    group: str
+    name: str
+    distributions: tuple[str, ...]
+
+    def __str__(self) -> str:
+        who = " and ".join(self.distributions)
+        return f"{self.group!r} plugin {self.name!r} is offered by {who}; uninstall one of them"
+
+
+@attrs.define(eq=False)
+class ProviderError(WfeError):
+    """A backend failed or refused; the driver's own exception is ``__cause__``.
+
+    Attributes:
+        provider: Which one, for example ``sqlite``.
+        problem: What happened and what to do.
+        transient: Whether the same call may succeed later.
+    """
+
+    retryable: ClassVar[bool] = True
+
+    provider: str
+    problem: str
+    transient: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.provider}: {self.problem}"
+
+
+@attrs.define(eq=False)
+class StoreUnavailableError(ProviderError):
+    """The store cannot be reached, opened or written now (locked, read-only, gone)."""
+
+
+@attrs.define(eq=False)
+class StoreVersionError(ProviderError):
+    """The store was made by a version that this one cannot read."""
+
+    transient: bool = False
+
+
+@attrs.define(eq=False)
+class StoreCorruptError(ProviderError):
+    """The store's contents are damaged."""
+
+    transient: bool = False
+
+
+@attrs.define(eq=False)
+class StoreFullError(ProviderError):
+    """No space is left for the store; nothing acknowledged is lost, writing goes on when there is."""

@@ -1,0 +1,311 @@
+"""The store that lives in this process: persistence, queue and lock; the reference provider."""
+
+from __future__ import annotations
+
+import heapq
+import platform
+import secrets
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from wfe.core.clocks import SystemClock
+from wfe.core.errors import ProviderError
+from wfe.core.memory_queue import MemoryQueue
+from wfe.core.memory_runs import MemoryRun, MemoryRuns
+from wfe.core.models import WorkflowStatus
+from wfe.core.providers import (
+    Claimed,
+    Clock,
+    DefinitionRow,
+    Fenced,
+    Hint,
+    InboxRow,
+    InstanceQuery,
+    Item,
+    Loaded,
+    LogRow,
+    Outcome,
+    Row,
+    Snapshot,
+    StoredInstance,
+    StoreInfo,
+    WorkerInfo,
+    WorkerRow,
+    data_has,
+)
+
+__all__ = ["MemoryStore", "open_url"]
+
+_DAY: Final = 86_400_000_000  # µs
+_FENCED: Final = Fenced()
+
+
+def open_url(url: str, **options: Any) -> MemoryStore:
+    """Return a new, empty store for ``memory://``.
+
+    Args:
+        url: Only ``memory://``: such a store has no name by which to find it again.
+        **options: ``clock``: a :class:`~wfe.core.providers.Clock`.
+
+    Raises:
+        ProviderError: The URL says more than its scheme.
+    """
+    if url.removeprefix("memory:").strip("/"):
+        problem = f"{url!r}: a memory store has no name; write memory://"
+        raise ProviderError("memory", problem, transient=False)
+    return MemoryStore(**options)
+
+
+class MemoryStore:
+    """Persistence, queue and lock in dictionaries, for one event loop; nothing survives it.
+
+    Args:
+        clock: The store's clock; ``None``: the machine's.
+    """
+
+    features: frozenset[str] = frozenset({"queue", "lock"})
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock: Clock = SystemClock() if clock is None else clock
+        self._runs = MemoryRuns()
+        self._queue = MemoryQueue(self.clock)
+        self._workers: dict[int, WorkerRow] = {}
+        self._definitions: list[DefinitionRow] = []
+        self._logs: defaultdict[int, list[LogRow]] = defaultdict(list)
+        self._locks: dict[str, tuple[int, int]] = {}
+        self._last_n = self._last_l = 0
+
+    async def open(self) -> StoreInfo:
+        return StoreInfo("memory", durable=False, version=platform.python_version())
+
+    async def close(self) -> None:
+        """Nothing to let go of: the store can be used again."""
+
+    # -- workers ------------------------------------------------------------------------------
+
+    async def register(self, worker: WorkerInfo) -> int:
+        now = self.clock.now()
+        for old in list(self._workers.values()):
+            if (
+                old.fenced is not None
+                and old.fenced < now - _DAY
+                and not self._runs.owned[old.epoch]
+            ):
+                del self._workers[old.epoch]
+        epoch = secrets.randbits(63)
+        while not epoch or epoch in self._workers:
+            epoch = secrets.randbits(63)
+        self._workers[epoch] = WorkerRow(
+            epoch=epoch,
+            name=worker.name,
+            host=worker.host,
+            pid=worker.pid,
+            started=now,
+            beat=now,
+            fenced=None,
+        )
+        return epoch
+
+    async def unregister(self, epoch: int) -> None:
+        await self.fence([epoch], lease=None)
+        for run in list(self._runs.owned[epoch].values()):
+            self._runs.release(run, self.clock.now())
+        self._queue.forget(epoch)
+
+    async def workers(self) -> Sequence[WorkerRow]:
+        return [w for w in self._workers.values() if w.fenced is None or self._runs.owned[w.epoch]]
+
+    async def fence(self, epochs: Sequence[int], *, lease: int | None) -> Sequence[int]:
+        now = self.clock.now()
+        fenced: list[int] = []
+        for epoch in epochs:
+            worker = self._workers.get(epoch)
+            if worker is None or worker.fenced is not None:
+                continue
+            if lease is None or worker.beat < now - lease:
+                self._workers[epoch] = attrs.evolve(worker, fenced=now)
+                fenced.append(epoch)
+        return fenced
+
+    async def orphans(self, limit: int) -> int:
+        now = self.clock.now()
+        lost = [
+            run
+            for worker in self._workers.values()
+            if worker.fenced is not None
+            for run in self._runs.owned[worker.epoch].values()
+        ][:limit]
+        for run in lost:
+            run.takeovers += 1
+            self._runs.release(run, now)
+        return len(lost)
+
+    def _alive(self, epoch: int) -> bool:
+        worker = self._workers.get(epoch)
+        return worker is not None and worker.fenced is None
+
+    # -- commit -------------------------------------------------------------------------------
+
+    async def commit(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome]:
+        if epoch is not None and not self._alive(epoch):
+            return [_FENCED] * len(items)
+        return self._runs.commit(epoch, items, self.clock.now())
+
+    # -- claim and load -------------------------------------------------------------------------
+
+    async def claim(
+        self, epoch: int, definitions: Sequence[int], limit: int, hints: Sequence[int] | None = None
+    ) -> Sequence[Claimed]:
+        if not self._alive(epoch):
+            return []
+        now = self.clock.now()
+        if hints is None:
+            runs = self._runs.earliest(definitions, now, limit)
+        else:
+            hinted = (self._runs.by_n.get(n) for n in dict.fromkeys(hints))
+            due = [
+                (run.wake, run.new.n, run)
+                for run in hinted
+                if run is not None and run.owner is None and run.new.d in definitions
+                if run.wake is not None and run.wake <= now
+            ]
+            runs = [run for _, _, run in sorted(due, key=lambda entry: entry[:2])[:limit]]
+        for run in runs:
+            self._runs.own(run, epoch)
+        return [Claimed(run.new.n, run.new.d, run.takeovers) for run in runs]
+
+    async def due(self, definitions: Sequence[int]) -> int | None:
+        heads = [head[0] for d in definitions if (head := self._runs.head(d)) is not None]
+        return min(heads, default=None)
+
+    async def fault(self, epoch: int, n: int, wake: int, reason: str, limit: int) -> None:
+        run = self._runs.by_n.get(n)
+        if run is None or run.owner != epoch or not self._alive(epoch):
+            return
+        run.faults += 1
+        if run.faults < limit:
+            self._runs.release(run, wake)
+            return
+        run.status, run.error = WorkflowStatus.SUSPENDED.value, reason
+        run.completed_at = run.retain_until = None
+        self._runs.release(run, None)
+
+    async def load(self, numbers: Sequence[int]) -> Sequence[Loaded]:
+        runs = [self._runs.by_n[n] for n in numbers if n in self._runs.by_n]
+        return [
+            Loaded(
+                header=run.stored(),
+                snapshot=run.snapshot,
+                tail=run.after(-1 if run.snapshot is None else run.snapshot.seq),
+                inbox=run.messages(),
+            )
+            for run in runs
+        ]
+
+    async def inbox(
+        self, numbers: Sequence[int]
+    ) -> Sequence[tuple[int, int, tuple[InboxRow, ...]]]:
+        runs = [self._runs.by_n[n] for n in numbers if n in self._runs.by_n]
+        return [(run.new.n, run.poke, run.messages()) for run in runs]
+
+    # -- reading --------------------------------------------------------------------------------
+
+    async def history(self, n: int, after: int, limit: int) -> Sequence[Row]:
+        run = self._runs.by_n.get(n)
+        return () if run is None else run.after(after, limit)
+
+    async def get(self, id_or_name: str) -> StoredInstance | None:
+        run = self._runs.by_id.get(id_or_name) or self._runs.by_name.get(id_or_name)
+        return None if run is None else run.stored()
+
+    async def find(self, query: InstanceQuery) -> Sequence[StoredInstance]:
+        def place(run: MemoryRun) -> tuple[int, int]:
+            return (run.created_at, run.new.n)
+
+        runs = [run for run in self._runs.by_n.values() if _fits(run, query)]
+        if query.after is not None:
+            after = query.after
+            if query.newest_first:
+                runs = [run for run in runs if place(run) < after]
+            else:
+                runs = [run for run in runs if place(run) > after]
+        pick = heapq.nlargest if query.newest_first else heapq.nsmallest
+        return [run.stored() for run in pick(query.limit, runs, key=place)]
+
+    async def put_definition(self, id: str, version: int, hash: str, body: str) -> int:
+        same = None
+        for k, row in enumerate(self._definitions):
+            if (row.id, row.version) == (id, version):
+                current = row.hash == hash
+                self._definitions[k] = attrs.evolve(row, current=current)
+                same = row if current else same
+        if same is None:
+            d = len(self._definitions) + 1
+            same = DefinitionRow(d, id, version, hash, body, current=True)
+            self._definitions.append(same)
+        return same.d
+
+    async def definitions(self, id: str | None = None) -> Sequence[DefinitionRow]:
+        return [row for row in self._definitions if id is None or row.id == id]
+
+    async def allocate(self, count: int) -> int:
+        first = self._last_n + 1
+        self._last_n += count
+        return first
+
+    async def append_logs(self, rows: Sequence[LogRow]) -> None:
+        for row in rows:
+            self._last_l += 1
+            self._logs[row.n].append(attrs.evolve(row, l=self._last_l))
+
+    async def logs(self, n: int, after: int, limit: int) -> Sequence[LogRow]:
+        rows = self._logs.get(n, [])
+        first = bisect_left(rows, after + 1, key=lambda row: row.l)
+        return rows[first : first + limit]
+
+    # -- lock -----------------------------------------------------------------------------------
+
+    async def beat(self, epoch: int, lease: int) -> bool:  # noqa: ARG002 - the lease is judged in dead()
+        if not self._alive(epoch):
+            return False
+        self._workers[epoch] = attrs.evolve(self._workers[epoch], beat=self.clock.now())
+        return True
+
+    async def dead(self, epochs: Sequence[int], lease: int) -> Sequence[int]:
+        silent = self.clock.now() - lease
+        return [e for e in epochs if not self._alive(e) or self._workers[e].beat < silent]
+
+    async def try_acquire(self, name: str, epoch: int, lease: int) -> bool:
+        now = self.clock.now()
+        holder, until = self._locks.get(name, (epoch, 0))
+        if not self._alive(epoch) or (holder != epoch and until > now and self._alive(holder)):
+            return False
+        self._locks[name] = (epoch, now + lease)
+        return True
+
+    # -- queue ----------------------------------------------------------------------------------
+
+    async def hint(self, hints: Sequence[Hint]) -> None:
+        await self._queue.hint(hints)
+
+    async def wait(self, epoch: int, timeout: int) -> Sequence[int]:
+        return await self._queue.wait(epoch, timeout)
+
+
+def _fits(run: MemoryRun, query: InstanceQuery) -> bool:
+    new = run.new
+    return (
+        query.definition in (None, new.definition)
+        and query.status in (None, run.status)
+        and query.reference in (None, new.reference)
+        and (query.since is None or run.created_at >= query.since)
+        and (query.data is None or _folded_has(run.snapshot, query.data))
+    )
+
+
+def _folded_has(snapshot: Snapshot | None, wanted: Mapping[str, object]) -> bool:
+    return snapshot is not None and data_has(snapshot.data, wanted)

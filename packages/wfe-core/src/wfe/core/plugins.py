@@ -1,0 +1,90 @@
+"""Finds plugins through entry points: listed without importing, imported only when named."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+
+from wfe.core.errors import PluginConflictError, PluginNotFoundError
+
+__all__ = ["GROUPS", "described", "installed", "load"]
+
+GROUPS: Final = (
+    "wfe.persistence",
+    "wfe.lock",
+    "wfe.queue",
+    "wfe.search",
+    "wfe.lifecycle",
+    "wfe.artifacts",
+    "wfe.secrets",
+    "wfe.services",
+    "wfe.steps",
+    "wfe.executors",
+    "wfe.loaders",
+    "wfe.cli",
+)
+"""The groups that WFE looks in; the name is a URL scheme, a step type or a file suffix."""
+
+_PIP: Final = {
+    "sqlite": "sqlite",
+    "postgresql": "postgres",
+    "postgres": "postgres",
+    "valkey": "valkey",
+    "redis": "valkey",
+    "opensearch": "opensearch",
+    "yaml": "yaml",
+    "yml": "yaml",
+    "shell": "yaml",
+    "deno": "deno",
+}
+
+_everything = cache(entry_points)  # one walk over sys.path, whatever the number of groups
+
+
+@cache
+def _group(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in _everything().select(group=group):
+        # The same distribution may stand twice on sys.path (editable and installed): one offer.
+        known = found.get(point.name, ())
+        if all(_distribution(point) != _distribution(other) for other in known):
+            found[point.name] = (*known, point)
+    return found
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "unknown"
+
+
+def installed(group: str) -> tuple[str, ...]:
+    """Return the names offered in *group*, sorted; imports nothing."""
+    return tuple(sorted(_group(group)))
+
+
+def described(group: str) -> list[tuple[str, str, str]]:
+    """Return (name, distribution and version, object) of each offer in *group*; imports nothing."""
+    rows: list[tuple[str, str, str]] = []
+    for name, points in sorted(_group(group).items()):
+        for point in points:
+            dist = point.dist
+            source = f"{dist.name} {dist.version}" if dist is not None else "unknown"
+            rows.append((name, source, point.value))
+    return rows
+
+
+def load(group: str, name: str) -> Any:
+    """Import and return one plugin object.
+
+    Raises:
+        PluginNotFoundError: Nothing installed offers *name*; the error lists what is.
+        PluginConflictError: Two distributions offer it.
+    """
+    points = _group(group).get(name, ())
+    if not points:
+        extra = _PIP.get(name)
+        install = f'pip install "wfe[{extra}]"' if extra else None
+        raise PluginNotFoundError(group, name, installed(group), install)
+    if len(points) > 1:
+        raise PluginConflictError(group, name, tuple(_distribution(point) for point in points))
+    return points[0].load()

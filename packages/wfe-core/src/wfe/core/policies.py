@@ -1,0 +1,195 @@
+"""What happens when a step fails: retry policies and what follows when they are exhausted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import attrs
+from attrs import validators as v
+
+from wfe.core.models import to_micros
+
+__all__ = [
+    "Backoff",
+    "Continue",
+    "ErrorPolicy",
+    "Exhausted",
+    "Fail",
+    "Retry",
+    "RetryForever",
+    "Suspend",
+    "Terminate",
+    "exponential",
+    "fixed",
+    "linear",
+    "policy_from_json",
+    "policy_to_json",
+]
+
+
+class Growth(StrEnum):
+    """How the pause between attempts grows; the values are stored."""
+
+    EXPONENTIAL = "exponential"
+    LINEAR = "linear"
+
+
+@attrs.frozen
+class Backoff:
+    """How the pause before retry *k* (from 0) grows.
+
+    Attributes:
+        growth: ``exponential``: interval x factor^k; ``linear``: interval x (1 + factor x k).
+        factor: At least 0; exponential with 1 is a fixed pause.
+    """
+
+    growth: Growth
+    factor: float = attrs.field(validator=v.ge(0))
+
+    def scale(self, k: int) -> float:
+        """Return what the interval is multiplied with before retry *k*."""
+        if self.growth is Growth.LINEAR:
+            return 1 + self.factor * k
+        try:
+            return self.factor**k
+        except OverflowError:
+            return float("inf")
+
+
+fixed = Backoff(Growth.EXPONENTIAL, 1.0)
+"""The same pause before each retry."""
+
+linear = Backoff(Growth.LINEAR, 1.0)
+"""One interval more before each further retry."""
+
+exponential = Backoff(Growth.EXPONENTIAL, 2.0)
+"""Twice the pause before each further retry."""
+
+
+@attrs.frozen
+class Fail:
+    """The step fails and with it whatever contains it; at the top, the run is FAILED."""
+
+
+@attrs.frozen
+class Suspend:
+    """The run is SUSPENDED with the error; ``resume`` tries the step again."""
+
+
+@attrs.frozen
+class Terminate:
+    """The run is TERMINATED."""
+
+
+@attrs.frozen
+class Continue:
+    """The step is recorded as FAILED and the run goes on after it."""
+
+
+Exhausted: TypeAlias = Fail | Suspend | Terminate | Continue
+
+
+def _backoff(value: float | Backoff) -> Backoff:
+    return value if isinstance(value, Backoff) else Backoff(Growth.EXPONENTIAL, value)
+
+
+def _positive(_: object, field: attrs.Attribute[Any], value: timedelta | None) -> None:
+    if value is not None and value < timedelta(0):
+        problem = f"{field.name} must not be negative, got {value!r}"
+        raise ValueError(problem)
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """Try again: *max_retries* retries are *max_retries* + 1 attempts.
+
+    Attributes:
+        max_retries: ``None``: without end.
+        interval: Pause before the first retry.
+        backoff: Factor of the exponential growth, or a :class:`Backoff`.
+        max_interval: Longest pause; ``None``: no bound.
+        jitter: 0 to 1; a pause is scaled by 1 ± jitter.
+        then: What follows when the retries are used up.
+    """
+
+    max_retries: int | None = attrs.field(default=3, validator=v.optional(v.ge(0)))
+    interval: timedelta = attrs.field(default=timedelta(seconds=1), validator=_positive)
+    backoff: Backoff = attrs.field(default=fixed, converter=_backoff)
+    max_interval: timedelta | None = attrs.field(default=None, validator=_positive)
+    jitter: float = attrs.field(default=0.0, validator=[v.ge(0), v.le(1)])
+    then: Exhausted = attrs.field(factory=Fail)
+
+    def delay(self, k: int, spread: float) -> int:
+        """Return the pause in µs before retry *k* (from 0).
+
+        Args:
+            k: How many retries there were.
+            spread: -1 to 1, where in the jitter's range the pause falls.
+        """
+        longest = to_micros(self.max_interval) if self.max_interval else _LONGEST
+        pause = min(to_micros(self.interval) * self.backoff.scale(k), float(longest))
+        return int(pause * (1 + self.jitter * spread))
+
+
+_LONGEST = to_micros(timedelta(days=3650))
+
+
+def RetryForever(  # noqa: N802 - reads as the policy it makes, as in workflow-core
+    *,
+    interval: timedelta = timedelta(seconds=1),
+    backoff: float | Backoff = fixed,
+    max_interval: timedelta | None = None,
+    jitter: float = 0.0,
+) -> Retry:
+    """Return a :class:`Retry` without an end."""
+    return Retry(
+        max_retries=None,
+        interval=interval,
+        backoff=backoff,
+        max_interval=max_interval,
+        jitter=jitter,
+    )
+
+
+ErrorPolicy: TypeAlias = Retry | Fail | Suspend | Terminate | Continue
+
+_ACTIONS: dict[str, Callable[[], Exhausted]] = {
+    "fail": Fail,
+    "suspend": Suspend,
+    "terminate": Terminate,
+    "continue": Continue,
+}
+_NAMES: dict[type, str] = {Fail: "fail", Suspend: "suspend", Terminate: "terminate", Continue: "continue"}
+
+
+def policy_to_json(policy: ErrorPolicy) -> dict[str, Any]:
+    """Return the stored form of *policy*; durations are µs."""
+    if not isinstance(policy, Retry):
+        return {"do": _NAMES[type(policy)]}
+    return {
+        "do": "retry",
+        "max_retries": policy.max_retries,
+        "interval": to_micros(policy.interval),
+        "backoff": [str(policy.backoff.growth), policy.backoff.factor],
+        "max_interval": to_micros(policy.max_interval) if policy.max_interval else None,
+        "jitter": policy.jitter,
+        "then": _NAMES[type(policy.then)],
+    }
+
+
+def policy_from_json(stored: Mapping[str, Any]) -> ErrorPolicy:
+    """Return the policy that :func:`policy_to_json` stored."""
+    if stored["do"] != "retry":
+        return _ACTIONS[stored["do"]]()
+    longest = stored["max_interval"]
+    return Retry(
+        max_retries=stored["max_retries"],
+        interval=timedelta(microseconds=stored["interval"]),
+        backoff=Backoff(Growth(stored["backoff"][0]), stored["backoff"][1]),
+        max_interval=None if longest is None else timedelta(microseconds=longest),
+        jitter=stored["jitter"],
+        then=_ACTIONS[stored["then"]](),
+    )

@@ -1,0 +1,214 @@
+"""A transition in the making: reads like the state, writes rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import attrs
+
+from wfe.core.definition import Node
+from wfe.core.errors import DefinitionError
+from wfe.core.models import PointerStatus, WorkflowStatus
+from wfe.core.providers import Item, Message, Subscription
+from wfe.core.rules.inputs import Decision, Writes
+from wfe.core.rules.plan import Place, Plan
+from wfe.core.rules.state import FORMAT, Pointer, State
+
+__all__ = ["Draft"]
+
+_FINAL: Final = frozenset(status.value for status in WorkflowStatus if status.final)
+_CANCELLED: Final = PointerStatus.CANCELLED.value
+_MAX_PUTS: Final = 200_000  # pointers one transition may open; more is a loop without a step
+_EMPTY: Final[Mapping[str, Any]] = {}
+
+
+class Draft:
+    """Rows and effects of one transition over a state that stays as it is."""
+
+    def __init__(self, plan: Plan, state: State, now: int) -> None:
+        """Begin a transition at *now* (µs)."""
+        self.plan = plan
+        self.now = now
+        self.status = state.status
+        self.error = state.error
+        self.rows: list[list[Any]] = []
+        self.consumed: list[int] = []
+        self.subscriptions: list[Subscription] = []
+        self.unsubscribed: list[int] = []
+        self.starts: list[Item] = []
+        self.messages: list[Message] = []
+        self._state = state
+        self._ops: list[list[Any]] = []
+        self._pointers: dict[int, Pointer | None] = {}
+        self._fields: dict[str, Any] = {}
+        self._next = state.next_pointer
+        self._changed = False
+        self._cleared = False
+
+    # -- reading
+
+    def pointer(self, key: int) -> Pointer | None:
+        """Return a live pointer as of now."""
+        if key in self._pointers or self._cleared:
+            return self._pointers.get(key)
+        return self._state.pointers.get(key)
+
+    def live(self) -> Iterator[Pointer]:
+        """Yield every live pointer."""
+        if not self._cleared:
+            for key, pointer in self._state.pointers.items():
+                if key not in self._pointers:
+                    yield pointer
+        for written in list(self._pointers.values()):
+            if written is not None:
+                yield written
+
+    def remaining(self) -> list[Pointer]:
+        """Return every live pointer."""
+        return list(self.live())
+
+    def place(self, pointer: Pointer) -> Place:
+        """Return where the pointer's node stands in the definition."""
+        return self.plan.places[pointer.step]
+
+    @property
+    def final(self) -> bool:
+        """Whether the run is over."""
+        return self.status in _FINAL
+
+    # -- writing
+
+    def row(self, kind: str, pointer: Pointer | None = None, info: Mapping[str, Any] | None = None) -> None:
+        """Begin a row: what is written from here on belongs to it."""
+        self._ops = []
+        if pointer is None:
+            self.rows.append([FORMAT, kind, None, None, None, info, self._ops])
+        else:
+            row = [FORMAT, kind, pointer.id, pointer.step, pointer.attempt, info, self._ops]
+            self.rows.append(row)
+
+    def put(
+        self,
+        node: Node,
+        parent: int | None,
+        status: str,
+        extra: Mapping[str, Any] = _EMPTY,
+    ) -> Pointer:
+        """Add a pointer at *node*."""
+        pointer = Pointer(self._next, node.name, parent, status, 0, None, extra)
+        self._next += 1
+        if self._next - self._state.next_pointer > _MAX_PUTS:
+            problem = f"more than {_MAX_PUTS} steps opened at once"
+            raise DefinitionError(problem, node.name, "is it a loop that contains no step?")
+        self._pointers[pointer.id] = pointer
+        self._ops.append(["p", pointer.id, pointer.step, parent, status, 0, None, extra or 0])
+        return pointer
+
+    def drop(self, pointer: Pointer) -> None:
+        """Remove a pointer; its wait, if any, ends with it."""
+        self._pointers[pointer.id] = None
+        self._ops.append(["d", pointer.id])
+        if "wait" in pointer.extra:
+            self.unsubscribed.append(pointer.id)
+
+    def move(self, pointer: Pointer, parent: int) -> None:
+        """Mark a pointer cancelled and hand it to container *parent* until its body has ended."""
+        moved = attrs.evolve(pointer, parent=parent, status=_CANCELLED, wake=None, extra={})
+        self._pointers[pointer.id] = moved
+        p = moved
+        self._ops.append(["p", p.id, p.step, parent, p.status, p.attempt, None, 0])
+
+    def turn(
+        self, pointer: Pointer, status: str, *, attempt: int | None = None, wake: int | None = None
+    ) -> Pointer:
+        """Change status, attempt and wake time of a pointer."""
+        attempt = pointer.attempt if attempt is None else attempt
+        turned = attrs.evolve(pointer, status=status, attempt=attempt, wake=wake)
+        self._pointers[pointer.id] = turned
+        self._ops.append(["t", pointer.id, status, attempt, wake])
+        return turned
+
+    def extra(self, pointer: Pointer, **changes: Any) -> Pointer:
+        """Change extras of a pointer; ``None`` removes one."""
+        current = self._pointers.get(pointer.id) or pointer
+        merged = {**current.extra, **changes}
+        extra = {key: value for key, value in merged.items() if value is not None}
+        changed = attrs.evolve(current, extra=extra)
+        self._pointers[pointer.id] = changed
+        self._ops.append(["e", pointer.id, changes])
+        return changed
+
+    def entry(self, pointer: Pointer, name: str, key: str, value: Any) -> Pointer:
+        """Change one entry of a mapping in a pointer's extras."""
+        current = self._pointers.get(pointer.id) or pointer
+        extra = {**current.extra, name: {**current.extra[name], key: value}}
+        changed = attrs.evolve(current, extra=extra)
+        self._pointers[pointer.id] = changed
+        self._ops.append(["k", pointer.id, name, key, value])
+        return changed
+
+    def store(self, name: str, value: Any) -> None:
+        """Set one data field, through its reducer when it has one."""
+        if name in self.plan.reducers:
+            self._reduce(name, value)
+        else:
+            self._fields[name] = value
+            self._ops.append(["s", {name: value}])
+
+    def write(self, writes: Writes) -> list[str]:
+        """Merge what a step wrote; return the fields that another wrote since it began."""
+        if writes.fields:
+            self._fields.update(writes.fields)
+            self._ops.append(["s", dict(writes.fields)])
+        if writes.removed:
+            self._ops.append(["x", list(writes.removed)])
+        for name, operand in writes.reduced.items():
+            self._reduce(name, operand)
+        if not (writes.fields or writes.removed) or writes.base >= self._state.seq:
+            return []
+        last = self._state.writers
+        written = (*writes.fields, *writes.removed)
+        return [name for name in written if last.get(name, -1) > writes.base]
+
+    def _reduce(self, name: str, operand: Any) -> None:
+        reducer = self.plan.reducers[name]
+        known = name in self._fields or name in self._state.data
+        if reducer.name is not None:
+            self._ops.append(["r", name, reducer.name, operand])
+        else:
+            current = self._fields.get(name, self._state.data.get(name))
+            value = reducer.merge(current, operand) if known else operand
+            self._fields[name] = value
+            self._ops.append(["s", {name: value}])
+
+    def become(self, status: WorkflowStatus, error: Mapping[str, Any] | None = None) -> None:
+        """Change the run's status and error."""
+        self.status, self.error, self._changed = status.value, error, True
+        self._ops.append(["i", self.status, error])
+
+    def clear(self) -> None:
+        """Remove every pointer; their waits end."""
+        self.unsubscribed.extend(p.id for p in self.remaining() if "wait" in p.extra)
+        self._pointers = {}
+        self._cleared = True
+        self._ops.append(["c"])
+
+    def decision(self) -> Decision:
+        """Return what was decided."""
+        waits = self.subscriptions
+        if waits and self.unsubscribed:
+            gone = set(self.unsubscribed)
+            waits = [wait for wait in waits if wait.pointer not in gone]
+        return Decision(
+            rows=self.rows,
+            status=self.status,
+            error=self.error,
+            changed=self._changed,
+            final=self._changed and self.final,
+            consumed=tuple(self.consumed),
+            subscribe=tuple(waits),
+            unsubscribe=tuple(self.unsubscribed),
+            starts=tuple(self.starts),
+            messages=tuple(self.messages),
+        )

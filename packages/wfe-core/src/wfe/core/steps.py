@@ -1,0 +1,431 @@
+"""What authors of steps write against: bodies, their context, what they return."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Generic, Protocol, overload, runtime_checkable
+
+import attrs
+from typing_extensions import TypeVar
+
+from wfe.core.errors import DefinitionError
+from wfe.core.policies import ErrorPolicy, Retry
+
+__all__ = [
+    "CancelToken",
+    "ExecutionResult",
+    "InstanceRef",
+    "PointerRef",
+    "StepBody",
+    "StepExecutionContext",
+    "StepLog",
+    "StepSettings",
+    "settings_of",
+    "step",
+]
+
+D = TypeVar("D", default=Any)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@attrs.frozen(kw_only=True)
+class ExecutionResult:
+    """What a body wants to happen next; made by the class methods.
+
+    Attributes:
+        kind: ``next``, ``outcome``, ``output``, ``persist``, ``branch``, ``sleep``, ``sleep_until``,
+            ``wait``, ``fail`` or ``skip``.
+        value: Outcome, branch values or error text, by kind.
+        fields: Data fields to set.
+        memory: Becomes ``ctx.persistence_data`` of the next call.
+    """
+
+    kind: str
+    value: Any = None
+    fields: Mapping[str, Any] | None = None
+    memory: Any = None
+    duration: timedelta | None = None
+    when: datetime | None = None
+    event: tuple[str, str] | None = None
+    error: BaseException | None = None
+    retryable: bool = True
+
+    @classmethod
+    def next(cls) -> ExecutionResult:
+        """Go on with the next step."""
+        return cls(kind="next")
+
+    @classmethod
+    def outcome(cls, value: Any) -> ExecutionResult:
+        """Go on, by way of the ``.when(value, ...)`` branches that fit."""
+        return cls(kind="outcome", value=value)
+
+    @classmethod
+    def output(cls, **fields: Any) -> ExecutionResult:
+        """Set data fields and go on."""
+        return cls(kind="output", fields=fields)
+
+    @classmethod
+    def persist(cls, data: Any) -> ExecutionResult:
+        """Keep *data* as ``ctx.persistence_data`` and run this body again at once."""
+        return cls(kind="persist", memory=data)
+
+    @classmethod
+    def branch(cls, values: Sequence[Any]) -> ExecutionResult:
+        """Run this step's inner block once per value, then go on."""
+        return cls(kind="branch", value=list(values))
+
+    @classmethod
+    def sleep(cls, duration: timedelta, data: Any = None) -> ExecutionResult:
+        """Run this body again after *duration*, with *data* as ``ctx.persistence_data``."""
+        return cls(kind="sleep", duration=duration, memory=data)
+
+    @classmethod
+    def sleep_until(cls, when: datetime, data: Any = None) -> ExecutionResult:
+        """Run this body again at *when* (aware), with *data* as ``ctx.persistence_data``."""
+        return cls(kind="sleep_until", when=when, memory=data)
+
+    @classmethod
+    def wait_for_event(
+        cls,
+        name: str,
+        key: str,
+        as_of: datetime | None = None,
+        timeout: timedelta | None = None,
+    ) -> ExecutionResult:
+        """Run this body again, with ``ctx.event``, when the event was published.
+
+        Args:
+            name: Of the event.
+            key: Of the event.
+            as_of: Events published before this time do not count; ``None``: the run's start.
+            timeout: The step fails with ``StepTimeoutError`` after this; ``None``: never.
+        """
+        return cls(kind="wait", event=(name, key), when=as_of, duration=timeout)
+
+    @classmethod
+    def fail(cls, error: BaseException | str, *, retryable: bool = True) -> ExecutionResult:
+        """Fail this attempt."""
+        if isinstance(error, str):
+            return cls(kind="fail", value=error, retryable=retryable)
+        return cls(kind="fail", value=str(error), error=error, retryable=retryable)
+
+    @classmethod
+    def skip(cls) -> ExecutionResult:
+        """Record this step as skipped and go on."""
+        return cls(kind="skip")
+
+
+@runtime_checkable
+class StepBody(Protocol):
+    """A unit of work; ``run`` may be sync or async.
+
+    It may run more than once (after a crash in the middle, or a retry), so make its effects
+    idempotent: ``ctx.idempotency_key`` stays the same over all attempts of one step execution.
+    """
+
+    def run(self, ctx: StepExecutionContext[Any]) -> Any:
+        """Do the work; ``None`` means :meth:`ExecutionResult.next`."""
+        ...
+
+
+class CancelToken:
+    """Tells a body that its result is not wanted any more; safe to ask from any thread."""
+
+    __slots__ = ("_set", "_waiters")
+
+    def __init__(self) -> None:
+        """Make a token that is not set."""
+        self._set = False
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    def is_set(self) -> bool:
+        """Return whether the body should stop."""
+        return self._set
+
+    async def wait(self) -> None:
+        """Return when the body should stop."""
+        event = asyncio.Event()
+        # First listen, then look: a set() in another thread between the two is not missed.
+        self._waiters.append((asyncio.get_running_loop(), event))
+        if not self._set:
+            await event.wait()
+
+    def set(self) -> None:
+        """Ask the body to stop (the engine does this)."""
+        self._set = True
+        for loop, event in self._waiters:
+            loop.call_soon_threadsafe(event.set)
+
+
+@attrs.frozen(kw_only=True)
+class InstanceRef:
+    """The run that a body belongs to."""
+
+    id: str
+    name: str | None
+    definition: str
+    version: int
+    reference: str | None
+    parent_id: str | None
+    root_id: str
+
+
+@attrs.frozen
+class PointerRef:
+    """The place in the run that a body stands at; *scope* are the containers' pointer ids."""
+
+    id: int
+    step: str
+    attempt: int
+    scope: tuple[int, ...]
+
+
+class StepLog:
+    """Writes lines to the run's log; every call returns at once, from any thread."""
+
+    __slots__ = ("_write",)
+
+    def __init__(self, write: Callable[[str, str], None]) -> None:
+        """Log through *write*, which takes a stream and a line."""
+        self._write = write
+
+    def line(self, stream: str, text: str) -> None:
+        """Write one line of output; *stream* is ``stdout``, ``stderr`` or a level."""
+        self._write(stream, text)
+
+    def debug(self, message: str, *args: object) -> None:
+        """Write a message for developers; *args* are put in with ``%``."""
+        self._write("debug", message % args if args else message)
+
+    def info(self, message: str, *args: object) -> None:
+        """Write a message; *args* are put in with ``%``."""
+        self._write("info", message % args if args else message)
+
+    def warning(self, message: str, *args: object) -> None:
+        """Write a warning; *args* are put in with ``%``."""
+        self._write("warning", message % args if args else message)
+
+    def error(self, message: str, *args: object) -> None:
+        """Write an error message; *args* are put in with ``%``."""
+        self._write("error", message % args if args else message)
+
+
+class Services(Protocol):
+    """What the engine lends to a context."""
+
+    app: Any
+
+    def load_data(self, ctx: StepExecutionContext[Any]) -> Any:
+        """Return a fresh typed copy of the data."""
+        ...
+
+    def item(self, ctx: StepExecutionContext[Any], level: int) -> tuple[int | None, Any]:
+        """Return index and value of a for-each around the step; level 0 is the innermost."""
+        ...
+
+    def environment(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any]:
+        """Return the step's declared environment."""
+        ...
+
+    def write_log(self, ctx: StepExecutionContext[Any], stream: str, line: str) -> None:
+        """Take a log line."""
+        ...
+
+    def progress(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
+        """Tell observers about progress."""
+        ...
+
+
+_UNSET: Any = object()
+
+
+class StepExecutionContext(Generic[D]):
+    """What a body knows and can do.
+
+    Attributes:
+        instance: The run.
+        pointer: The place in it.
+        persistence_data: What an earlier call of this body kept; ``None`` at first.
+        event: ``name, key, id, data`` of the event that woke this body; ``None`` otherwise.
+        cancelled: Set when the result is not wanted any more.
+    """
+
+    __slots__ = (
+        "_data",
+        "_item",
+        "_services",
+        "before",
+        "cancelled",
+        "created_at",
+        "event",
+        "instance",
+        "persistence_data",
+        "pointer",
+        "seq",
+    )
+
+    def __init__(
+        self,
+        services: Services,
+        instance: InstanceRef,
+        pointer: PointerRef,
+        before: Mapping[str, Any],
+        seq: int,
+        extra: Mapping[str, Any],
+        created_at: int,
+    ) -> None:
+        """Make the context of one attempt over the stored data *before*, as of row *seq*."""
+        self._services = services
+        self._data: Any = _UNSET
+        self._item: Any = _UNSET
+        self.instance = instance
+        self.pointer = pointer
+        self.before = before
+        self.seq = seq
+        self.created_at = created_at  # of the run, µs
+        self.persistence_data: Any = extra.get("memory")
+        self.event: Mapping[str, Any] | None = extra.get("event")
+        self.cancelled = CancelToken()
+
+    @property
+    def data(self) -> D:
+        """The workflow's data as of the start of this attempt; changes are merged at its end."""
+        if self._data is _UNSET:
+            self._data = self._services.load_data(self)
+        data: D = self._data
+        return data
+
+    @property
+    def touched(self) -> bool:
+        """Whether :attr:`data` was read, so that it may have been changed."""
+        return self._data is not _UNSET
+
+    @property
+    def index(self) -> int | None:
+        """Number of the innermost for-each item, from 0; ``None`` outside of one."""
+        return self._innermost()[0]
+
+    @property
+    def item(self) -> Any:
+        """The innermost for-each item; ``None`` outside of one."""
+        return self._innermost()[1]
+
+    def _innermost(self) -> tuple[int | None, Any]:
+        if self._item is _UNSET:
+            self._item = self._services.item(self, 0)
+        found: tuple[int | None, Any] = self._item
+        return found
+
+    def enclosing_item(self, level: int) -> Any:
+        """Return the item of a for-each around the step; level 0 is the innermost."""
+        return self.item if level == 0 else self._services.item(self, level)[1]
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """The environment that the definition declares for this step, without the machine's."""
+        return self._services.environment(self)
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt, from 0."""
+        return self.pointer.attempt
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same text for every attempt of this step execution, unique over all runs."""
+        return f"{self.instance.id}:{self.pointer.id}"
+
+    @property
+    def app(self) -> Any:
+        """The object given to ``WorkflowHost(app=...)``; never stored."""
+        return self._services.app
+
+    @property
+    def log(self) -> StepLog:
+        """Writes to the run's log."""
+        return StepLog(lambda stream, line: self._services.write_log(self, stream, line))
+
+    def raise_if_cancelled(self) -> None:
+        """Raise ``asyncio.CancelledError`` when the result is not wanted any more."""
+        if self.cancelled.is_set():
+            raise asyncio.CancelledError
+
+    def emit(self, name: str, payload: Any = None) -> None:
+        """Tell observers about progress: a ``progress`` lifecycle event."""
+        self._services.progress(self, name, payload)
+
+    def heartbeat(self, progress: Any = None) -> None:
+        """Say that the body lives, with an optional *progress* for observers."""
+        self._services.progress(self, "heartbeat", progress)
+
+
+@attrs.frozen(kw_only=True)
+class StepSettings:
+    """What ``@step`` says of a body; a builder's own calls win."""
+
+    name: str | None = None
+    retry: ErrorPolicy | None = None
+    timeout: timedelta | None = None
+    process: bool = False
+
+
+_DEFAULT = StepSettings()
+
+
+def settings_of(body: object) -> StepSettings:
+    """Return what ``@step`` said of *body* (or of its class)."""
+    found: StepSettings = getattr(body, "__wfe_step__", _DEFAULT)
+    return found
+
+
+@overload
+def step(body: F, /) -> F: ...
+@overload
+def step(
+    *,
+    name: str | None = None,
+    retry: int | Retry | None = None,
+    timeout: timedelta | float | None = None,
+    process: bool = False,
+) -> Callable[[F], F]: ...
+def step(
+    body: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: int | Retry | None = None,
+    timeout: timedelta | float | None = None,
+    process: bool = False,
+) -> F | Callable[[F], F]:
+    """Mark a function or class as a step and say how it runs.
+
+    Args:
+        body: The function or class, when used without parentheses.
+        name: Instead of the function's or class's own.
+        retry: Number of retries (2 retries are 3 attempts), or a policy.
+        timeout: Of one attempt; a number is seconds.
+        process: Run the (sync, importable) function in a process pool.
+
+    Raises:
+        DefinitionError: *retry* or *timeout* is negative.
+    """
+    if timeout is not None and not isinstance(timeout, timedelta):
+        timeout = timedelta(seconds=timeout)
+    if timeout is not None and timeout <= timedelta(0):
+        raise DefinitionError("timeout must be positive", name, f"got {timeout!r}")
+    if isinstance(retry, int):
+        if retry < 0:
+            raise DefinitionError("retry must not be negative", name, f"got {retry}")
+        retry = Retry(max_retries=retry)
+    settings = StepSettings(name=name, retry=retry, timeout=timeout, process=process)
+
+    def mark(body: F) -> F:
+        setattr(body, "__wfe_step__", settings)  # noqa: B010 - a plain assignment does not type
+        return body
+
+    return mark if body is None else mark(body)
+
+

@@ -1,0 +1,276 @@
+"""The read path: short statements on connections that cannot write."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from wfe.core.providers import (
+    DefinitionRow,
+    InboxRow,
+    InstanceQuery,
+    Loaded,
+    LogRow,
+    Row,
+    Snapshot,
+    StoredInstance,
+    WorkerRow,
+    data_has,
+)
+from wfe.sqlite.faults import translate
+
+__all__ = ["DUE", "Reader"]
+
+_COLUMNS: Final = """
+n, id, d, definition, version, name, reference, status, wake, owner, poke, takeovers, faults,
+parent, parent_pointer, parent_id, root_id, idem, error, created_at, completed_at"""
+_SELECT: Final = f"SELECT {_COLUMNS} FROM wfe_instances"  # noqa: S608 - a constant
+_MANY: Final = "(SELECT value FROM json_each(?))"
+_HEADERS: Final = f"{_SELECT} WHERE n IN {_MANY}"
+_BY_ID: Final = f"{_SELECT} WHERE id = ?"
+_BY_NAME: Final = f"{_SELECT} WHERE name = ?"
+_SNAPSHOTS: Final = f"SELECT n, seq, state, data FROM wfe_snapshots WHERE n IN {_MANY}"  # noqa: S608 - constants
+_ROWS: Final = """
+SELECT seq, at, event FROM wfe_journal WHERE instance = ? AND seq > ? ORDER BY seq LIMIT ?"""
+_INBOX: Final = f"""
+SELECT i, instance, kind, at, payload, actor, reason FROM wfe_inbox
+WHERE instance IN {_MANY} ORDER BY i"""  # noqa: S608 - constants
+_POKES: Final = f"SELECT n, poke FROM wfe_instances WHERE n IN {_MANY}"  # noqa: S608 - constants
+DUE: Final = """
+SELECT wake, n, takeovers FROM wfe_instances
+WHERE d = ? AND owner IS NULL AND wake <= ? ORDER BY wake, n LIMIT ?"""
+"""What may be claimed of one definition, earliest first."""
+_FIRST_DUE: Final = """
+SELECT wake FROM wfe_instances
+WHERE d = ? AND owner IS NULL AND wake IS NOT NULL ORDER BY wake LIMIT 1"""
+_HINTED_DUE: Final = f"""
+SELECT 1 FROM wfe_instances
+WHERE n IN {_MANY} AND owner IS NULL AND wake <= ? LIMIT 1"""  # noqa: S608 - constants
+_WORKERS: Final = """
+SELECT epoch, name, host, pid, started, beat, fenced FROM wfe_workers w
+WHERE fenced IS NULL OR EXISTS (SELECT 1 FROM wfe_instances WHERE owner = w.epoch)"""
+_BEATS: Final = f"""
+SELECT epoch, beat FROM wfe_workers WHERE fenced IS NULL AND epoch IN {_MANY}"""  # noqa: S608 - constants
+_ORPHANED: Final = """
+SELECT 1 FROM wfe_workers w
+WHERE fenced IS NOT NULL AND EXISTS (SELECT 1 FROM wfe_instances WHERE owner = w.epoch)"""
+_DEFINITIONS: Final = """
+SELECT d, id, version, hash, body, current FROM wfe_definitions WHERE ? IS NULL OR id = ?
+ORDER BY d"""
+_CURRENT: Final = """
+SELECT d FROM wfe_definitions WHERE id = ? AND version = ? AND hash = ? AND current"""
+_LOGS: Final = """
+SELECT instance, at, step, pointer, stream, line, l FROM wfe_logs
+WHERE instance = ? AND l > ? ORDER BY l LIMIT ?"""
+
+
+class Reader:
+    """One reading connection; *guard* is held for each call."""
+
+    def __init__(
+        self, db: sqlite3.Connection, path: Path, guard: AbstractContextManager[Any]
+    ) -> None:
+        self._db = db
+        self._path = path
+        self._guard = guard
+        db.create_function("wfe_has", 2, _has, deterministic=True)
+
+    def close(self) -> None:
+        with self._guard:
+            self._db.close()
+
+    def _all(self, sql: str, *args: object) -> list[Any]:
+        try:
+            with self._guard:
+                return self._db.execute(sql, args).fetchall()
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+
+    # -- what is due ----------------------------------------------------------------------------
+
+    def due(self, definitions: Sequence[int]) -> int | None:
+        rows = [row for d in definitions for row in self._all(_FIRST_DUE, d)]
+        return min((wake for (wake,) in rows), default=None)
+
+    def claimable(self, definitions: Sequence[int], hints: Sequence[int] | None, now: int) -> bool:
+        """Whether a claim may find something."""
+        if hints is not None:
+            return bool(self._all(_HINTED_DUE, _json(hints), now))
+        return any(self._all(DUE, d, now, 1) for d in definitions)
+
+    def orphaned(self) -> bool:
+        """Whether a fenced worker owns something."""
+        return bool(self._all(_ORPHANED))
+
+    def workers(self) -> list[WorkerRow]:
+        return [
+            WorkerRow(
+                epoch=epoch,
+                name=name,
+                host=host,
+                pid=pid,
+                started=started,
+                beat=beat,
+                fenced=fenced,
+            )
+            for epoch, name, host, pid, started, beat, fenced in self._all(_WORKERS)
+        ]
+
+    def beats(self, epochs: Sequence[int]) -> dict[int, int]:
+        """Return the last beat of those of *epochs* that are not fenced."""
+        return dict(self._all(_BEATS, _json(epochs)))
+
+    # -- instances --------------------------------------------------------------------------------
+
+    def load(self, numbers: Sequence[int]) -> list[Loaded]:
+        """Return what exists of *numbers*, all as of one moment."""
+        wanted = _json(numbers)
+        db = self._db
+        try:
+            with self._guard, _Moment(db):
+                headers = db.execute(_HEADERS, (wanted,)).fetchall()
+                snapshots = {
+                    n: Snapshot(seq, state, data)
+                    for n, seq, state, data in db.execute(_SNAPSHOTS, (wanted,))
+                }
+                messages = _by_instance(db.execute(_INBOX, (wanted,)).fetchall())
+                loaded: list[Loaded] = []
+                for row in headers:
+                    n = row[0]
+                    snapshot = snapshots.get(n)
+                    after = -1 if snapshot is None else snapshot.seq
+                    tail = tuple([Row(*r) for r in db.execute(_ROWS, (n, after, -1))])
+                    inbox = tuple(messages.get(n, ()))
+                    header = _stored(row)
+                    loaded.append(Loaded(header=header, snapshot=snapshot, tail=tail, inbox=inbox))
+                return loaded
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+
+    def inbox(self, numbers: Sequence[int]) -> list[tuple[int, int, tuple[InboxRow, ...]]]:
+        wanted = _json(numbers)
+        db = self._db
+        try:
+            with self._guard, _Moment(db):
+                pokes = db.execute(_POKES, (wanted,)).fetchall()
+                messages = _by_instance(db.execute(_INBOX, (wanted,)).fetchall())
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+        return [(n, poke, tuple(messages.get(n, ()))) for n, poke in pokes]
+
+    def history(self, n: int, after: int, limit: int) -> list[Row]:
+        return [Row(*row) for row in self._all(_ROWS, n, after, limit)]
+
+    def get(self, id_or_name: str) -> StoredInstance | None:
+        rows = self._all(_BY_ID, id_or_name) or self._all(_BY_NAME, id_or_name)
+        return _stored(rows[0]) if rows else None
+
+    def find(self, query: InstanceQuery) -> list[StoredInstance]:
+        conditions: list[str] = []
+        args: list[object] = []
+
+        def want(condition: str, *values: object) -> None:
+            conditions.append(condition)
+            args.extend(values)
+
+        if query.definition is not None:
+            want("definition = ?", query.definition)
+        if query.status is not None:
+            want("status = ?", query.status)
+        if query.reference is not None:
+            want("reference = ?", query.reference)
+        if query.since is not None:
+            want("created_at >= ?", query.since)
+        if query.after is not None:
+            want(f"(created_at, n) {'<' if query.newest_first else '>'} (?, ?)", *query.after)
+        if query.data is not None:
+            data = orjson.dumps(dict(query.data)).decode()
+            want(
+                "EXISTS (SELECT 1 FROM wfe_snapshots s WHERE s.n = wfe_instances.n"
+                " AND wfe_has(s.data, ?))",
+                data,
+            )
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        way = "DESC" if query.newest_first else "ASC"
+        sql = f"{_SELECT}{where} ORDER BY created_at {way}, n {way} LIMIT ?"
+        return [_stored(row) for row in self._all(sql, *args, query.limit)]
+
+    # -- the rest -------------------------------------------------------------------------------
+
+    def definitions(self, id_: str | None) -> list[DefinitionRow]:
+        return [
+            DefinitionRow(d, id_, version, hash_, body, bool(current))
+            for d, id_, version, hash_, body, current in self._all(_DEFINITIONS, id_, id_)
+        ]
+
+    def current_definition(self, id_: str, version: int, hash_: str) -> int | None:
+        """Return the number of exactly this definition, if it is current."""
+        rows = self._all(_CURRENT, id_, version, hash_)
+        return rows[0][0] if rows else None
+
+    def logs(self, n: int, after: int, limit: int) -> list[LogRow]:
+        return [
+            LogRow(n=n, at=at, step=step, pointer=pointer, stream=stream, line=line, l=l)
+            for n, at, step, pointer, stream, line, l in self._all(_LOGS, n, after, limit)  # noqa: E741 - the column's name
+        ]
+
+
+class _Moment:
+    """Several statements that see the same state."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN")
+
+    def __exit__(self, *_: object) -> None:
+        if self._db.in_transaction:
+            self._db.execute("COMMIT")
+
+
+def _json(numbers: Sequence[int]) -> str:
+    return orjson.dumps(list(numbers)).decode()
+
+
+def _has(data: str, wanted: str) -> bool:
+    return data_has(data, orjson.loads(wanted))
+
+
+def _by_instance(rows: Sequence[Any]) -> dict[int, list[InboxRow]]:
+    found: dict[int, list[InboxRow]] = {}
+    for i, n, kind, at, payload, actor, reason in rows:
+        row = InboxRow(i=i, n=n, kind=kind, at=at, payload=payload, actor=actor, reason=reason)
+        found.setdefault(n, []).append(row)
+    return found
+
+
+def _stored(row: Sequence[Any]) -> StoredInstance:
+    return StoredInstance(
+        n=row[0],
+        id=row[1],
+        d=row[2],
+        definition=row[3],
+        version=row[4],
+        name=row[5],
+        reference=row[6],
+        status=row[7],
+        wake=row[8],
+        owner=row[9],
+        poke=row[10],
+        takeovers=row[11],
+        faults=row[12],
+        parent=row[13],
+        parent_pointer=row[14],
+        parent_id=row[15],
+        root_id=row[16],
+        idem=row[17],
+        error=row[18],
+        created_at=row[19],
+        completed_at=row[20],
+    )

@@ -1,0 +1,187 @@
+"""The tables, and how a file of an older version becomes one of this version."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from wfe.sqlite.faults import newer
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+__all__ = ["MIGRATIONS", "MIN_READER", "SCHEMA", "ensure_schema"]
+
+MIN_READER: Final = 1
+"""The oldest version whose code can read and write a file of this version."""
+
+# Statements by migration, oldest first; never change one that was released.  Expand first,
+# contract a release later.
+MIGRATIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    (
+        "0001_tables",
+        (
+            """
+CREATE TABLE wfe_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID""",
+            """
+INSERT INTO wfe_meta VALUES ('next_n', 1)""",
+            """
+CREATE TABLE wfe_definitions (
+    d INTEGER PRIMARY KEY, id TEXT NOT NULL, version INTEGER NOT NULL, hash TEXT NOT NULL,
+    body TEXT NOT NULL, current INTEGER NOT NULL, UNIQUE (id, version, hash))""",
+            """
+CREATE UNIQUE INDEX wfe_definitions_current ON wfe_definitions (id, version) WHERE current""",
+            """
+CREATE TABLE wfe_workers (
+    epoch INTEGER PRIMARY KEY, name TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
+    started INTEGER NOT NULL, beat INTEGER NOT NULL, fenced INTEGER)""",
+            """
+CREATE TABLE wfe_instances (
+    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, d INTEGER NOT NULL,
+    definition TEXT NOT NULL, version INTEGER NOT NULL, name TEXT UNIQUE, reference TEXT,
+    status TEXT NOT NULL, wake INTEGER, owner INTEGER, poke INTEGER NOT NULL DEFAULT 0,
+    takeovers INTEGER NOT NULL DEFAULT 0, faults INTEGER NOT NULL DEFAULT 0,
+    parent INTEGER, parent_pointer INTEGER, parent_id TEXT, root_id TEXT NOT NULL, idem TEXT,
+    error TEXT, created_at INTEGER NOT NULL, completed_at INTEGER, retain_until INTEGER)""",
+            """
+CREATE UNIQUE INDEX wfe_instances_idem ON wfe_instances (definition, idem)
+    WHERE idem IS NOT NULL""",
+            """
+CREATE INDEX wfe_instances_due ON wfe_instances (d, wake)
+    WHERE owner IS NULL AND wake IS NOT NULL""",
+            """
+CREATE INDEX wfe_instances_owner ON wfe_instances (owner) WHERE owner IS NOT NULL""",
+            """
+CREATE INDEX wfe_instances_parent ON wfe_instances (parent) WHERE parent IS NOT NULL""",
+            """
+CREATE INDEX wfe_instances_created ON wfe_instances (created_at, n)""",
+            """
+CREATE INDEX wfe_instances_reference ON wfe_instances (reference) WHERE reference IS NOT NULL""",
+            """
+CREATE INDEX wfe_instances_retain ON wfe_instances (retain_until)
+    WHERE retain_until IS NOT NULL""",
+            """
+CREATE TABLE wfe_snapshots (
+    n INTEGER PRIMARY KEY, seq INTEGER NOT NULL, at INTEGER NOT NULL, state TEXT NOT NULL,
+    data TEXT NOT NULL)""",
+            """
+CREATE TABLE wfe_journal (
+    instance INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, event TEXT NOT NULL)""",
+            """
+CREATE UNIQUE INDEX wfe_journal_seq ON wfe_journal (instance, seq)""",
+            # AUTOINCREMENT: numbers of deleted rows are never given out again.
+            """
+CREATE TABLE wfe_inbox (
+    i INTEGER PRIMARY KEY AUTOINCREMENT, instance INTEGER NOT NULL, kind TEXT NOT NULL,
+    dedupe TEXT, at INTEGER NOT NULL, actor TEXT, reason TEXT, payload TEXT NOT NULL)""",
+            """
+CREATE UNIQUE INDEX wfe_inbox_dedupe ON wfe_inbox (instance, dedupe) WHERE dedupe IS NOT NULL""",
+            """
+CREATE INDEX wfe_inbox_instance ON wfe_inbox (instance)""",
+            """
+CREATE TABLE wfe_events (
+    e INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
+    key TEXT NOT NULL, at INTEGER NOT NULL, payload TEXT NOT NULL)""",
+            """
+CREATE INDEX wfe_events_topic ON wfe_events (name, key, at, e)""",
+            """
+CREATE TABLE wfe_subscriptions (
+    instance INTEGER NOT NULL, pointer INTEGER NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL,
+    as_of INTEGER NOT NULL, after_at INTEGER NOT NULL, after_e INTEGER NOT NULL,
+    PRIMARY KEY (instance, pointer)) WITHOUT ROWID""",
+            """
+CREATE INDEX wfe_subscriptions_topic ON wfe_subscriptions (name, key)""",
+            """
+CREATE TABLE wfe_locks (
+    name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID""",
+            """
+CREATE TABLE wfe_logs (
+    l INTEGER PRIMARY KEY, instance INTEGER NOT NULL, at INTEGER NOT NULL, step TEXT,
+    pointer INTEGER, stream TEXT NOT NULL, line TEXT NOT NULL)""",
+            """
+CREATE INDEX wfe_logs_instance ON wfe_logs (instance)""",
+        ),
+    ),
+)
+
+SCHEMA: Final = len(MIGRATIONS)
+"""Version of the schema that this code makes."""
+
+_SET: Final = "wfe"
+# The table in which sqlite-utils keeps what was applied, as it makes it itself.
+_APPLIED: Final = (
+    """
+CREATE TABLE IF NOT EXISTS "_sqlite_migrations" (
+   "id" INTEGER PRIMARY KEY, "migration_set" TEXT, "name" TEXT, "applied_at" TEXT)""",
+    """
+CREATE UNIQUE INDEX IF NOT EXISTS "idx__sqlite_migrations_migration_set_name"
+    ON "_sqlite_migrations" ("migration_set", "name")""",
+)
+_RECORD: Final = """
+INSERT INTO "_sqlite_migrations" (migration_set, name, applied_at)
+VALUES (?, ?, strftime('%Y-%m-%d %H:%M:%f+00:00', 'now'))"""
+_HAS_META: Final = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'wfe_meta'"
+_VERSIONS: Final = "SELECT key, value FROM wfe_meta WHERE key IN ('schema', 'min_reader')"
+_SET_VERSION: Final = "INSERT OR REPLACE INTO wfe_meta VALUES (?, ?)"
+
+
+def ensure_schema(db: sqlite3.Connection, path: Path) -> None:
+    """Make or migrate the tables, in one transaction; nobody else may be writing.
+
+    A new file is made from the same statements without sqlite-utils, whose import costs more than
+    all the rest of a start; files of an older version are migrated by it.
+
+    Raises:
+        StoreVersionError: The file was made by a version that this code cannot read.
+    """
+    found = _version(db, path)
+    if found is not None and found >= SCHEMA:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if found is None:
+            _make(db)
+        else:
+            _migrate(db)
+        db.execute(_SET_VERSION, ("schema", SCHEMA))
+        db.execute(_SET_VERSION, ("min_reader", MIN_READER))
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int | None:
+    if db.execute(_HAS_META).fetchone() is None:
+        return None
+    versions: dict[str, int] = dict(db.execute(_VERSIONS).fetchall())
+    needs = versions.get("min_reader", 0)
+    if needs > SCHEMA:
+        raise newer(path, needs=needs, ours=SCHEMA)
+    return versions.get("schema", 0)
+
+
+def _make(db: sqlite3.Connection) -> None:
+    for sql in _APPLIED:
+        db.execute(sql)
+    for name, statements in MIGRATIONS:
+        for sql in statements:
+            db.execute(sql)
+        db.execute(_RECORD, (_SET, name))
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    from sqlite_utils import Database  # noqa: PLC0415 - 0.3 s, and rarely needed
+    from sqlite_utils.migrations import Migrations  # noqa: PLC0415 - as above
+
+    migrations = Migrations(_SET)
+    for name, statements in MIGRATIONS:
+
+        def apply(db: Database, statements: tuple[str, ...] = statements) -> None:
+            for sql in statements:
+                db.conn.execute(sql)
+
+        migrations(name=name)(apply)
+    migrations.apply(Database(db, recursive_triggers=False, execute_plugins=False))

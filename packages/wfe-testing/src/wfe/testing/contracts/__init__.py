@@ -1,0 +1,9 @@
+"""What every provider must do: subclass a contract, give it fixtures, and run pytest."""
+
+from __future__ import annotations
+
+from wfe.testing.contracts.locks import LockContract
+from wfe.testing.contracts.persistence import PersistenceContract
+from wfe.testing.contracts.queues import QueueContract
+
+__all__ = ["LockContract", "PersistenceContract", "QueueContract"]

@@ -1,0 +1,348 @@
+"""A state machine that does the same to a store and to the memory store, and compares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import attrs
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from wfe.core.clocks import VirtualClock
+from wfe.core.memory import MemoryStore
+from wfe.core.providers import (
+    Clock,
+    Done,
+    Event,
+    HeaderChange,
+    InboxRow,
+    Item,
+    Loaded,
+    Message,
+    Outcome,
+    PersistenceProvider,
+    Snapshot,
+    Subscription,
+    WorkerInfo,
+)
+from wfe.testing.contracts.runs import HOUR, fields, header
+
+__all__ = ["run_machine"]
+
+T = TypeVar("T")
+
+_few = st.integers(0, 3)
+_keys = st.sampled_from(["a", "b"])
+_changes = st.sampled_from(["none", "keep", "park", "sleep", "final", "retire"])
+_waits = st.lists(st.tuples(_few, _keys, st.sampled_from([0, -HOUR])), max_size=2)
+_wakes = st.sampled_from([None, -5, 0, HOUR])
+
+
+@attrs.define
+class _Side:
+    """One of the two stores, with the epochs that it issued, in order."""
+
+    store: PersistenceProvider
+    epochs: list[int] = attrs.field(factory=list[int])
+
+    def epoch(self, k: int) -> int:
+        return self.epochs[k % len(self.epochs)]
+
+    def mortal(self, k: int) -> int:
+        """Return any but the first, which stays: else soon nobody could do anything."""
+        return self.epochs[1 + k % (len(self.epochs) - 1)]
+
+    def name_of(self, epoch: int | None) -> int | None:
+        return None if epoch is None else self.epochs.index(epoch)
+
+    def comparable(self, value: object) -> object:
+        """Replace what the stores may number as they like by what must be equal."""
+        match value:
+            case Loaded():
+                shown = attrs.evolve(value.header, owner=self.name_of(value.header.owner))
+                return (shown, value.snapshot, value.tail, [_shown(row) for row in value.inbox])
+            case Done():
+                woken = sorted((n, d, -1 if o is None else self.epochs.index(o)) for n, d, o in value.woken)
+                return (value.at, woken)
+            case _:
+                return value
+
+
+async def _nobody(_: _Side) -> None:
+    return None
+
+
+def _shown(row: InboxRow) -> tuple[object, ...]:
+    payload: object = row.payload
+    if row.kind == "event":
+        payload = {key: value for key, value in fields(row.payload).items() if key != "e"}
+    return (row.n, row.kind, row.at, payload, row.actor, row.reason)
+
+
+class _Machine(RuleBasedStateMachine):
+    """Rules draw small numbers that pick workers and runs, good ones and bad ones."""
+
+    def __init__(self, new_store: Callable[[Clock], PersistenceProvider]) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.clock = VirtualClock()
+        self.sides = [_Side(MemoryStore(self.clock)), _Side(new_store(self.clock))]
+        self.runs: list[int] = []
+        self.events = 0
+        for side in self.sides:
+            self.wait(side.store.open())
+        self.add_worker()
+        self.start(0, None, owned=True, key=None)
+
+    def teardown(self) -> None:
+        for side in self.sides:
+            self.wait(side.store.close())
+        self.loop.close()
+
+    def wait(self, work: Awaitable[T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def both(self, work: Callable[[_Side], Awaitable[Any]]) -> Any:
+        """Do *work* on both sides, and return what the memory store said."""
+        said = [self.wait(work(side)) for side in self.sides]
+        shown = [
+            [side.comparable(entry) for entry in answer] if isinstance(answer, list) else answer
+            for side, answer in zip(self.sides, said, strict=True)
+        ]
+        assert shown[0] == shown[1]
+        return said[0]
+
+    def commit(
+        self,
+        worker: Callable[[_Side], Awaitable[int | None]],
+        make: Callable[[_Side], Awaitable[Item]],
+    ) -> Outcome:
+        async def work(side: _Side) -> list[Outcome]:
+            return list(await side.store.commit(await worker(side), [await make(side)]))
+
+        outcome: Outcome = self.both(work)[0]
+        return outcome
+
+    def run(self, k: int) -> int:
+        return self.runs[k % len(self.runs)]
+
+    async def acting(self, side: _Side, n: int, usurper: int | None) -> int | None:
+        """Return the owner of *n*, or the worker that takes it for its own."""
+        if usurper is not None:
+            return side.epoch(usurper)
+        (loaded,) = await side.store.load([n])
+        return loaded.header.owner
+
+    async def base(self, side: _Side, n: int) -> int:
+        history = await side.store.history(n, -1, 1000)
+        return len(history) - 1
+
+    # -- rules ------------------------------------------------------------------------------------
+
+    @rule(by=st.sampled_from([1, 1000, HOUR]))
+    def time_passes(self, by: int) -> None:
+        self.clock.move_to(self.clock.now() + by)
+
+    @precondition(lambda self: len(self.sides[0].epochs) < 4)
+    @rule()
+    def add_worker(self) -> None:
+        for side in self.sides:
+            info = WorkerInfo(name="w", host="h", pid=1)
+            side.epochs.append(self.wait(side.store.register(info)))
+
+    @rule(
+        worker=st.sampled_from([None, 0, 0, 1, 2]),
+        wake=_wakes,
+        owned=st.booleans(),
+        key=st.sampled_from([None, None, "a", "b"]),
+    )
+    def start(self, worker: int | None, wake: int | None, owned: bool, key: str | None) -> None:
+        async def make(side: _Side) -> Item:
+            epoch = side.epoch(worker) if owned and worker is not None else None
+            due = None if wake is None else self.clock.now() + wake
+            new = await header(side.store, f"def {key}", wake=due, owner=epoch, name=key, idem=key)
+            numbers.append(new.n)
+            return Item(n=new.n, new=new, rows=('"begin"',))
+
+        async def starter(side: _Side) -> int | None:
+            return None if worker is None else side.epoch(worker)
+
+        numbers: list[int] = []
+        if isinstance(self.commit(starter, make), Done):
+            self.runs.append(numbers[0])
+        assert numbers[0] == numbers[1]
+
+    @rule(run=_few, change=_changes, waits=_waits)
+    def go_on(self, run: int, change: str, waits: list[tuple[int, str, int]]) -> None:
+        """The owner writes, having seen everything; what is due has one."""
+        self.claim(0, 1, [run])
+        self.write(None, run, 0, change=change, sees=True, waits=waits)
+
+    @rule(
+        usurper=st.sampled_from([None, None, 0, 1]),
+        run=_few,
+        off=st.sampled_from([0, 0, 0, 1, -1]),
+        rows=st.integers(1, 3),
+        change=_changes,
+        sees=st.sampled_from([True, True, False]),
+        fold=st.booleans(),
+        alive=st.booleans(),
+        waits=_waits,
+        ended=st.lists(_few, max_size=1),
+    )
+    def go_wrong(self, usurper: int | None, run: int, off: int, **drawn: Any) -> None:
+        """Somebody writes, who may be wrong about anything."""
+        self.write(usurper, run, off, **drawn)
+
+    def write(
+        self,
+        usurper: int | None,
+        run: int,
+        off: int,
+        *,
+        change: str,
+        sees: bool,
+        waits: list[tuple[int, str, int]],
+        rows: int = 1,
+        fold: bool = False,
+        alive: bool = False,
+        ended: Sequence[int] = (),
+    ) -> None:
+        n = self.run(run)
+
+        async def make(side: _Side) -> Item:
+            base = await self.base(side, n)
+            ((_, poke, messages),) = await side.store.inbox([n])
+            # Mere rows with a wrong base ahead are the caller's fault; all else is checked.
+            ahead = 1 if off == 1 and change != "none" else min(off, 0)
+            return Item(
+                n=n,
+                base=base + ahead,
+                rows=tuple(f'"{base} {k}"' for k in range(rows)),
+                fold=Snapshot(base + rows, "{}", "{}") if fold else None,
+                header=self.change(change),
+                seen=poke if sees else poke - 1,
+                consumed=tuple(row.i for row in messages) if sees else (),
+                subscribe=tuple(
+                    Subscription(pointer=p, name="go", key=key, as_of=self.clock.now() + as_of)
+                    for p, key, as_of in waits
+                ),
+                unsubscribe=tuple(ended),
+                alive=alive or change == "none",
+            )
+
+        self.commit(lambda side: self.acting(side, n, usurper), make)
+
+    def change(self, kind: str) -> HeaderChange | None:
+        now = self.clock.now()
+        return {
+            "none": None,
+            "keep": HeaderChange(status="suspended", error='"e"'),
+            "park": HeaderChange(status="runnable", wake=now + HOUR, release=True),
+            "sleep": HeaderChange(status="runnable", release=True),
+            "final": HeaderChange(status="complete", final=True, retain_until=now),
+            "retire": HeaderChange(status="failed", error='"e"', final=True, release=True),
+        }[kind]
+
+    @rule(run=_few, dedupe=st.none() | _keys, strict=st.booleans(), final=st.booleans())
+    def tell(self, run: int, dedupe: str | None, strict: bool, final: bool) -> None:
+        target = self.run(run)
+
+        async def make(_: _Side) -> Item:
+            told = Message(
+                target=target, kind="k", dedupe=dedupe, strict=strict, allow_final=final, actor="a"
+            )
+            return Item(messages=(told,))
+
+        self.commit(_nobody, make)
+
+    @rule(key=_keys, again=st.booleans(), at=st.sampled_from([None, 0, -10, HOUR]))
+    def publish(self, key: str, again: bool, at: int | None) -> None:
+        self.events += 0 if again else 1
+        when = None if at is None else self.clock.now() + at
+
+        async def make(_: _Side) -> Item:
+            return Item(publish=(Event(id=f"e{self.events}", name="go", key=key, at=when),))
+
+        self.commit(_nobody, make)
+
+    @rule(worker=_few, limit=st.integers(1, 3), hinted=st.none() | st.lists(_few, max_size=2))
+    def claim(self, worker: int, limit: int, hinted: list[int] | None) -> None:
+        hints = None if hinted is None else [self.run(k) for k in hinted]
+
+        async def work(side: _Side) -> list[Any]:
+            known = [row.d for row in await side.store.definitions()]
+            return list(await side.store.claim(side.epoch(worker), known, limit, hints))
+
+        self.both(work)
+
+    @rule(worker=_few, run=_few, limit=st.integers(1, 2))
+    def fault(self, worker: int, run: int, limit: int) -> None:
+        wake = self.clock.now() + 7
+        self.both(lambda side: side.store.fault(side.epoch(worker), self.run(run), wake, "1", limit))
+
+    @precondition(lambda self: len(self.sides[0].epochs) > 1)
+    @rule(worker=_few, limit=st.integers(1, 2))
+    def takeover(self, worker: int, limit: int) -> None:
+        async def work(side: _Side) -> list[Any]:
+            fenced = await side.store.fence([side.mortal(worker)], lease=None)
+            return [side.name_of(epoch) for epoch in fenced]
+
+        self.both(work)
+        # How many at a time is the same; which, when there are more, is the store's choice.
+        while self.both(lambda side: side.store.orphans(limit)):
+            pass
+
+    @precondition(lambda self: len(self.sides[0].epochs) > 1)
+    @rule(worker=_few)
+    def stop(self, worker: int) -> None:
+        self.both(lambda side: side.store.unregister(side.mortal(worker)))
+
+    @invariant()
+    def stores_are_equal(self) -> None:
+        async def everything(side: _Side) -> list[Any]:
+            loaded = await side.store.load(self.runs)
+            return sorted(loaded, key=lambda entry: entry.header.n)
+
+        async def due(side: _Side) -> list[Any]:
+            known = await side.store.definitions()
+            return [await side.store.due([row.d]) for row in known]
+
+        async def histories(side: _Side) -> list[Any]:
+            return [list(await side.store.history(n, -1, 1000)) for n in self.runs]
+
+        self.both(everything)
+        self.both(due)
+        self.both(histories)
+
+
+def run_machine(
+    new_store: Callable[[Clock], PersistenceProvider], *, examples: int, shrink: bool = True
+) -> None:
+    """Compare *examples* random histories of ``new_store(clock)`` with the memory store's.
+
+    Args:
+        new_store: As in the persistence contract.
+        examples: How many histories of 30 steps.
+        shrink: Look for a shorter history when one differs.
+    """
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        lambda: _Machine(new_store),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            phases=tuple(Phase) if shrink else (Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,92 @@
+"""What checking the steps of one workflow needs: readers, declarations, and names given so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from wfe.core.definition import Node as DefinitionNode
+from wfe.yaml.diagnostics import Problems, Span
+from wfe.yaml.expressions import Expressions
+from wfe.yaml.reading import Reader
+from wfe.yaml.scope import Scope
+from wfe.yaml.tree import MapNode
+from wfe.yaml.value_types import ValueType
+
+__all__ = ["Built", "Context", "InputSpec", "Signature"]
+
+
+@attrs.frozen(kw_only=True)
+class InputSpec:
+    """A declared input.
+
+    Attributes:
+        default: Converted; only meaningful when *required* is false.
+    """
+
+    kind: ValueType
+    required: bool
+    default: Any = None
+    description: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Signature:
+    """What a workflow takes and gives."""
+
+    id: str
+    version: int
+    span: Span
+    inputs: Mapping[str, InputSpec]
+    outputs: Mapping[str, ValueType]
+
+
+@attrs.frozen(kw_only=True)
+class Built:
+    """What became of a step: its node (``None`` if it is wrong), and what may be read after it."""
+
+    node: DefinitionNode | None
+    scope: Scope
+
+
+@attrs.frozen(kw_only=True)
+class Context:
+    """One workflow being checked.
+
+    Attributes:
+        signatures: Of all workflows of the file, by id.
+        records: Named record types of the file.
+        defaults: Keys that every leaf step inherits.
+        calls: (child id, place) of each child workflow, for finding circles.
+        keys: Step name or id -> name of its node.
+        counts: How many unnamed steps of a kind there were.
+    """
+
+    workflow: str
+    problems: Problems
+    signatures: Mapping[str, Signature]
+    records: Mapping[str, ValueType] = attrs.field(factory=dict[str, ValueType])
+    defaults: MapNode | None = None
+    calls: list[tuple[str, Span]] = attrs.field(factory=list[tuple[str, Span]])
+    keys: dict[str, str] = attrs.field(factory=dict[str, str])
+    counts: dict[str, int] = attrs.field(factory=dict[str, int])
+
+    @property
+    def reader(self) -> Reader:
+        """Reads constants."""
+        return Reader(self.problems)
+
+    @property
+    def expressions(self) -> Expressions:
+        """Reads expressions."""
+        return Expressions(self.problems)
+
+    def unnamed(self, kind: str) -> str:
+        """Return a name for an unnamed control step: its kind, then ``kind-2`` and so on."""
+        while True:
+            self.counts[kind] = self.counts.get(kind, 0) + 1
+            name = kind if self.counts[kind] == 1 else f"{kind}-{self.counts[kind]}"
+            if name not in self.keys:
+                return name

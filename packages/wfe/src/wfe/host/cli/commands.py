@@ -1,0 +1,158 @@
+"""The command group: finds sub-commands by name and imports only the one that runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+__all__ = ["main", "wfe"]
+
+_COMMANDS: Final = {
+    "run": ("wfe.host.cli.run:run", "Run a workflow file and watch it."),
+    "validate": ("wfe.host.cli.validate:validate", "Check workflow files without running them."),
+    "graph": ("wfe.host.cli.draw:graph", "Draw a workflow as a Mermaid diagram."),
+    "list": ("wfe.host.cli.reading:list_runs", "List runs, newest first."),
+    "show": ("wfe.host.cli.reading:show", "Show one run: its steps, its error, its outputs."),
+    "logs": ("wfe.host.cli.logs:logs", "Print what the steps of a run wrote."),
+    "history": ("wfe.host.cli.reading:history", "Print everything that happened in a run."),
+    "suspend": ("wfe.host.cli.control:suspend", "Let no further step of a run begin."),
+    "resume": ("wfe.host.cli.control:resume", "Lift the suspension of a run."),
+    "terminate": ("wfe.host.cli.control:terminate", "End a run."),
+    "publish": ("wfe.host.cli.control:publish", "Publish an event that runs wait for."),
+    "plugins": ("wfe.host.cli.plugins:plugins", "List what installed distributions offer."),
+}
+"""Name -> where the command stands and what the help says, so that the help imports nothing."""
+
+_PLUGINS: Final = "wfe.cli"
+
+
+class _Listed(click.Command):
+    """A command as the help lists it; it is never run."""
+
+    def __init__(self, name: str, help: str) -> None:  # noqa: A002 - click's word
+        super().__init__(name, help=help, short_help=help)
+
+
+class _Group(click.Group):
+    """Sub-commands by name: our own, then those of other distributions (group ``wfe.cli``)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from wfe.core.plugins import installed  # noqa: PLC0415 - walks sys.path, only for the help
+
+        return [*_COMMANDS, *(name for name in installed(_PLUGINS) if name not in _COMMANDS)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _COMMANDS:
+            module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+            command: click.Command = getattr(import_module(module), attribute)
+            return command
+        return _plugin(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        command = self.get_command(ctx, name)
+        if command is not None:
+            return name, command, args[1:]
+        ctx.fail(_unknown(name, self.list_commands(ctx)))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, about) for name, (_, about) in _COMMANDS.items()]
+        rows += [(name, f"(from {source})") for name, source in _foreign()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415 - only for a typing error
+
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"commands: {', '.join(known)}"
+    return f"no such command {name!r}; {hint}"
+
+
+def _foreign() -> list[tuple[str, str]]:
+    """Return (name, distribution) of sub-commands from elsewhere; imports none of them."""
+    from wfe.core.plugins import described  # noqa: PLC0415 - as above
+
+    return [(name, source) for name, source, _ in described(_PLUGINS) if name not in _COMMANDS]
+
+
+def _plugin(name: str) -> click.Command | None:
+    from wfe.core.plugins import installed, load  # noqa: PLC0415 - as above
+
+    if name not in installed(_PLUGINS):
+        return None
+    found: Any = load(_PLUGINS, name)
+    if isinstance(found, click.Command):
+        return found
+    from wfe.host.cli.errors import CommandError  # noqa: PLC0415 - only when a plugin is wrong
+
+    problem = f"the plugin {name!r} (group {_PLUGINS!r}) is {found!r}, not a click command"
+    raise CommandError(problem, "update or remove the distribution that brings it")
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - only for --version
+
+    return f"wfe {version('wfe')}"
+
+
+def _show_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(_version())
+        ctx.exit()
+
+
+@click.group(
+    cls=_Group,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the version and exit.",
+)
+@click.pass_context
+def wfe(ctx: click.Context) -> None:
+    """Run durable workflows, and look after their runs.
+
+    Runs are kept in a store, by default in .wfe/wfe.db under the working directory; --db (or the
+    environment variable WFE_DB) names another. RUN is a run's id, the beginning of its id, its
+    name, or `last`.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line *args* (``None``: the process's) and return the exit code."""
+    try:
+        code = wfe.main(args=args, prog_name="wfe", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        _leave_pipe()
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last place that can turn it into a message
+        from wfe.host.cli.errors import report  # noqa: PLC0415 - only for errors
+
+        return report(error)
+    return code if isinstance(code, int) else 0
+
+
+def _leave_pipe() -> None:
+    """Point stdout to nowhere, so that the interpreter's last flush does not fail as well."""
+    import os  # noqa: PLC0415 - only here
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,82 @@
+"""How the command tells a user that something is wrong: one message, no traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from enum import IntEnum
+
+import attrs
+
+from wfe.core.errors import WfeError
+
+__all__ = ["CommandError", "Exit", "complain", "describe", "report", "warn"]
+
+
+class Exit(IntEnum):
+    """What the process exits with; the numbers are part of the public interface."""
+
+    COMPLETE = 0
+    FAILED = 1
+    USAGE = 2
+    WAITING = 3
+    TERMINATED = 4
+    INTERRUPTED = 130
+
+
+@attrs.define(eq=False)
+class CommandError(WfeError):
+    """The command cannot do what was asked.
+
+    Attributes:
+        problem: What is wrong and where, one sentence without a full stop.
+        hint: What to do about it, ``None`` when the problem says it.
+        code: What the process exits with.
+    """
+
+    problem: str
+    hint: str | None = None
+    code: int = Exit.USAGE
+
+    def __str__(self) -> str:
+        return self.problem + (f"\n  {self.hint}" if self.hint else "")
+
+
+def complain(text: str) -> None:
+    """Write *text* to stderr; a closed stderr is nobody's problem any more."""
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+
+
+def warn(text: str) -> None:
+    """Tell of something that does not stop the command."""
+    complain(f"warning: {text}")
+
+
+def describe(error: BaseException) -> str:
+    """Return what to tell a user of *error*."""
+    if isinstance(error, WfeError):
+        return f"error: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"error: {place}{error.strerror}"
+    text = str(error) or "no message"
+    return (
+        f"error: {type(error).__name__}: {text}\n"
+        "  this is a mistake in wfe or a plugin; run again with WFE_DEBUG=1 to see where"
+    )
+
+
+def report(error: Exception) -> int:
+    """Tell the user of *error* and return the exit code."""
+    if os.environ.get("WFE_DEBUG"):
+        complain("".join(traceback.format_exception(error)).rstrip())
+    diagnostics = getattr(error, "diagnostics", None)
+    complain(str(error) if diagnostics else describe(error))
+    if isinstance(error, CommandError):
+        return error.code
+    return Exit.USAGE if isinstance(error, WfeError | OSError) else Exit.FAILED

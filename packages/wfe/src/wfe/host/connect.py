@@ -1,0 +1,63 @@
+"""Makes providers from URLs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from wfe.core.errors import ProviderError
+from wfe.core.plugins import load
+from wfe.core.providers import LockProvider, PersistenceProvider, QueueProvider
+
+__all__ = ["DEFAULT_URL", "Providers", "connect"]
+
+DEFAULT_URL = "sqlite:///.wfe/wfe.db"
+"""Where the command ``wfe`` keeps its runs."""
+
+
+@attrs.frozen
+class Providers:
+    """A store with its queue and lock."""
+
+    persistence: PersistenceProvider
+    queue: QueueProvider
+    lock: LockProvider
+
+
+def connect(
+    persistence: str | PersistenceProvider,
+    queue: str | QueueProvider | None = None,
+    lock: str | LockProvider | None = None,
+) -> Providers:
+    """Return the providers behind URLs or objects; without its own, the store is queue and lock.
+
+    Raises:
+        PluginNotFoundError: No installed distribution handles a URL's scheme.
+        ProviderError: A URL has no scheme, or the store cannot be queue or lock itself.
+    """
+    store: Any = _made("wfe.persistence", persistence)
+    return Providers(
+        store,
+        _seam("queue", store, queue),
+        _seam("lock", store, lock),
+    )
+
+
+def _made(group: str, given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    scheme, colon, _ = given.partition(":")
+    if not colon:
+        problem = f"{given!r} is no URL; write for example sqlite:///runs.db or memory://"
+        raise ProviderError("host", problem, False)
+    return load(group, scheme)(given)
+
+
+def _seam(name: str, store: Any, given: Any) -> Any:
+    if given is not None:
+        return _made(f"wfe.{name}", given)
+    if name in store.features:
+        return store
+    problem = f"{type(store).__name__} is no {name}; pass one with {name}=..."
+    raise ProviderError("host", problem, False)

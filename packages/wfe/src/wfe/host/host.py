@@ -1,0 +1,359 @@
+"""The host: what an application makes, registers definitions with, and starts runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Literal, overload
+
+from wfe.core.definition import WorkflowDefinition
+from wfe.core.engine import Engine, Settings, StepMiddleware, WorkflowMiddleware
+from wfe.core.engine.lifecycle import Subscription
+from wfe.core.engine.starts import StartOptions
+from wfe.core.errors import DefinitionConflictError, WorkflowNotFoundError
+from wfe.core.models import (
+    HistoryEntry,
+    LifecycleEvent,
+    LogLine,
+    Page,
+    WorkflowInstance,
+    WorkflowStatus,
+    to_micros,
+)
+from wfe.core.providers import LockProvider, PersistenceProvider, QueueProvider
+from wfe.host.collect import definitions_in
+from wfe.host.connect import connect
+from wfe.host.runs import WorkflowRun, seconds
+
+__all__ = ["WorkflowHost"]
+
+
+class WorkflowHost:
+    """Runs workflows over a store; use it as ``async with WorkflowHost("sqlite:///runs.db")``."""
+
+    def __init__(  # noqa: PLR0913 - the options of a host
+        self,
+        url: str | PersistenceProvider = "memory://",
+        *,
+        persistence: str | PersistenceProvider | None = None,
+        queue: str | QueueProvider | None = None,
+        lock: str | LockProvider | None = None,
+        app: Any = None,
+        step_factory: Callable[[type], Any] | None = None,
+        middleware: Sequence[StepMiddleware | WorkflowMiddleware] = (),
+        lease: timedelta = timedelta(seconds=30),
+        max_live: int = 1000,
+        linger: timedelta = timedelta(seconds=5),
+        threads: int = 64,
+        strict_versions: bool = False,
+        name: str = "wfe",
+    ) -> None:
+        """Make a host; nothing is opened before :meth:`start`.
+
+        Args:
+            url: The store, by URL (``memory://``, ``sqlite:///runs.db`` …) or as an object.
+            persistence: The same by its other name.
+            queue: Separate queue, by URL or object; ``None``: the store's own.
+            lock: Separate lock, by URL or object; ``None``: the store's own.
+            app: Given to bodies as ``ctx.app``; never stored.
+            step_factory: Builds the bodies of step classes, for dependency injection.
+            middleware: Goes around bodies and runs; the first is outermost.
+            lease: Silence after which other hosts take over.
+            max_live: Runs in memory at a time; the others wait in the store.
+            linger: How long a waiting run stays in memory before it is given up.
+            threads: For sync bodies.
+            strict_versions: Refuse a definition whose id and version is stored with other contents.
+            name: Shown to operators.
+
+        Raises:
+            PluginNotFoundError: No installed distribution handles the URL's scheme.
+        """
+        providers = connect(persistence or url, queue, lock)
+        self._engine = Engine(
+            providers.persistence,
+            queue=providers.queue,
+            lock=providers.lock,
+            settings=Settings(
+                lease=to_micros(lease),
+                max_live=max_live,
+                linger=to_micros(linger),
+                threads=threads,
+                strict_versions=strict_versions,
+                name=name,
+            ),
+            app=app,
+            step_factory=step_factory,
+            middleware=middleware,
+        )
+
+    # -- life
+
+    async def __aenter__(self) -> WorkflowHost:
+        """Start the host."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the host."""
+        await self.stop()
+
+    async def start(self) -> None:
+        """Open the store, register as a worker and begin to work.
+
+        Raises:
+            ProviderError: The store cannot be opened.
+        """
+        await self._engine.start()
+
+    async def stop(self, grace: timedelta | float = 5.0) -> int:
+        """Stop; unfinished runs are handed back at once.
+
+        Args:
+            grace: How long running bodies may go on before they are cancelled; a number is seconds.
+
+        Returns:
+            How many bodies were cancelled.
+        """
+        return await self._engine.stop(seconds(grace) or 0.0)
+
+    def register(self, *sources: Any) -> None:
+        """Make definitions known: definitions, objects with ``build()``, or modules full of them.
+
+        Raises:
+            DefinitionError: One cannot run here.
+            DefinitionConflictError: Versions are strict, and one has other contents.
+            TypeError: A source holds no definition.
+        """
+        for source in sources:
+            for definition in definitions_in(source):
+                self._engine.register(definition)
+
+    # -- runs
+
+    async def start_workflow(  # noqa: PLR0913 - the options of a start
+        self,
+        definition: str | WorkflowDefinition,
+        data: Any = None,
+        *,
+        version: int | None = None,
+        name: str | None = None,
+        reference: str | None = None,
+        idempotency_key: str | None = None,
+        on_conflict: Literal["existing", "error"] = "existing",
+        delay: timedelta | None = None,
+        actor: str | None = None,
+    ) -> WorkflowRun:
+        """Start a run; when this returns it is stored and never lost.
+
+        Args:
+            definition: Id of a registered definition, or a definition (which is registered).
+            data: Of the definition's data type, or a mapping; ``None``: the defaults.
+            version: ``None``: the highest registered.
+            name: Unique in the store.
+            reference: The caller's own key, for :meth:`find`.
+            idempotency_key: A second start with the same key returns the first run.
+            on_conflict: ``error``: refuse a known idempotency key instead.
+            delay: Before the first step.
+            actor: Who starts it, for the history.
+
+        Raises:
+            DefinitionNotFoundError: The definition is not registered.
+            DataTypeError: The data cannot be stored, or does not fit its type.
+            DuplicateNameError: The name is taken.
+            DefinitionConflictError: The key is known and *on_conflict* is ``error``.
+            HostStoppingError: The host is not running.
+        """
+        if isinstance(definition, WorkflowDefinition):
+            if definition not in self._engine.registry.given:
+                self.register(definition)
+            version = definition.version if version is None else version
+            definition = definition.id
+        options = StartOptions(
+            name=name,
+            reference=reference,
+            idempotency_key=idempotency_key,
+            delay=delay,
+            actor=actor,
+        )
+        run_id, new = await self._engine.starter.start(definition, version, data, options)
+        if not new and on_conflict == "error":
+            problem = f"idempotency key {idempotency_key!r} was used by run {run_id}"
+            raise DefinitionConflictError(problem, definition)
+        return WorkflowRun(run_id, new, self._engine)
+
+    async def run(self, id_or_name: str) -> WorkflowRun:
+        """Return a handle on a run that exists.
+
+        Raises:
+            WorkflowNotFoundError: There is none with this id or name.
+        """
+        header = await self._engine.reads.header(id_or_name)
+        return WorkflowRun(header.id, False, self._engine)  # noqa: FBT003 - not new
+
+    async def get(self, id_or_name: str) -> WorkflowInstance[Any]:
+        """Return a run as stored.
+
+        Raises:
+            WorkflowNotFoundError: There is none with this id or name.
+        """
+        found = await self._engine.reads.get(id_or_name)
+        if found is None:
+            raise WorkflowNotFoundError(id_or_name)
+        return found
+
+    async def find(  # noqa: PLR0913 - the criteria of a search
+        self,
+        *,
+        definition: str | None = None,
+        status: WorkflowStatus | str | None = None,
+        reference: str | None = None,
+        since: datetime | None = None,
+        data: Mapping[str, Any] | None = None,
+        order: Literal["newest", "oldest"] = "newest",
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[WorkflowInstance[Any]]:
+        """Return the runs that fit, a page at a time.
+
+        Args:
+            definition: Id of their definition.
+            status: One status.
+            reference: As given at the start.
+            since: Created at or after.
+            data: Top-level fields and the values they must have; of live runs as of their last
+                snapshot.
+            order: By creation.
+            limit: Of the page, at least 1.
+            cursor: Of the page before.
+
+        Raises:
+            DataTypeError: The cursor is not one that this method returned.
+        """
+        return await self._engine.reads.find(
+            definition=definition,
+            status=None if status is None else WorkflowStatus(status).value,
+            reference=reference,
+            since=since,
+            data=data,
+            newest_first=order == "newest",
+            limit=max(limit, 1),
+            cursor=cursor,
+        )
+
+    async def history(self, id_or_name: str) -> list[HistoryEntry]:
+        """Return everything that happened in a run, in order.
+
+        Raises:
+            WorkflowNotFoundError: There is none with this id or name.
+        """
+        return await self._engine.reads.history(id_or_name)
+
+    async def logs(self, id_or_name: str) -> list[LogLine]:
+        """Return the lines that the steps of a run wrote, in order.
+
+        Raises:
+            WorkflowNotFoundError: There is none with this id or name.
+        """
+        await self._engine.logs.flush()
+        return (await self._engine.reads.logs(id_or_name))[0]
+
+    # -- control
+
+    async def publish_event(
+        self,
+        name: str,
+        key: str = "",
+        data: Any = None,
+        *,
+        id: str | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Publish an event; when this returns it is stored and has woken who waits for it.
+
+        Args:
+            name: Of the event.
+            key: Which one of that name, for example an order's number.
+            data: What waiting steps get.
+            id: A second event with the same id is dropped; ``None``: a new one.
+            at: Its time; ``None``: now.
+
+        Returns:
+            Its id.
+
+        Raises:
+            DataTypeError: Name, key or id are too long, or the data cannot be stored.
+        """
+        return await self._engine.control.publish(name, key, data, id, at)
+
+    async def suspend(
+        self, id_or_name: str, reason: str | None = None, *, actor: str | None = None
+    ) -> None:
+        """Let no further step of a run begin; what runs now ends and is recorded.
+
+        Raises:
+            WorkflowNotFoundError: There is no such run.
+            InvalidStateTransitionError: It is final.
+        """
+        await self._engine.control.ask(id_or_name, "suspend", reason=reason, actor=actor)
+
+    async def resume(self, id_or_name: str, *, actor: str | None = None) -> None:
+        """Go on with a suspended run; a step that suspended it is tried again.
+
+        Raises:
+            WorkflowNotFoundError: There is no such run.
+            InvalidStateTransitionError: It is final.
+        """
+        await self._engine.control.ask(id_or_name, "resume", actor=actor)
+
+    async def terminate(
+        self, id_or_name: str, reason: str | None = None, *, actor: str | None = None
+    ) -> None:
+        """End a run; running bodies and sub-workflows are ended too.
+
+        Raises:
+            WorkflowNotFoundError: There is no such run.
+            InvalidStateTransitionError: It is final already.
+        """
+        await self._engine.control.ask(id_or_name, "terminate", reason=reason, actor=actor)
+
+    # -- observing
+
+    @overload
+    def subscribe(self, kinds: Collection[str] | None = None, /) -> Subscription: ...
+    @overload
+    def subscribe(self, kinds: Callable[[LifecycleEvent], Any], /) -> Callable[[], None]: ...
+    def subscribe(
+        self, kinds: Collection[str] | Callable[[LifecycleEvent], Any] | None = None, /
+    ) -> Subscription | Callable[[], None]:
+        """Observe lifecycle events from now on.
+
+        Args:
+            kinds: Which ones, for an async iterator (``None``: all); or a callback, which is
+                called on the host's loop and must not block.
+
+        Returns:
+            The iterator, or a function that ends the callback's subscription.
+        """
+        lifecycle = self._engine.lifecycle
+        if callable(kinds):
+            observer = kinds
+            lifecycle.add(observer)
+            return lambda: lifecycle.remove(observer)
+        return Subscription(lifecycle, kinds)
+
+    async def health(self) -> Mapping[str, Any]:
+        """Return how the host does.
+
+        Returns:
+            ``running``; ``live`` runs in memory; ``store`` (kind and version); ``trouble`` (why the
+            store refuses writes, ``None`` when it does not); ``last_look`` (when it looked for
+            work last, µs); ``due`` (the earliest waiting run's time, µs, ``None``: none);
+            ``workers`` (epoch, host, pid, last beat) of the store.
+        """
+        return await self._engine.health()

@@ -1,0 +1,83 @@
+"""A handle on one run."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from wfe.core.errors import StepFailedError, WorkflowTerminatedError
+from wfe.core.models import HistoryEntry, WorkflowInstance, WorkflowStatus
+
+if TYPE_CHECKING:
+    from wfe.core.engine import Engine
+
+__all__ = ["WorkflowRun", "result_of", "seconds"]
+
+
+def seconds(timeout: timedelta | float | None) -> float | None:
+    """Return *timeout* in seconds; a number is seconds already, ``None`` stays."""
+    return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+
+
+def result_of(instance: WorkflowInstance[Any]) -> Any:
+    """Return the data of a complete run.
+
+    Raises:
+        StepFailedError: It failed.
+        WorkflowTerminatedError: It was terminated.
+    """
+    error = instance.error
+    if instance.status is WorkflowStatus.TERMINATED:
+        raise WorkflowTerminatedError(instance.id, error.message if error else None)
+    if instance.status is WorkflowStatus.FAILED:
+        if error is None:
+            raise StepFailedError(None, "Error", "unknown", instance.id)
+        raise StepFailedError(error.step, error.type, error.message, instance.id)
+    return instance.data
+
+
+@attrs.frozen
+class WorkflowRun:
+    """A run that was started (or found by its idempotency key).
+
+    Attributes:
+        id: Of the run.
+        new: Whether this start made it; ``False``: the idempotency key was known.
+    """
+
+    id: str
+    new: bool
+    _engine: Engine
+
+    async def wait(
+        self, timeout: timedelta | float | None = None, *, suspended: bool = False
+    ) -> WorkflowInstance[Any]:
+        """Return the run once it is final; a failure is a status here, not an exception.
+
+        Args:
+            timeout: Longest wait; a number is seconds; ``None``: no limit.
+            suspended: Return also when it is suspended.
+
+        Raises:
+            TimeoutError: It took longer.
+            HostStoppingError: The host was stopped meanwhile.
+        """
+        async with asyncio.timeout(seconds(timeout)):
+            return await self._engine.waits.ended(self.id, suspended=suspended)
+
+    async def result(self, timeout: timedelta | float | None = None) -> Any:
+        """Return the final data.
+
+        Raises:
+            StepFailedError: The run failed.
+            WorkflowTerminatedError: It was terminated.
+            TimeoutError: It took longer than *timeout*.
+        """
+        return result_of(await self.wait(timeout))
+
+    async def history(self) -> list[HistoryEntry]:
+        """Return everything that happened in the run so far, in order."""
+        return await self._engine.reads.history(self.id)

@@ -1,0 +1,211 @@
+"""The same host for programs without an event loop, and one-shot runs in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, TypeVar
+
+import attrs
+
+from wfe.core.definition import WorkflowDefinition
+from wfe.core.models import HistoryEntry, LifecycleEvent, LogLine, Page, WorkflowInstance
+from wfe.host.collect import definitions_in
+from wfe.host.host import WorkflowHost
+from wfe.host.runs import WorkflowRun
+
+__all__ = ["SyncWorkflowHost", "SyncWorkflowRun", "arun", "run"]
+
+T = TypeVar("T")
+
+
+async def arun(source: Any, data: Any = None, **options: Any) -> WorkflowInstance[Any]:
+    """Run one workflow to its end in memory and return it.
+
+    Args:
+        source: A definition, or something with ``build()`` that makes one.
+        data: Its start data.
+        options: Of :class:`WorkflowHost`, for example ``app``.
+    """
+    (definition,) = definitions_in(source)
+    async with WorkflowHost("memory://", **options) as host:
+        host.register(definition)
+        started = await host.start_workflow(definition.id, data, version=definition.version)
+        return await started.wait()
+
+
+def run(source: Any, data: Any = None, **options: Any) -> WorkflowInstance[Any]:
+    """Run one workflow to its end in memory, blocking; see :func:`arun`."""
+    return asyncio.run(arun(source, data, **options))
+
+
+class _Portal:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="wfe-host", daemon=True)
+        self._thread.start()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run *work* on the loop and return its result; Ctrl-C cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@attrs.frozen
+class SyncWorkflowRun:
+    """A :class:`~wfe.host.WorkflowRun` whose methods block."""
+
+    _run: WorkflowRun
+    _portal: _Portal
+
+    @property
+    def id(self) -> str:
+        """Id of the run."""
+        return self._run.id
+
+    @property
+    def new(self) -> bool:
+        """Whether this start made it."""
+        return self._run.new
+
+    def wait(
+        self, timeout: timedelta | float | None = None, *, suspended: bool = False
+    ) -> WorkflowInstance[Any]:
+        """Block until the run is final; see :meth:`WorkflowRun.wait`."""
+        return self._portal.call(self._run.wait(timeout, suspended=suspended))
+
+    def result(self, timeout: timedelta | float | None = None) -> Any:
+        """Block until the run is final and return its data; see :meth:`WorkflowRun.result`."""
+        return self._portal.call(self._run.result(timeout))
+
+    def history(self) -> list[HistoryEntry]:
+        """Return everything that happened so far."""
+        return self._portal.call(self._run.history())
+
+
+class SyncWorkflowHost:
+    """A :class:`WorkflowHost` whose methods block; it runs in a thread of its own."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Take the arguments of :class:`WorkflowHost`."""
+        self._host = WorkflowHost(*args, **options)
+        self._portal: _Portal | None = None
+
+    def __enter__(self) -> SyncWorkflowHost:
+        """Start the host."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the host."""
+        self.stop()
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._portal is None:
+            self._portal = _Portal()
+        return self._portal.call(work)
+
+    def start(self) -> None:
+        """Open the store and begin to work."""
+        self._call(self._host.start())
+
+    def stop(self, grace: timedelta | float = 5.0) -> int:
+        """Stop, and return how many bodies were cancelled."""
+        if self._portal is None:
+            return 0
+        try:
+            return self._portal.call(self._host.stop(grace))
+        finally:
+            self._portal.close()
+            self._portal = None
+
+    def register(self, *sources: Any) -> None:
+        """Make definitions known; see :meth:`WorkflowHost.register`."""
+
+        async def on_loop() -> None:
+            self._host.register(*sources)
+
+        self._call(on_loop())
+
+    def start_workflow(
+        self, definition: str | WorkflowDefinition, data: Any = None, **options: Any
+    ) -> SyncWorkflowRun:
+        """Start a run; see :meth:`WorkflowHost.start_workflow`."""
+        started = self._call(self._host.start_workflow(definition, data, **options))
+        return self._handle(started)
+
+    def run(self, id_or_name: str) -> SyncWorkflowRun:
+        """Return a handle on a run that exists."""
+        return self._handle(self._call(self._host.run(id_or_name)))
+
+    def _handle(self, started: WorkflowRun) -> SyncWorkflowRun:
+        if self._portal is None:
+            self._portal = _Portal()
+        return SyncWorkflowRun(started, self._portal)
+
+    def get(self, id_or_name: str) -> WorkflowInstance[Any]:
+        """Return a run as stored."""
+        return self._call(self._host.get(id_or_name))
+
+    def find(self, **criteria: Any) -> Page[WorkflowInstance[Any]]:
+        """Return the runs that fit; see :meth:`WorkflowHost.find`."""
+        return self._call(self._host.find(**criteria))
+
+    def history(self, id_or_name: str) -> list[HistoryEntry]:
+        """Return everything that happened in a run."""
+        return self._call(self._host.history(id_or_name))
+
+    def logs(self, id_or_name: str) -> list[LogLine]:
+        """Return the lines that the steps of a run wrote."""
+        return self._call(self._host.logs(id_or_name))
+
+    def publish_event(
+        self,
+        name: str,
+        key: str = "",
+        data: Any = None,
+        *,
+        id: str | None = None,
+        at: datetime | None = None,
+    ) -> str:
+        """Publish an event; see :meth:`WorkflowHost.publish_event`."""
+        return self._call(self._host.publish_event(name, key, data, id=id, at=at))
+
+    def suspend(self, id_or_name: str, reason: str | None = None, **options: Any) -> None:
+        """Suspend a run; see :meth:`WorkflowHost.suspend`."""
+        self._call(self._host.suspend(id_or_name, reason, **options))
+
+    def resume(self, id_or_name: str, **options: Any) -> None:
+        """Resume a run; see :meth:`WorkflowHost.resume`."""
+        self._call(self._host.resume(id_or_name, **options))
+
+    def terminate(self, id_or_name: str, reason: str | None = None, **options: Any) -> None:
+        """Terminate a run; see :meth:`WorkflowHost.terminate`."""
+        self._call(self._host.terminate(id_or_name, reason, **options))
+
+    def subscribe(self, callback: Callable[[LifecycleEvent], Any]) -> Callable[[], None]:
+        """Call *callback* with each lifecycle event, in the host's thread; return how to end it."""
+        return self._host.subscribe(callback)
+
+    def health(self) -> Mapping[str, Any]:
+        """Return how the host does; see :meth:`WorkflowHost.health`."""
+        return self._call(self._host.health())
