@@ -1,11 +1,13 @@
-"""Every contract catches providers that are broken in one place: a contract must be able to fail."""
+"""Every contract catches providers that are broken in one place, so it can fail."""
+
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from importlib.metadata import entry_points
 from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import entry_points
 from typing import Any
 
 import attrs
@@ -138,7 +140,7 @@ class RepeatsPages(MemoryStore):
 
 
 class ForgetsWhichIsCurrent(MemoryStore):
-    async def put_definition(self, id: str, version: int, hash: str, body: str) -> int:  # noqa: A002 - the protocol's names
+    async def put_definition(self, id: str, version: int, hash: str, body: str) -> int:
         for row in self._definitions:
             if (row.id, row.version, row.hash) == (id, version, hash):
                 return row.d
@@ -156,9 +158,7 @@ class MissesEarlierEvents(MemoryRuns):
 
 
 class UsesEventsTwice(MemoryRuns):
-    def _match(
-        self, run: MemoryRun, subscription: Subscription, stored: Any, commit: Any
-    ) -> None:
+    def _match(self, run: MemoryRun, subscription: Subscription, stored: Any, commit: Any) -> None:
         super()._match(run, subscription, stored, commit)
         run.subscriptions[subscription.pointer] = subscription
         topic = self._topics[subscription.name, subscription.key]
@@ -334,13 +334,13 @@ class TellsEverybody(MemoryStore):
 
 
 class Invents(MemoryStore):
-    async def wait(self, epoch: int, timeout: int) -> Sequence[int]:  # noqa: ASYNC109 - the protocol's name
+    async def wait(self, epoch: int, timeout: int) -> Sequence[int]:
         numbers = await super().wait(epoch, timeout)
         return [*numbers, 99] if numbers else numbers
 
 
 class Repeats(MemoryStore):
-    async def wait(self, epoch: int, timeout: int) -> Sequence[int]:  # noqa: ASYNC109 - the protocol's name
+    async def wait(self, epoch: int, timeout: int) -> Sequence[int]:
         numbers = await super().wait(epoch, timeout)
         for n in numbers[:1]:
             self._queue.put(epoch, n)
@@ -348,7 +348,7 @@ class Repeats(MemoryStore):
 
 
 class Impatient(MemoryStore):
-    async def wait(self, epoch: int, timeout: int) -> Sequence[int]:  # noqa: ASYNC109 - the protocol's name
+    async def wait(self, epoch: int, timeout: int) -> Sequence[int]:
         return await super().wait(epoch, timeout // 100)
 
 
@@ -488,7 +488,7 @@ async def test_lock_contract_catches(broken: type[MemoryStore], law: str) -> Non
         await _lock_law(broken, law)
 
 
-# -- capabilities -----------------------------------------------------------------------------------
+# -- capabilities ----------------------------------------------------------------------
 
 
 def test_laws_about_what_is_not_claimed_are_skipped(pytester: pytest.Pytester) -> None:

@@ -43,7 +43,8 @@ def problems_of(error: str, text: str) -> Iterator[CelProblem]:
         line, column = int(match["line"]), int(match["column"])
         message = _readable(match["message"])
         problem = CelProblem(message, line, column) if column else CelProblem(message)
-        if problem not in seen:
+        # What is said about `*error*` follows from an earlier problem.
+        if problem not in seen and "*error*" not in message:
             seen.add(problem)
             yield problem
     if not seen:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import attrs
@@ -94,11 +94,19 @@ def cel_type_of(python_type: object) -> CelType:
     found: object = origin or python_type
     if not isinstance(found, type):
         return CelType.DYN
-    kind = typing.cast("type[object]", found)
-    if issubclass(kind, _LISTS) and kind is not bytes:
+    return _cel_type_of_class(typing.cast("type[Any]", found), args)
+
+
+def _cel_type_of_class(kind: type[Any], args: tuple[object, ...]) -> CelType:
+    record = typing.is_typeddict(kind)
+    for plain in (str, int, float):
+        if issubclass(kind, plain):
+            return _PLAIN[plain]
+    listed = any(issubclass(kind, base) for base in _LISTS)
+    if listed and not issubclass(kind, bytes | bytearray | memoryview):
         item = cel_type_of(args[0]) if args and kind is not tuple else CelType.DYN
         return CelType.list_of(item)
-    if issubclass(kind, Mapping) and not typing.is_typeddict(kind):
+    if issubclass(kind, Mapping) and not record:
         keyed = len(args) == 2 and args[0] is str
         return CelType.map_of(cel_type_of(args[1]) if keyed else CelType.DYN)
     return CelType.DYN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,7 +16,7 @@ from uuid import UUID
 import attrs
 
 from wfe.core.errors import DataTypeError, DefinitionError
-from wfe.core.fields import data_fields
+from wfe.core.fields import DataField, data_fields
 from wfe.core.nearest import nearest
 
 if TYPE_CHECKING:
@@ -57,10 +57,13 @@ def checker(declared: Any, *, strict: bool) -> Check:
 
     try:
         hook = _converter(strict).get_structure_hook(declared)
-    except (cattrs.StructureHandlerNotFoundError, TypeError, NameError) as error:
-        problem = f"values of type {type_name(declared)} cannot be stored ({error})"
+    except cattrs.StructureHandlerNotFoundError as error:
+        problem = f"values of type {type_name(error.type_)} cannot be stored"
         hint = "use plain types, attrs classes, dataclasses, or transient() for what is not stored"
         raise DefinitionError(problem, None, hint) from error
+    except (TypeError, NameError) as error:
+        problem = f"the type {type_name(declared)} cannot be read back ({error})"
+        raise DefinitionError(problem, None, "declare a simpler type") from error
 
     def check(value: Any, path: str) -> Any:
         try:
@@ -129,16 +132,19 @@ def _converter(strict: bool) -> Converter:  # noqa: FBT001 - cached by position
     converter.register_structure_hook_factory(_is_enum, _enum)
     converter.register_structure_hook_factory(lambda t: typing.get_origin(t) is Literal, _literal)
     converter.register_structure_hook_factory(_is_union, _union)
-    for scalar, (what, take) in _SCALARS.items():
-        converter.register_structure_hook(scalar, _scalar(what, take))
+    converter.register_structure_hook_func(lambda t: t is object, lambda value, _: value)
+    for cls, (what, take) in _SCALARS.items():
+        converter.register_structure_hook(cls, _scalar(cls, what, take))
     return converter
 
 
 _Hook: TypeAlias = "Callable[[Any, Any], Any]"
 
 
-def _scalar(what: str, take: Callable[[Any], Any]) -> _Hook:
-    def hook(value: Any, _: Any) -> Any:
+def _scalar(cls: type, what: str, take: Callable[[Any], Any]) -> _Hook:
+    def hook(value: Any, declared: Any) -> Any:
+        if declared is not cls and isinstance(declared, type):  # cattrs asks for subclasses, too
+            return _of_subclass(declared)(value, declared)
         try:
             taken = take(value)
         except (ValueError, ArithmeticError):
@@ -146,6 +152,22 @@ def _scalar(what: str, take: Callable[[Any], Any]) -> _Hook:
         if taken is None:
             raise _expected(what, value)
         return taken
+
+    return hook
+
+
+@cache
+def _of_subclass(declared: type) -> _Hook:
+    """Return the hook of an enum with plain members, or of a user's own kind of text or number."""
+    if issubclass(declared, Enum):
+        return _enum(declared)
+    what, take = next(_SCALARS[base] for base in declared.__mro__ if base in _SCALARS)
+
+    def hook(value: Any, _: Any) -> Any:
+        plain = take(value)
+        if plain is None:
+            raise _expected(f"{declared.__name__} ({what})", value)
+        return declared(plain)
 
     return hook
 
@@ -208,13 +230,12 @@ def _is_record(declared: Any) -> bool:
 def _record(declared: Any, converter: Converter) -> _Hook:
     """Return the hook of an attrs class, dataclass or TypedDict, as cattrs generates it."""
     from cattrs import gen, override  # noqa: PLC0415 - see checker
-    from cattrs.gen import typeddicts  # noqa: PLC0415
 
     cls = _origin(declared)
     fields = {field.name: field for field in data_fields(cls) or ()}
     hidden = {name: override(omit=True) for name, field in fields.items() if field.transient}
     if typing.is_typeddict(cls):
-        build: Any = typeddicts.make_dict_structure_fn(declared, converter, **hidden)
+        build: Any = _typed_dict(fields.values(), converter)
     else:
         build = gen.make_dict_structure_fn(
             declared,
@@ -239,19 +260,50 @@ def _record(declared: Any, converter: Converter) -> _Hook:
     return hook
 
 
+def _typed_dict(fields: Iterable[DataField], converter: Converter) -> _Hook:
+    # cattrs reads the markers of required keys from where annotations that are text do not put them.
+    stored = [field for field in fields if not field.transient]
+
+    def build(value: Mapping[str, Any], _: Any) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for field in stored:
+            if field.name not in value:
+                if field.required:
+                    raise _MismatchError("is missing", f".{field.name}")
+                continue
+            try:
+                made[field.name] = converter.structure(value[field.name], field.type)
+            except Exception as error:
+                where, problem = _first_problem(error)
+                raise _MismatchError(problem, f".{field.name}{where}") from None
+        return made
+
+    return build
+
+
+_COLLECTIONS: Final = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    Sequence,
+    MutableSequence,
+    AbstractSet,
+    MutableSet,
+)
+
+
 def _is_collection(declared: Any) -> bool:
-    return _is_class(declared, (list, tuple, Sequence, AbstractSet)) and not _is_class(
-        declared, (str, bytes, bytearray)
-    )
+    return _origin(declared) in _COLLECTIONS
 
 
 def _collection(declared: Any, converter: Converter) -> _Hook:
     from cattrs import cols  # noqa: PLC0415 - see checker
 
     origin, args = _origin(declared), typing.get_args(declared)
-    if _is_class(declared, AbstractSet):
+    if _is_class(declared, AbstractSet):  # set, frozenset and their protocols
         items = cols.list_structure_factory(list[args[0] if args else Any], converter)  # type: ignore[misc]
-        make: Any = set if issubclass(origin, set) else frozenset
+        make: Any = set if origin in (set, MutableSet) else frozenset
         taken: tuple[type, ...] = (list, tuple, set, frozenset)
         build: _Hook = lambda value, t: make(items(list(value), t))  # noqa: E731
     elif _is_class(declared, tuple) and args and args[-1] is not ...:
@@ -291,7 +343,7 @@ def _fixed(args: Sequence[Any], converter: Converter) -> _Hook:
 
 
 def _is_mapping(declared: Any) -> bool:
-    return _is_class(declared, Mapping) and not _is_record(declared)
+    return _origin(declared) in (dict, Mapping, MutableMapping)
 
 
 def _mapping(declared: Any, converter: Converter) -> _Hook:
@@ -324,7 +376,7 @@ def _enum(declared: type[Enum]) -> _Hook:
             member = None
         if member is None or isinstance(member.value, bool) != isinstance(value, bool):
             values = ", ".join(repr(each.value) for each in declared)
-            raise _expected(f"a {declared.__name__} ({values})", value)
+            raise _expected(f"{declared.__name__} ({values})", value)
         return member
 
     return hook

@@ -56,13 +56,11 @@ class _Merge:
 
     def operand(self, before: Json, after: Json) -> Json:
         """Return the operand that made *after* of *before*, both stored."""
-        if self.name is not None:
-            return difference(self.name, before, after)[1]
-        if self.kind == "add" and before is not None and after is not None:
-            was, now = decode(before), decode(after)
-            if not isinstance(now, dict | list | str | tuple):
-                return encode(now - was)
-        return after
+        if self.kind is None or before is None or after is None:
+            return after
+        if self.kind == "add" and not isinstance(after, list | str):
+            return encode(decode(after) - decode(before))  # numbers, Decimal, timedelta
+        return difference(self.kind, before, after)[1]
 
     def merge(self, current: Json, operand: Json) -> Json:
         """Return the stored form of the merged value."""
@@ -393,6 +391,11 @@ def model_for(data_type: type | None) -> DataModel:
     """
     if data_type is None or data_type is dict or typing.get_origin(data_type) is dict:
         return _UNTYPED
+    fields = data_fields(data_type) if isinstance(data_type, type) else None  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+    if fields is None:
+        shown = getattr(data_type, "__qualname__", None) or f"{data_type!r:.80}"
+        problem = f"{shown} cannot be the type of a workflow's data"
+        raise DefinitionError(problem, None, "use an attrs class, a dataclass, a TypedDict or dict")
     return _typed_model(data_type)
 
 
@@ -401,14 +404,16 @@ _UNTYPED: Final = DataModel(data_type=None, declared=None, fresh={})
 
 @lru_cache(maxsize=1024)
 def _typed_model(data_type: type) -> DataModel:
-    fields = data_fields(data_type) if isinstance(data_type, type) else None  # pyright: ignore[reportUnnecessaryIsInstance] - users may
-    if fields is None:
-        shown = getattr(data_type, "__qualname__", repr(data_type))
-        problem = f"{shown} cannot be the type of a workflow's data"
-        raise DefinitionError(problem, None, "use an attrs class, a dataclass, a TypedDict or dict")
-    model = DataModel(
+    fields = data_fields(data_type) or ()
+    for field in fields:
+        if not field.transient:
+            try:
+                checker(field.type, strict=True)
+            except DefinitionError as error:
+                where = f"{data_type.__qualname__}.{field.name}"
+                raise DefinitionError(error.problem, where, error.hint) from error
+    return DataModel(
         data_type=data_type,
         declared={field.name: field for field in fields if not field.transient},
         fresh={field.name: field.fresh for field in fields if field.fresh is not None},
     )
-    return model

@@ -71,7 +71,7 @@ class Value:
 
 @attrs.frozen
 class Cel:
-    """A CEL expression over ``data``, ``inputs``, ``steps``, ``item``, ``index``, ``event``, ``run``."""
+    """A CEL expression; it reads ``data``, ``inputs``, ``steps``, ``item``, ``event`` and more."""
 
     text: str
 
@@ -160,15 +160,17 @@ class Node:
 
     Attributes:
         name: Unique in the definition.
-        blocks: Contained steps: ``if`` has then and else, ``while``, ``for_each``, ``sequence`` and
-            ``dag`` have one, ``parallel`` one a branch, ``decide`` one a case, ``step`` one a ``when``.
+        blocks: Contained steps: ``if`` has then and else, ``while``, ``for_each``, ``sequence``
+            and ``dag`` have one, ``parallel`` one a branch, ``decide`` one a case, ``step`` one a
+            ``when``.
         needs: In a ``dag``: names that must be done before.
         needs_any: In a ``dag``: names of which one must be done before.
         run_if: The node is skipped (and counts as done) when this is false.
         inputs: Body field from expression, evaluated before each attempt.
         outputs: Data field from expression over the body.
         exprs: What the kind computes: ``condition`` (if, while), ``items`` (for_each), ``value``
-            (decide), ``duration`` (delay), ``key`` (wait_for), ``data`` (sub_workflow), any names (set).
+            (decide), ``duration`` (delay), ``key`` (wait_for), ``data`` (sub_workflow), any names
+            (set).
         config: What the kind needs as constants, see ``wfe.core.rules``.
         on_error: ``None``: the definition's default.
         timeout: Of one attempt in µs, ``None``: the definition's default.
@@ -287,9 +289,8 @@ class WorkflowDefinition:
         }
         if self.default_error is not None:
             stored["default_error"] = policy_to_json(self.default_error)
-        for key, value in (("default_timeout", self.default_timeout), ("timeout", self.timeout)):
-            if value is not None:
-                stored[key] = value
+        limits = {"default_timeout": self.default_timeout, "timeout": self.timeout}
+        stored.update({key: value for key, value in limits.items() if value is not None})
         if self.meta:
             stored["meta"] = dict(self.meta)
         return stored
@@ -342,7 +343,8 @@ class WorkflowDefinition:
                 yield node.name, "body"
             if isinstance(node.run_if, Call):
                 yield node.name, "run_if"
-            for prefix, pairs in (("input:", node.inputs), ("output:", node.outputs), ("", node.exprs)):
+            roles = (("input:", node.inputs), ("output:", node.outputs), ("", node.exprs))
+            for prefix, pairs in roles:
                 for name, expr in pairs:
                     if isinstance(expr, Call):
                         yield node.name, prefix + name

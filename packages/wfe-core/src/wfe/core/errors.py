@@ -298,4 +298,4 @@ class StoreCorruptError(ProviderError):
 
 @attrs.define(eq=False)
 class StoreFullError(ProviderError):
-    """No space is left for the store; nothing acknowledged is lost, writing goes on when there is."""
+    """No space is left for the store; what was acknowledged is safe, and writing goes on later."""

@@ -53,7 +53,7 @@ def compile_expr(expr: Expr, function: Any, names: Iterable[str] = ()) -> Evalua
 
 
 def render(value: Any) -> str:
-    """Return *value* as text inside text: strings as they are, the rest as JSON; nothing for null."""
+    """Return *value* inside a text: strings as they are, nothing for null, the rest as JSON."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -63,7 +63,7 @@ def render(value: Any) -> str:
 
 def with_context(function: Callable[..., Any]) -> Evaluate:
     """Return a mapping or condition, which takes ``(data)`` or ``(data, ctx)``, over a context."""
-    if _positional(function) >= 2:  # noqa: PLR2004 - data and ctx
+    if _positional(function) >= 2:
         return lambda ctx: function(ctx.data, ctx)
     return lambda ctx: function(ctx.data)
 
@@ -128,4 +128,3 @@ _ROOTS: Final[Mapping[str, Evaluate]] = {
     "run": _run,
     "env": lambda ctx: dict(ctx.environment),
 }
-

@@ -138,7 +138,9 @@ def _typed_dict_fields(cls: type) -> Iterator[DataField]:
     required: frozenset[str] = getattr(cls, "__required_keys__", frozenset())
     for name, hint in _hints(cls).items():
         kind, marks = _unwrapped(hint, {})
-        yield _data_field(name, kind, marks, required=name in required, fresh=marks.get("fresh"))
+        # Written as text (``from __future__ import annotations``) the markers are not in the keys.
+        needed = marks.get(_NEEDED, name in required)
+        yield _data_field(name, kind, marks, required=needed, fresh=marks.get("fresh"))
 
 
 def _data_field(
@@ -169,7 +171,13 @@ def _hints(cls: type) -> dict[str, Any]:
         raise DefinitionError(problem, cls.__qualname__, hint) from error
 
 
-_WRAPPERS: Final = (Required, NotRequired, ReadOnly, typing.Final, typing.ClassVar)
+_NEEDED: Final = "needed"
+_WRAPPERS: Final[Mapping[Any, Mapping[str, bool]]] = {
+    Required: {_NEEDED: True},
+    NotRequired: {_NEEDED: False},
+    ReadOnly: {},
+    typing.Final: {},
+}
 
 
 def _unwrapped(hint: Any, metadata: Mapping[Any, Any]) -> tuple[Any, dict[str, Any]]:
@@ -182,6 +190,7 @@ def _unwrapped(hint: Any, metadata: Mapping[Any, Any]) -> tuple[Any, dict[str, A
             for extra in extras:
                 marks.update(_marks(extra))
         elif origin in _WRAPPERS:
+            marks.update(_WRAPPERS[origin])
             (hint,) = typing.get_args(hint)
         else:
             return (Any if hint is typing.Final else hint), marks

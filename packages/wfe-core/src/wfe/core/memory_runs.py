@@ -6,6 +6,7 @@ import heapq
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Final
 
 import attrs
@@ -336,7 +337,8 @@ class MemoryRuns:
         stored = (at, self._last_e, event)
         topic = (event.name, event.key)
         insort(self._events[topic], stored, key=lambda other: other[:2])
-        for (n, _), subscription in list(self._topics.get(topic, {}).items()):
+        waiting = self._topics.get(topic, {})
+        for (n, _), subscription in sorted(waiting.items(), key=itemgetter(0)):
             after = (subscription.after_at, subscription.after_e)
             if subscription.as_of <= at and after < stored[:2]:
                 self._match(self.by_n[n], subscription, stored, commit)

@@ -1,4 +1,4 @@
-"""What users see of a run: statuses, instances, pointers, history entries, lifecycle events, pages."""
+"""What users see of a run: statuses, instances, pointers, history, lifecycle events, pages."""
 
 from __future__ import annotations
 

@@ -96,6 +96,12 @@ def _backoff(value: float | Backoff) -> Backoff:
     return value if isinstance(value, Backoff) else Backoff(Growth.EXPONENTIAL, value)
 
 
+def _not_negative(_: object, field: attrs.Attribute[Any], value: int | None) -> None:
+    if value is not None and value < 0:
+        problem = f"{field.name} must not be negative, got {value!r}"
+        raise ValueError(problem)
+
+
 def _positive(_: object, field: attrs.Attribute[Any], value: timedelta | None) -> None:
     if value is not None and value < timedelta(0):
         problem = f"{field.name} must not be negative, got {value!r}"
@@ -115,7 +121,7 @@ class Retry:
         then: What follows when the retries are used up.
     """
 
-    max_retries: int | None = attrs.field(default=3, validator=v.optional(v.ge(0)))
+    max_retries: int | None = attrs.field(default=3, validator=_not_negative)
     interval: timedelta = attrs.field(default=timedelta(seconds=1), validator=_positive)
     backoff: Backoff = attrs.field(default=fixed, converter=_backoff)
     max_interval: timedelta | None = attrs.field(default=None, validator=_positive)
@@ -162,7 +168,12 @@ _ACTIONS: dict[str, Callable[[], Exhausted]] = {
     "terminate": Terminate,
     "continue": Continue,
 }
-_NAMES: dict[type, str] = {Fail: "fail", Suspend: "suspend", Terminate: "terminate", Continue: "continue"}
+_NAMES: dict[type, str] = {
+    Fail: "fail",
+    Suspend: "suspend",
+    Terminate: "terminate",
+    Continue: "continue",
+}
 
 
 def policy_to_json(policy: ErrorPolicy) -> dict[str, Any]:

@@ -35,8 +35,8 @@ class ExecutionResult:
     """What a body wants to happen next; made by the class methods.
 
     Attributes:
-        kind: ``next``, ``outcome``, ``output``, ``persist``, ``branch``, ``sleep``, ``sleep_until``,
-            ``wait``, ``fail`` or ``skip``.
+        kind: ``next``, ``outcome``, ``output``, ``persist``, ``branch``, ``sleep``,
+            ``sleep_until``, ``wait``, ``fail`` or ``skip``.
         value: Outcome, branch values or error text, by kind.
         fields: Data fields to set.
         memory: Becomes ``ctx.persistence_data`` of the next call.
@@ -216,7 +216,10 @@ class StepLog:
 class Services(Protocol):
     """What the engine lends to a context."""
 
-    app: Any
+    @property
+    def app(self) -> Any:
+        """The application's object."""
+        ...
 
     def load_data(self, ctx: StepExecutionContext[Any]) -> Any:
         """Return a fresh typed copy of the data."""
@@ -427,5 +430,3 @@ def step(
         return body
 
     return mark if body is None else mark(body)
-
-

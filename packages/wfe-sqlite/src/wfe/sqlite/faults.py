@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -164,7 +165,12 @@ def translate(error: Exception, path: Path) -> ProviderError:
     """Return our error for a driver's or system's *error* about the store at *path*."""
     code = _code(error)
     full = f"no space is left for {path}; free some: what was acknowledged is safe"
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
+    number = getattr(error, "errno", None)
+    if (
+        code == sqlite3.SQLITE_FULL
+        or number == errno.ENOSPC
+        or (code == sqlite3.SQLITE_IOERR and _is_full(path))
+    ):
         return StoreFullError(_PROVIDER, full)
     if code == sqlite3.SQLITE_NOTADB:
         problem = f"{path} is not a SQLite database; name another file, or move this one away"
@@ -178,7 +184,7 @@ def translate(error: Exception, path: Path) -> ProviderError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return locked(path, 0)
     denied = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
-    if code in denied or isinstance(error, PermissionError):
+    if code in denied or number in (errno.EROFS, errno.EACCES, errno.EPERM):
         problem = (
             f"cannot write {path}: the file or its directory is read-only for this user"
             f" ({error}); SQLite makes {path.name}-wal beside it, so both must be writable"

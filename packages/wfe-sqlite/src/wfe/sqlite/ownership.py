@@ -39,9 +39,10 @@ _FENCE: Final = f"""
 UPDATE wfe_workers SET fenced = ?
 WHERE epoch IN {_MANY} AND fenced IS NULL AND (? IS NULL OR beat < ?) RETURNING epoch"""  # noqa: S608 - a constant
 _HAND_BACK: Final = "UPDATE wfe_instances SET owner = NULL, wake = ? WHERE owner = ?"
+# CROSS JOIN: from the few workers to what they own, not over all that is owned.
 _RELEASE_LOST: Final = """
 UPDATE wfe_instances SET owner = NULL, wake = ?, takeovers = takeovers + 1
-WHERE n IN (SELECT i.n FROM wfe_workers w JOIN wfe_instances i ON i.owner = w.epoch
+WHERE n IN (SELECT i.n FROM wfe_workers w CROSS JOIN wfe_instances i ON i.owner = w.epoch
     WHERE w.fenced IS NOT NULL LIMIT ?)"""
 _ALIVE: Final = "SELECT 1 FROM wfe_workers WHERE epoch = ? AND fenced IS NULL"
 _HINTED: Final = f"""

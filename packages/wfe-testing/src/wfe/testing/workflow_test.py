@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from wfe.core.clocks import VirtualClock
 from wfe.core.memory import MemoryStore
@@ -79,7 +79,7 @@ class WorkflowTest:
         self.clock = TestClock(self._clock, self._settle)
         self._definitions = definitions
 
-    async def __aenter__(self) -> WorkflowTest:
+    async def __aenter__(self) -> Self:
         """Start the host."""
         self.host.register(*self._definitions)
         await self.host.start()
@@ -110,10 +110,10 @@ class WorkflowTest:
         loop = asyncio.get_running_loop()
         patience = loop.time() + _PATIENCE
         calm = 0
-        while calm < 5:  # noqa: PLR2004 - turns of the loop without any work
+        while calm < 5:
             await asyncio.sleep(0)
             calm = 0 if engine.committing else calm + 1
             working = [task for run in engine.live.values() for task in run.working]
-            if calm == 5 and working and loop.time() < patience:  # noqa: PLR2004
+            if calm == 5 and working and loop.time() < patience:
                 await asyncio.wait(working, timeout=0.005, return_when=asyncio.FIRST_COMPLETED)
                 calm = 0

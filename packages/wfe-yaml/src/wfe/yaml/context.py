@@ -83,6 +83,13 @@ class Context:
         """Reads expressions."""
         return Expressions(self.problems)
 
+    def free(self, name: str) -> str:
+        """Return *name*, with a number behind it if a step has it."""
+        while name in self.keys:
+            name += "-2"
+        self.keys[name] = name
+        return name
+
     def unnamed(self, kind: str) -> str:
         """Return a name for an unnamed control step: its kind, then ``kind-2`` and so on."""
         while True:

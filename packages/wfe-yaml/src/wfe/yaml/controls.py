@@ -169,9 +169,12 @@ def _for_each(it: _Step) -> Control:
     expr, item_type = found or (Value([]), CelType.DYN)
     name = _loop_name(it)
     local = {**it.scope.local, "item": item_type, name: item_type, "index": CelType.INT}
-    block, inner = it.block("do", attrs.evolve(it.scope, local=local), label="for_each")
     sequential = it.step.get("sequential")
     flag = None if sequential is None else it.context.reader.boolean(sequential, "`sequential`")
+    scope = attrs.evolve(it.scope, local=local)
+    if not flag and scope.before_loop is None:
+        scope = attrs.evolve(scope, before_loop=frozenset(scope.steps))
+    block, inner = it.block("do", scope, label="for_each")
     config: dict[str, Any] = {"sequential": bool(flag), "as": name}
     it.limit(config)
     exprs: tuple[tuple[str, Expr], ...] = (("items", expr),)

@@ -103,11 +103,11 @@ def _shell(step: MapNode, name: str, key: str, context: Context, scope: Scope) -
     shell = _interpreter(known, context)
     run = known.get("run") or step.entries.get("run")
     node = None
-    if run is None:
+    if run is None and isinstance(step.get("config"), MapNode | None):
         context.reader.missing(
             config, "a shell step", "run", "write the command under `config.run`"
         )
-    else:
+    elif run is not None:
         node = _shell_node(run.value, name, key, context, scope, given)
     if node is not None:
         fixed: tuple[tuple[str, Expr], ...] = (

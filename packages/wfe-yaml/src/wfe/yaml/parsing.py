@@ -117,7 +117,7 @@ class _Builder:
         kind = type(event).__name__
         if kind == "AliasEvent":
             return self._alias(event)
-        if depth > self.limits.depth:
+        if depth > self.limits.depth and kind != "ScalarEvent":
             message = f"maps and lists are nested more than {self.limits.depth} deep"
             self.abandon("WFE002", self._span(event), message)
         if event.ctag is not None and str(event.ctag) not in {"", "!"}:
@@ -318,6 +318,7 @@ def _position(text: str, offset: int) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 
 
+_FLOW = "close it, and quote texts with `[ ] { } ,` in it"
 _SYNTAX = (
     ("found character '\\t'", "a tab stands where only blanks may indent", "indent with blanks"),
     ("mapping values are not allowed here", "a `:` stands where no key can be", None),
@@ -328,8 +329,8 @@ _SYNTAX = (
         "check the indentation of this line",
     ),
     ("expected <block end>", "this line is not indented like the ones before it", None),
-    ("expected ',' or '}'", "a `,` or `}` is missing in a `{ }` map", None),
-    ("expected ',' or ']'", "a `,` or `]` is missing in a `[ ]` list", None),
+    ("expected ',' or '}'", "a `,` or `}` is missing in a `{ }` map", _FLOW),
+    ("expected ',' or ']'", "a `,` or `]` is missing in a `[ ]` list", _FLOW),
     ("cannot start any token", "a plain text cannot begin with this character", "quote the text"),
     ("expected '<document start>'", "nothing can follow here, or the document is missing", None),
     (

@@ -15,7 +15,7 @@ from wfe.yaml.tree import Entry, ListNode, MapNode, Node, Scalar
 
 __all__ = ["ENV_NAME", "ID", "NAME", "OUTPUT_NAME", "Reader"]
 
-NAME: Final = re.compile(r"\S(?:[^\x00-\x1f\x7f]{0,198}\S)?")
+NAME: Final = re.compile(r"\S(?:[^\x00-\x1f\x7f]{0,118}\S)?")
 ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 OUTPUT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,199}")
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
@@ -37,11 +37,11 @@ class Reader:
 
     problems: Problems
 
-    def mapping(self, node: Node, what: str) -> MapNode | None:
+    def mapping(self, node: Node, what: str, hint: str | None = None) -> MapNode | None:
         """Read a map."""
         if isinstance(node, MapNode):
             return node
-        self.problems.error("WFE011", node.span, f"{what} is a map, not {_kind(node)}")
+        self.problems.error("WFE011", node.span, f"{what} is a map, not {_kind(node)}", hint)
         return None
 
     def sequence(self, node: Node, what: str, hint: str | None = None) -> ListNode | None:

@@ -70,7 +70,8 @@ _UNITS: Final = {
 }
 _DURATION: Final = re.compile(
     r"(?:(?P<d>\d{1,9})d)?(?:(?P<h>\d{1,9})h)?(?:(?P<m>\d{1,9})m(?!s))?(?:(?P<s>\d{1,9})s)?"
-    r"(?:(?P<ms>\d{1,12})ms)?"
+    r"(?:(?P<ms>\d{1,12})ms)?",
+    re.ASCII,
 )
 
 

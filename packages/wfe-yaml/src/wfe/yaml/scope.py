@@ -64,6 +64,8 @@ class Scope:
         data: Further data fields, such as the payloads of events.
         host_env: Variables of the host that steps get.
         working_dir: Where steps run, ``None``: in the workspace.
+        before_loop: Inside a loop whose rounds run together: the steps that ran before it.  What a
+            step of the loop makes is shared by all rounds, so it cannot be read there.
     """
 
     inputs: Mapping[str, ValueType] = attrs.field(factory=dict[str, ValueType])
@@ -75,6 +77,11 @@ class Scope:
     data: Mapping[str, CelType] = attrs.field(factory=dict[str, CelType])
     host_env: tuple[str, ...] = ()
     working_dir: Expr | None = None
+    before_loop: frozenset[str] | None = None
+
+    def shared(self, step: str) -> bool:
+        """Whether what *step* made may come from another round of a loop."""
+        return self.before_loop is not None and step not in self.before_loop
 
     def after(self, name: str, visible: Visible) -> Scope:
         """Return the scope behind a step."""
@@ -247,6 +254,8 @@ def _maybe(path: CelPath, name: str) -> str:
 
 def _visible(path: CelPath, name: str, text: str, scope: Scope) -> Visible:
     if name in scope.steps:
+        if scope.shared(name):
+            raise NameProblem("WFE014", _SHARED.format(name), _SEQUENTIAL, 1)
         return scope.steps[name]
     if name in scope.every:
         line = scope.every[name]
@@ -263,6 +272,10 @@ def _visible(path: CelPath, name: str, text: str, scope: Scope) -> Visible:
     near = nearest(name, scope.every)
     known = f"did you mean `{near}`?" if near else _listed(scope.every)
     raise NameProblem("WFE032", f"there is no step `{name}`", known, 1)
+
+
+_SHARED: Final = "reading `{}` inside a loop that runs its rounds together is not supported"
+_SEQUENTIAL: Final = "write `sequential: true` on the loop, or put the work into one step"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -299,16 +312,9 @@ def _need_optional(path: CelPath, name: str, visible: Visible) -> None:
 def _data(path: CelPath, scope: Scope) -> Resolved:
     if not path.segments:
         return Resolved("data", CelType.DYN, 0)
-    known: dict[str, CelType] = {"inputs": CelType.DYN, **scope.data}
-    doubts: dict[str, str] = {}
-    for step, visible in scope.steps.items():
-        for output, kind in visible.outputs.items():
-            if visible.sure:
-                known[output] = kind.cel
-                doubts.pop(output, None)
-            elif output not in known:
-                doubts[output] = f"the step `{step}` may not have run: {visible.doubt}"
     first = path.segments[0]
+    _refuse_other_rounds(first.name, scope)
+    known, doubts = _fields(scope)
     if first.optional:
         return Resolved("data", CelType.DYN, 0)
     if first.name in doubts:
@@ -321,6 +327,26 @@ def _data(path: CelPath, scope: Scope) -> Resolved:
     if first.index or not _plain_name(name):
         return Resolved("data", CelType.DYN, 0)
     return Resolved(f"data.{name}", known[name], 1)
+
+
+def _refuse_other_rounds(output: str, scope: Scope) -> None:
+    for step, visible in scope.steps.items():
+        if output in visible.outputs and scope.shared(step):
+            raise NameProblem("WFE014", _SHARED.format(f"data.{output}"), _SEQUENTIAL, 1)
+
+
+def _fields(scope: Scope) -> tuple[dict[str, CelType], dict[str, str]]:
+    """Return the data fields that are there, and why others may not be."""
+    known: dict[str, CelType] = {"inputs": CelType.DYN, **scope.data}
+    doubts: dict[str, str] = {}
+    for step, visible in scope.steps.items():
+        for output, kind in visible.outputs.items():
+            if visible.sure:
+                known[output] = kind.cel
+                doubts.pop(output, None)
+            elif output not in known:
+                doubts[output] = f"the step `{step}` may not have run: {visible.doubt}"
+    return known, doubts
 
 
 def _env(path: CelPath, scope: Scope) -> Resolved:

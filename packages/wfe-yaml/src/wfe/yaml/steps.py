@@ -73,11 +73,9 @@ def check_list(
     listed = context.reader.sequence(node, what, hint)
     if listed is None:
         return Block(), scope
-    steps = [
-        step
-        for item in listed.items
-        if (step := context.reader.mapping(item, "a step")) is not None
-    ]
+    hint = "write `- name: ...` and, below it, `run: ...`"
+    found = [context.reader.mapping(item, "a step", hint) for item in listed.items]
+    steps = [step for step in found if step is not None]
     if any(step.get("needs") is not None for step in steps):
         return _check_dag(steps, name, context, scope)
     nodes: list[Node] = []
@@ -110,7 +108,10 @@ def _check_dag(
             needed = tuple(names[j] for j in needs[i] if j in names)
             nodes.append(attrs.evolve(found.node, needs=needed))
     dag = Node(
-        name=f"{name}.dag", kind=Kind.DAG, blocks=(Block(tuple(nodes)),), config={"fail_fast": True}
+        name=context.free(f"{name}.dag"),
+        kind=Kind.DAG,
+        blocks=(Block(tuple(nodes)),),
+        config={"fail_fast": True},
     )
     return Block((dag,)), scope.joined(found.scope for found in built.values())
 
@@ -274,7 +275,7 @@ def _names(step: MapNode, kind: str, context: Context) -> tuple[str, str]:
     name_node, id_node = step.get("name"), step.get("id")
     name = key = None
     if name_node is not None:
-        allowed = "a line of text of at most 200 characters"
+        allowed = "a line of text of at most 120 characters"
         name = context.reader.named(name_node, "`name`", NAME, allowed)
     if id_node is not None:
         key = context.reader.named(id_node, "`id`", OUTPUT_NAME, "letters, digits, `_` and `-`")

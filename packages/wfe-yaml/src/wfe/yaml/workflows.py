@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -25,6 +25,8 @@ from wfe.yaml.variables import Variables, expand, to_plain
 
 __all__ = ["Checked", "check_source"]
 
+_BEGIN: Final = "begin with `workflow:` and an `id`, a `version` and `steps`"
+
 
 @attrs.frozen(kw_only=True)
 class Checked:
@@ -43,14 +45,19 @@ def check_source(
     source: Source, variables: Variables, problems: Problems, limits: Limits
 ) -> Checked:
     """Check *source* and return its definitions; what is wrong goes to *problems*."""
-    root = parse(source, problems, limits)
     nothing = Checked(definitions=(), called=frozenset())
-    if root is None:
+    try:
+        root = parse(source, problems, limits)
+        if root is None:
+            return nothing
+        expanded = expand(root, variables, problems)
+        mapping = Reader(problems).mapping(expanded, "a workflow file", _BEGIN)
+        return nothing if mapping is None else _File(problems, variables).check(mapping)
+    except RecursionError:
+        # The default limit of depth is far from this; a caller's own may not be.
+        message = "the file is nested deeper than it can be read"
+        problems.error("WFE002", Span(source, 1, 1), message)
         return nothing
-    mapping = Reader(problems).mapping(expand(root, variables, problems), "a workflow file")
-    if mapping is None:
-        return nothing
-    return _File(problems, variables).check(mapping)
 
 
 @attrs.frozen
@@ -99,8 +106,7 @@ class _File:
         if one is None and several is None:
             near = next((n for n in root.entries if nearest(n, ("workflow", "workflows"))), None)
             if near is None:
-                hint = "begin with `workflow:` and an `id`, a `version` and `steps`"
-                self.reader.missing(root, "a workflow file", "workflow", hint)
+                self.reader.missing(root, "a workflow file", "workflow", _BEGIN)
             return []
         found: list[MapNode | None] = []
         if one is not None:
@@ -345,7 +351,12 @@ class _Workflow:
             )
             if expr is not None:
                 exprs.append((name, expr))
-        return Node(name="outputs", kind=Kind.SET, exprs=tuple(exprs), config={"field": "outputs"})
+        return Node(
+            name=context.free("outputs"),
+            kind=Kind.SET,
+            exprs=tuple(exprs),
+            config={"field": "outputs"},
+        )
 
     def _valued(
         self, name: str, kind: ValueType, value: TreeNode, context: Context, scope: Scope

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Any, Literal, Self, overload
 
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.engine import Engine, Settings, StepMiddleware, WorkflowMiddleware
@@ -89,7 +89,7 @@ class WorkflowHost:
 
     # -- life
 
-    async def __aenter__(self) -> WorkflowHost:
+    async def __aenter__(self) -> Self:
         """Start the host."""
         await self.start()
         return self
@@ -170,7 +170,8 @@ class WorkflowHost:
             HostStoppingError: The host is not running.
         """
         if isinstance(definition, WorkflowDefinition):
-            if definition not in self._engine.registry.given:
+            # By identity: an equal tree may come with other callables.
+            if not any(known is definition for known in self._engine.registry.given):
                 self.register(definition)
             version = definition.version if version is None else version
             definition = definition.id
@@ -194,7 +195,7 @@ class WorkflowHost:
             WorkflowNotFoundError: There is none with this id or name.
         """
         header = await self._engine.reads.header(id_or_name)
-        return WorkflowRun(header.id, False, self._engine)  # noqa: FBT003 - not new
+        return WorkflowRun(header.id, False, self._engine)
 
     async def get(self, id_or_name: str) -> WorkflowInstance[Any]:
         """Return a run as stored.

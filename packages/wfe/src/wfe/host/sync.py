@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import attrs
 
@@ -105,7 +105,7 @@ class SyncWorkflowHost:
         self._host = WorkflowHost(*args, **options)
         self._portal: _Portal | None = None
 
-    def __enter__(self) -> SyncWorkflowHost:
+    def __enter__(self) -> Self:
         """Start the host."""
         self.start()
         return self

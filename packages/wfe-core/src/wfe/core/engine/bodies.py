@@ -101,7 +101,6 @@ class _ClassBody:
         return body
 
 
-@functools.cache
 def _is_frozen(cls: type) -> bool:
     return attrs.has(cls) and cls.__setattr__ is not object.__setattr__ and _frozen_attrs(cls)
 
@@ -111,7 +110,6 @@ def _frozen_attrs(cls: type) -> bool:
     return getattr(cls.__setattr__, "__name__", "") == "_frozen_setattrs"
 
 
-@functools.cache
 def _init_names(cls: type) -> frozenset[str]:
     """Return the keyword arguments of a data-like class; none for others."""
     if not (attrs.has(cls) or hasattr(cls, "__dataclass_fields__")):

@@ -96,7 +96,7 @@ class Committer:
 
     async def drain(self) -> None:
         """Return when nothing waits to be written (or the store refuses)."""
-        while self.active and self.trouble is None:
+        while self.active and self.trouble is None:  # noqa: ASYNC110 - a turn of the loop is the unit
             await asyncio.sleep(0)
 
     async def close(self) -> None:
@@ -122,13 +122,21 @@ class Committer:
                 if self.trouble is None:
                     _LOG.warning("the store refuses writes, trying again: %s", error)
                 self.trouble = str(error)
-                again = True
-                await asyncio.sleep(pause)
+                again = await self._back_off(pause)
+                pause = min(2 * pause, _BACKOFF[1])
+            except Exception as error:  # noqa: BLE001 - a pump that stops would hang every run
+                _LOG.exception("internal error in the committer, trying again")
+                self.trouble = str(error)
+                again = await self._back_off(pause)
                 pause = min(2 * pause, _BACKOFF[1])
             finally:
                 self._busy = False
             if again:
                 self._signal.set()
+
+    async def _back_off(self, pause: float) -> bool:
+        await asyncio.sleep(pause)
+        return True
 
     async def _round(self) -> bool:
         """Commit one batch; return whether there is more."""
@@ -174,7 +182,7 @@ class Committer:
     ) -> None:
         try:
             outcomes = await self._store.commit(self._hooks.epoch(), items)
-        except ProviderError as error:
+        except Exception as error:
             for run in runs:
                 run.again()
                 self._dirty[run] = None

@@ -1,4 +1,4 @@
-"""What callers ask of runs: events, suspend, resume, terminate.  Each is stored before it returns."""
+"""What callers ask of runs: events, suspend, resume, terminate; stored before it returns."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Settings:
 class Engine:
     """Runs definitions over a store."""
 
-    def __init__(  # noqa: PLR0913 - the seams of a host
+    def __init__(
         self,
         store: PersistenceProvider,
         *,
@@ -127,6 +127,7 @@ class Engine:
         self._queue = queue
         self._lock = lock
         self._claims: asyncio.Task[None] | None = None
+        self._parking: int | None = None
         self._listen: asyncio.Task[Sequence[int]] | None = None
         self._posts: set[asyncio.Task[None]] = set()
         self.progress_at: dict[str, int] = {}
@@ -178,10 +179,10 @@ class Engine:
         for run in self.live.values():
             run.draining = True
         left = await self._settle(grace)
+        await self.committer.drain()  # what ended in time is recorded before the runs are let go
         for run in self.live.values():
             run.close()
         await asyncio.gather(*left, return_exceptions=True)
-        await self.committer.drain()
         await self.committer.close()
         await self.timers.close()
         await asyncio.gather(*self._posts, return_exceptions=True)
@@ -269,7 +270,7 @@ class Engine:
         for hook in reversed(self.hooks):
             try:
                 await hook.post(instance)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a hook is a guest
                 # The run is over and stored; a hook's failure can change nothing about it.
                 _LOG.exception("a workflow middleware failed after run %s", run.ref.id)
 
@@ -366,6 +367,8 @@ class Engine:
         run.begin()
         if run.poked:
             self.committer.changed(run)
+        if run.idle:
+            self.idled(run)
 
     def driven(self, id: str) -> LiveRun | None:
         """Return the live run with this id, ``None`` when it is not driven here."""
@@ -485,6 +488,8 @@ class Engine:
                 wait = await self._claim()
             except ProviderError as error:
                 _LOG.warning("looking for work failed, trying again: %s", error)
+            except Exception:  # noqa: BLE001 - a host that stops looking would hang its runs
+                _LOG.exception("internal error while looking for work, trying again")
             self.progress_at["claims"] = self.clock.now()
             await self._rest(wait)
 
@@ -548,26 +553,37 @@ class Engine:
                 continue
             try:
                 self._resume(loaded, times)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run is set aside
                 _LOG.exception("cannot go on with run %s", loaded.header.id)
                 reason = dumps({"type": type(error).__name__, "message": str(error), "step": None})
                 wake = self.clock.now() + _SECOND
                 await self.store.fault(self.epoch, loaded.header.n, wake, reason, _FAULTS)
 
+    def idled(self, run: LiveRun) -> None:
+        """A run only waits now: give it up when it has done so for long enough."""
+        run.idle_since = self.clock.now()
+        self._park_by(run.idle_since + self.settings.linger)
+
+    def _park_by(self, when: int) -> None:
+        if self._parking is None:
+            self._parking = when
+            self.timers.at(when, self._parking_due)
+
+    def _parking_due(self) -> None:
+        self._parking = None
+        self.nudge()
+
     async def _park(self) -> None:
         """Release runs that only wait: for long enough, or because others need the room."""
         now = self.clock.now()
         crowded = self.room <= 0
-        idle: list[LiveRun] = []
-        for run in self.live.values():
-            if not run.idle:
-                run.idle_since = None
-            elif run.idle_since is None and not crowded:
-                run.idle_since = now
-            elif crowded or now - (run.idle_since or now) >= self.settings.linger:
-                idle.append(run)
-        if idle:
-            await asyncio.gather(*(self._release(run) for run in idle))
+        idle = [run for run in self.live.values() if run.idle]
+        ripe = [run for run in idle if crowded or now >= run.idle_since + self.settings.linger]
+        if ripe:
+            await asyncio.gather(*(self._release(run) for run in ripe))
+        rest = [run.idle_since for run in idle if run.idle]
+        if rest:
+            self._park_by(min(rest) + self.settings.linger)
 
     async def _release(self, run: LiveRun) -> None:
         """Give up one run; a message that came meanwhile makes it due at once."""

@@ -78,7 +78,7 @@ class Lifecycle:
         for observer in tuple(self._observers):
             try:
                 observer(event)
-            except Exception:
+            except Exception:  # noqa: BLE001 - an observer is a guest
                 # An observer is a guest: its failure must not stop the run that it looks at.
                 _LOG.exception("an observer of lifecycle events failed on %s", event.kind)
 

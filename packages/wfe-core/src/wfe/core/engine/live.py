@@ -89,6 +89,10 @@ class Owner(Protocol):
         """Take note that *run* was suspended or resumed."""
         ...
 
+    def idled(self, run: LiveRun) -> None:
+        """Take note that *run* only waits now."""
+        ...
+
     def broken(self, run: LiveRun, error: Exception) -> None:
         """Take note that the engine itself failed on *run*."""
         ...
@@ -145,12 +149,13 @@ class LiveRun:
     in_flight: bool = False
     tail_bytes: int = 0
     snapshot_bytes: int = 0
-    idle_since: int | None = None
+    idle_since: int = 0
     inputs: list[Input] = attrs.field(factory=list[Input], init=False)
     branches: dict[int, _Branch] = attrs.field(factory=dict[int, _Branch], init=False)
     _taken: list[Input] = attrs.field(factory=list[Input], init=False)
     _decision: Decision | None = attrs.field(default=None, init=False)
     _folded: State | None = attrs.field(default=None, init=False)
+    _folded_bytes: int = attrs.field(default=0, init=False)
     _bytes: int = attrs.field(default=0, init=False)
     _known: set[int] | None = attrs.field(default=None, init=False)
 
@@ -262,7 +267,7 @@ class LiveRun:
                 branch.go_on(None)
             return None
         self._taken, self._decision, self.in_flight = taken, decision, True
-        rows = tuple(dumps(row) for row in decision.rows)
+        rows = tuple([dumps(row) for row in decision.rows])
         self._bytes = sum(map(len, rows))
         progress = self.fresh and any(not isinstance(i, Recovered | Received) for i in taken)
         return Item(
@@ -292,7 +297,9 @@ class LiveRun:
         if not decision.final and tail <= max(_FOLD_FROM, self.snapshot_bytes):
             return None
         self._folded = after = folded(self.state, decision.rows)
-        return Snapshot(after.seq, dumps(state_to_json(after)), dumps(after.data))
+        state, data = dumps(state_to_json(after)), dumps(after.data)
+        self._folded_bytes = len(state) + len(data)
+        return Snapshot(after.seq, state, data)
 
     def _messages(self, decision: Decision) -> tuple[Message, ...]:
         if not decision.final or self.parent is None or self._folded is None:
@@ -307,9 +314,7 @@ class LiveRun:
             "data": self._folded.data,
         }
         dedupe = f"child:{self.n}"
-        done = Message(
-            target=self.parent, kind="child_done", payload=dumps(payload), dedupe=dedupe
-        )
+        done = Message(target=self.parent, kind="child_done", payload=dumps(payload), dedupe=dedupe)
         return (*decision.messages, done)
 
     def again(self) -> None:
@@ -325,7 +330,7 @@ class LiveRun:
             return
         if self._folded is not None:
             self.state, self._folded = self._folded, None
-            self.snapshot_bytes, self.tail_bytes = self.tail_bytes + self._bytes, 0
+            self.snapshot_bytes, self.tail_bytes = self._folded_bytes, 0
         else:
             for row in decision.rows:
                 apply(self.state, row)
@@ -342,6 +347,8 @@ class LiveRun:
         self._go_on(decision, taken)
         if decision.changed:
             self.owner.turned(self)
+        if self.idle:
+            self.owner.idled(self)
 
     def _go_on(self, decision: Decision, taken: list[Input]) -> None:
         if decision.changed and self.runnable:  # resumed: everything may be runnable

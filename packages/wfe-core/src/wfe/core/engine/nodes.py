@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import random
+import random  # noqa: TID251 - the shell draws the jitter; the rules get it
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -135,7 +135,8 @@ class NodeRunner:
         if not isinstance(result, ExecutionResult):
             if result is None and not ctx.touched and not self.node.outputs:
                 return Completed(key, attempt, None, NO_WRITES, started)
-            outcome = None if result is None or isinstance(result, dict) else encode(result, "result")
+            silent = result is None or isinstance(result, dict)
+            outcome = None if silent else encode(result, "result")
             return Completed(key, attempt, outcome, self._writes(ctx, seen, result), started)
         return self._asked(ctx, seen, result, started)
 
@@ -169,7 +170,7 @@ class NodeRunner:
         name, event_key = result.event or ("", "")
         return self._wait(ctx, name, event_key, result.when, result.duration, writes)
 
-    def _wait(  # noqa: PLR0913, PLR0917 - the parts of one wait
+    def _wait(
         self,
         ctx: Context,
         name: str,
@@ -301,4 +302,3 @@ _CONTROL: Final[Mapping[Kind, Callable[[NodeRunner, Context], Input]]] = {
     Kind.GOTO: _done,
     Kind.END: _done,
 }
-

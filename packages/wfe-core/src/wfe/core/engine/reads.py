@@ -57,7 +57,11 @@ class Reads:
             state, _, _ = state_of(each)
             header = each.header
             views[header.n] = instance_of(
-                header, state, ready.model if ready else None, header.created_at, header.completed_at
+                header,
+                state,
+                ready.model if ready else None,
+                header.created_at,
+                header.completed_at,
             )
         return [views[header.n] for header in headers if header.n in views]
 

@@ -187,9 +187,7 @@ class Registry:
                 problem = f"version {definition.version} is stored with other contents"
                 raise DefinitionConflictError(problem, definition.id, "give it a new version")
             body = definition.body
-            d = await store.put_definition(
-                definition.id, definition.version, definition.hash, body
-            )
+            d = await store.put_definition(definition.id, definition.version, definition.hash, body)
             ready = compiled(definition, d, self._around)
             self._current[key] = self._by_number[d] = ready
             for row in rows:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from wfe.core.engine.ids import uuid7
-from wfe.core.engine.live import LiveRun, dumps
+from wfe.core.engine.live import dumps
 from wfe.core.errors import DataTypeError, DuplicateNameError, LeaseLostError
 from wfe.core.models import WorkflowInstance, WorkflowStatus, from_micros, to_micros
 from wfe.core.providers import Done, Header, Item, Refused

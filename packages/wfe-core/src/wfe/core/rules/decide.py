@@ -246,7 +246,8 @@ def _given_up(draft: Draft, pointer: Pointer) -> None:
         message = f"no event {name!r} with key {key!r} came in time"
     else:
         message = f"sub-workflow run {pointer.extra['child_id']} took longer than its timeout"
-        draft.messages.append(Message(target=child, kind="terminate", reason="its parent timed out"))
+        reason = "its parent timed out"
+        draft.messages.append(Message(target=child, kind="terminate", reason=reason))
     error = _error("StepTimeoutError", message, pointer.step)
     fail(draft, pointer, error, retryable=child is not None)
 
@@ -373,4 +374,3 @@ _MESSAGES: Final[Mapping[str, Callable[[Draft, Received, Mapping[str, Any]], boo
     "event": _event,
     "child_done": _child_done,
 }
-

@@ -42,6 +42,7 @@ class Draft:
         self._ops: list[list[Any]] = []
         self._pointers: dict[int, Pointer | None] = {}
         self._fields: dict[str, Any] = {}
+        self._written: set[str] = set()
         self._next = state.next_pointer
         self._changed = False
         self._cleared = False
@@ -79,7 +80,9 @@ class Draft:
 
     # -- writing
 
-    def row(self, kind: str, pointer: Pointer | None = None, info: Mapping[str, Any] | None = None) -> None:
+    def row(
+        self, kind: str, pointer: Pointer | None = None, info: Mapping[str, Any] | None = None
+    ) -> None:
         """Begin a row: what is written from here on belongs to it."""
         self._ops = []
         if pointer is None:
@@ -165,11 +168,14 @@ class Draft:
             self._ops.append(["x", list(writes.removed)])
         for name, operand in writes.reduced.items():
             self._reduce(name, operand)
-        if not (writes.fields or writes.removed) or writes.base >= self._state.seq:
+        if not (writes.fields or writes.removed):
             return []
-        last = self._state.writers
         written = (*writes.fields, *writes.removed)
-        return [name for name in written if last.get(name, -1) > writes.base]
+        last, mine = self._state.writers, self._written
+        # Overwritten is what another step of this batch wrote, or a row after the step's start.
+        lost = [name for name in written if name in mine or last.get(name, -1) > writes.base]
+        mine.update(written)
+        return lost
 
     def _reduce(self, name: str, operand: Any) -> None:
         reducer = self.plan.reducers[name]
@@ -206,9 +212,9 @@ class Draft:
             error=self.error,
             changed=self._changed,
             final=self._changed and self.final,
-            consumed=tuple(self.consumed),
-            subscribe=tuple(waits),
-            unsubscribe=tuple(self.unsubscribed),
-            starts=tuple(self.starts),
-            messages=tuple(self.messages),
+            consumed=tuple(self.consumed) if self.consumed else (),
+            subscribe=tuple(waits) if waits else (),
+            unsubscribe=tuple(self.unsubscribed) if self.unsubscribed else (),
+            starts=tuple(self.starts) if self.starts else (),
+            messages=tuple(self.messages) if self.messages else (),
         )

@@ -170,7 +170,9 @@ def proceed(draft: Draft, pointer: Pointer) -> None:
         branch_over(draft, pointer.parent, pointer)
 
 
-def branch_over(draft: Draft, container: int, child: Pointer | None = None, *, state: str = "d") -> None:
+def branch_over(
+    draft: Draft, container: int, child: Pointer | None = None, *, state: str = "d"
+) -> None:
     """A child branch of *container* ended: ``d`` done, ``f`` failed and passed over."""
     pointer = draft.pointer(container)
     if pointer is None:
@@ -220,7 +222,7 @@ def _parallel_over(draft: Draft, pointer: Pointer, node: Node, state: str) -> No
     done = pointer.extra.get("done", 0) + (state == "d")
     pointer = draft.extra(pointer, done=done)
     join = node.config.get("join", "all")
-    wanted = {"all": len(node.blocks), "any": 1}.get(join, join)
+    wanted: int = len(node.blocks) if join == "all" else 1 if join == "any" else join
     if done >= wanted < len(node.blocks):
         pointer = draft.extra(pointer, error=None)
         close(draft, pointer, ["complete"])
@@ -395,7 +397,8 @@ def finalize(
     for pointer in live:
         if "live" not in pointer.extra:
             draft.row("step_cancelled", pointer)
-    info = {key: value for key, value in {"error": error, **(who or {})}.items() if value is not None}
+    shown = {"error": error, **(who or {})}
+    info = {key: value for key, value in shown.items() if value is not None}
     draft.row(_KINDS[status], None, info or None)
     draft.clear()
     draft.become(status, error)

@@ -60,7 +60,9 @@ class Plan:
     reducers: Mapping[str, Reducer]
 
 
-def make_plan(definition: WorkflowDefinition, reducers: Mapping[str, Reducer] | None = None) -> Plan:
+def make_plan(
+    definition: WorkflowDefinition, reducers: Mapping[str, Reducer] | None = None
+) -> Plan:
     """Return the plan of *definition*."""
     places: dict[str, Place] = {}
     _index(definition, definition.root, None, places)

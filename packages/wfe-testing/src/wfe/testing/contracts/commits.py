@@ -167,7 +167,12 @@ class CommitLaws:
     async def test_texts_come_back_as_they_were(self, store: PersistenceProvider) -> None:
         epoch = await worker(store)
         n = await begin(store, epoch)
-        texts = ('"\\u0000"', '"ünïcødé \N{ROCKET}"', "'; DROP TABLE x; --", '"' + "x" * 300_000 + '"')
+        texts = (
+            '"\\u0000"',
+            '"ünïcødé \N{ROCKET}"',
+            "'; DROP TABLE x; --",
+            '"' + "x" * 300_000 + '"',
+        )
 
         await one(store, epoch, Item(n=n, base=0, rows=texts))
 

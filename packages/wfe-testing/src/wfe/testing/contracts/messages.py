@@ -113,9 +113,7 @@ class MessageLaws:
         n = await begin(store, epoch)
         await tell(store, n)
         poke, (first,) = await inbox(store, n)
-        await one(
-            store, epoch, Item(n=n, base=0, rows=("[]",), seen=poke, consumed=(first.i,))
-        )
+        await one(store, epoch, Item(n=n, base=0, rows=("[]",), seen=poke, consumed=(first.i,)))
 
         await tell(store, n)
 
@@ -219,9 +217,7 @@ class MessageLaws:
         runs = [await begin(store, epoch) for _ in range(20)]
         wake = store.clock.now() + HOUR
 
-        releases = [
-            one(store, epoch, Item(n=n, base=0, header=parked(wake), seen=0)) for n in runs
-        ]
+        releases = [one(store, epoch, Item(n=n, base=0, header=parked(wake), seen=0)) for n in runs]
         await asyncio.gather(*_both_orders(releases, [tell(store, n) for n in runs]))
 
         claimed = await store.claim(epoch, [await definition(store)], 100)

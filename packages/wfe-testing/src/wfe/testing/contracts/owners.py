@@ -246,7 +246,9 @@ class OwnerLaws:
             await store.fence([epoch], lease=None)
             fenced.set()
 
-        await asyncio.gather(*(write(n) for n in runs[:10]), fence(), *(write(n) for n in runs[10:]))
+        await asyncio.gather(
+            *(write(n) for n in runs[:10]), fence(), *(write(n) for n in runs[10:])
+        )
 
         assert late
         assert set(late) == {Fenced()}
@@ -284,7 +286,7 @@ class OwnerLaws:
             found = (await load(store, run)).header
             assert (found.owner, found.faults, found.status) == (owner, 0, "runnable")
 
-    # -- all together -------------------------------------------------------------------------------
+    # -- all together -------------------------------------------------------------------------
 
     async def test_two_hosts_never_write_the_same_row(self, store: PersistenceProvider) -> None:
         n = await begin(store, wake=store.clock.now())

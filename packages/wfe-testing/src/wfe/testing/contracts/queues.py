@@ -55,9 +55,7 @@ class QueueContract:
 
         await queue.hint([Hint(7, 1, None)])
 
-        done, left = await asyncio.wait(
-            waiting, timeout=SOON, return_when=asyncio.FIRST_COMPLETED
-        )
+        done, left = await asyncio.wait(waiting, timeout=SOON, return_when=asyncio.FIRST_COMPLETED)
         for task in left:
             task.cancel()
         assert done
@@ -165,7 +163,7 @@ class QueueContract:
 
 
 async def _start_waiting(
-    queue: QueueProvider, epoch: int, timeout: int = LONG  # noqa: ASYNC109 - µs of the queue's clock
+    queue: QueueProvider, epoch: int, timeout: int = LONG
 ) -> asyncio.Task[list[int]]:
     """Return a task that really waits; it is limited in real time too."""
 

@@ -171,7 +171,9 @@ class ReadLaws:
 
         firsts = await asyncio.gather(*(store.allocate(size) for size in sizes))
 
-        given = [n for first, size in zip(firsts, sizes, strict=True) for n in range(first, first + size)]
+        given = [
+            n for first, size in zip(firsts, sizes, strict=True) for n in range(first, first + size)
+        ]
         assert len(set(given)) == len(given)
         assert min(given) >= 1
 

@@ -30,22 +30,19 @@ _COMMANDS: Final = {
 _PLUGINS: Final = "wfe.cli"
 
 
-class _Listed(click.Command):
-    """A command as the help lists it; it is never run."""
-
-    def __init__(self, name: str, help: str) -> None:  # noqa: A002 - click's word
-        super().__init__(name, help=help, short_help=help)
-
-
 class _Group(click.Group):
     """Sub-commands by name: our own, then those of other distributions (group ``wfe.cli``)."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         from wfe.core.plugins import installed  # noqa: PLC0415 - walks sys.path, only for the help
 
         return [*_COMMANDS, *(name for name in installed(_PLUGINS) if name not in _COMMANDS)]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        cmd_name: str,
+    ) -> click.Command | None:
         if cmd_name in _COMMANDS:
             module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
             command: click.Command = getattr(import_module(module), attribute)
@@ -57,11 +54,15 @@ class _Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         command = self.get_command(ctx, name)
-        if command is not None:
-            return name, command, args[1:]
-        ctx.fail(_unknown(name, self.list_commands(ctx)))
+        if command is None:
+            raise click.UsageError(_unknown(name, self.list_commands(ctx)), ctx)
+        return name, command, args[1:]
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
         rows = [(name, about) for name, (_, about) in _COMMANDS.items()]
         rows += [(name, f"(from {source})") for name, source in _foreign()]
         with formatter.section("Commands"):
@@ -115,7 +116,11 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, value: bool) 
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
     help="Show the version and exit.",
 )
 @click.pass_context

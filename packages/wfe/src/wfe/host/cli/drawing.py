@@ -105,7 +105,7 @@ def _laid_out(items: Sequence[_Item], before: str) -> Iterator[Line]:
         last = position == len(items) - 1
         joint, below = ("└─ ", "   ") if last else ("├─ ", "│  ")
         if item.line.output:
-            joint = below
+            joint = "   "  # it has a bar of its own
         yield attrs.evolve(item.line, guides=before + joint)
         yield from _laid_out(item.inner, before + below)
 
@@ -129,7 +129,9 @@ class _Drawing:
         if not node.blocks:
             return self.leaf(run, step)
         state = run.state(node)
-        inner = [item for number in range(len(node.blocks)) for item in self.block(run, node, number)]
+        inner = [
+            item for number in range(len(node.blocks)) for item in self.block(run, node, number)
+        ]
         note = f"turn {step.turns}" if node.kind is Kind.WHILE and step.turns else ""
         failures = [visit.note for visit in step.visits.values() if visit.state is State.FAILED]
         line = Line(
@@ -151,8 +153,7 @@ class _Drawing:
         if len(visits) > 1:
             return self._repeated(run, step, visits)
         if not visits:
-            state = State.CANCELLED if run.status.final and not _passed(run) else State.PENDING
-            return _Item(Line(guides="", text=step.name, state=state))
+            return _Item(Line(guides="", text=step.name, state=State.PENDING))
         return self._visit(visits[0], step.name)
 
     def _repeated(self, run: Run, step: Step, visits: list[Visit]) -> _Item:
@@ -208,11 +209,6 @@ class _Drawing:
         return (end - started).total_seconds()
 
 
-def _passed(run: Run) -> bool:
-    """Whether the run went past what never ran, so that it is no loss."""
-    return run.status is WorkflowStatus.COMPLETE
-
-
 def _failed_inside(run: Run, node: Node) -> bool:
     inner = (each for block in node.blocks for each in block.nodes)
     return any(run.state(each) is State.FAILED for each in inner)
@@ -233,7 +229,7 @@ def _label(node: Node, number: int) -> str:
 
 
 def fitted(lines: Sequence[Line], height: int) -> list[Line]:
-    """Return at most *height* of the lines: what is active stays longest, what is cut is counted."""
+    """Return at most *height* of the lines: what is active stays, what is cut is counted."""
     if len(lines) <= height:
         return list(lines)
     keep = _kept(lines, max(height - 1, 1))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
 from enum import IntEnum
+from typing import Any
 
 import attrs
 
 from wfe.core.errors import WfeError
 
-__all__ = ["CommandError", "Exit", "complain", "describe", "report", "warn"]
+__all__ = ["CommandError", "Exit", "complain", "describe", "log_to_stderr", "report", "warn"]
 
 
 class Exit(IntEnum):
@@ -80,3 +82,29 @@ def report(error: Exception) -> int:
     if isinstance(error, CommandError):
         return error.code
     return Exit.USAGE if isinstance(error, WfeError | OSError) else Exit.FAILED
+
+
+class _Stderr(logging.Handler):
+    """Shows what the engine warns of, on today's stderr (a view may have put its own there)."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(f"{record.levelname.lower()}: {self.format(record)}")
+
+
+class _OneLine(logging.Formatter):
+    """Messages with the error that caused them, without its traceback."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return f"{ei[0].__name__}: {ei[1]}"
+
+
+def log_to_stderr() -> None:
+    """Show warnings of the engine and its plugins; tracebacks only with ``WFE_DEBUG``."""
+    logger = logging.getLogger("wfe")
+    if logger.handlers:
+        return
+    handler = _Stderr(logging.WARNING)
+    if not os.environ.get("WFE_DEBUG"):
+        handler.setFormatter(_OneLine("%(message)s"))
+    logger.addHandler(handler)
+    logger.propagate = False

@@ -13,7 +13,18 @@ import attrs
 from wfe.core.definition import Kind, Node, WorkflowDefinition
 from wfe.core.models import HistoryEntry, LifecycleEvent, WorkflowStatus, from_micros
 
-__all__ = ["ACTIVE", "Change", "Picture", "Run", "State", "Step", "Visit", "hidden", "past"]
+__all__ = [
+    "ACTIVE",
+    "Change",
+    "Picture",
+    "Run",
+    "State",
+    "Step",
+    "Visit",
+    "error_text",
+    "hidden",
+    "past",
+]
 
 _TAIL: Final = 20  # lines kept of each visit
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -43,7 +54,9 @@ _CHOOSING: Final = frozenset({Kind.IF, Kind.DECIDE, Kind.STEP})
 
 def hidden(node: Node) -> bool:
     """Whether *node* was added by a front end and was written by nobody."""
-    return node.kind is Kind.SET and node.name == "outputs" and node.config.get("field") == "outputs"
+    return (
+        node.kind is Kind.SET and node.name == "outputs" and node.config.get("field") == "outputs"
+    )
 
 
 @attrs.define(kw_only=True)
@@ -95,6 +108,7 @@ class Run:
         parent: Run and step that started it, ``None`` for the root.
         error: Why it failed or was suspended, ``None``: it did not.
         culprit: The step that the error names.
+        repeating: Names of the steps inside loops, which may run more than once.
     """
 
     id: str
@@ -106,6 +120,7 @@ class Run:
     error: str | None = None
     culprit: str | None = None
     steps: dict[str, Step] = attrs.field(factory=dict[str, Step])
+    repeating: frozenset[str] = frozenset()
 
     def step(self, name: str) -> Step:
         """Return the step called *name*, a new one when the definition does not have it."""
@@ -187,7 +202,7 @@ class Change:
         """The step's name, numbered when it runs more than once."""
         if self.step is None or self.visit is None:
             return "" if self.step is None else self.step.name
-        repeated = self.visit.number > 1 or len(self.step.visits) > 1
+        repeated = self.visit.number > 1 or self.step.name in self.run.repeating
         return f"{self.step.name} #{self.visit.number}" if repeated else self.step.name
 
 
@@ -202,7 +217,8 @@ class Picture:
 
     def _add(self, id: str, definition: str, parent: tuple[Run, Step] | None) -> Run:
         known = self._definitions.get(definition)
-        run = Run(id=id, definition=known, parent=parent)
+        repeating = frozenset[str]() if known is None else _repeating(known)
+        run = Run(id=id, definition=known, parent=parent, repeating=repeating)
         for node in known.walk() if known is not None else ():
             run.steps[node.name] = Step(node.name, node)
         self.runs[id] = run
@@ -240,15 +256,18 @@ class Picture:
             _close(run, event.at)
         return Change(run)
 
-    def active(self) -> list[Change]:
-        """Return the executions that are not over, in the order they began."""
-        return [
-            Change(run, step, visit)
-            for run in self.runs.values()
-            for step in run.steps.values()
-            for visit in step.visits.values()
-            if visit.state in ACTIVE and not (step.node is not None and step.node.blocks)
-        ]
+    def interrupt(self, at: datetime) -> None:
+        """Take note that whatever ran was stopped, and will begin again."""
+        for run in self.runs.values():
+            for step in run.steps.values():
+                for visit in step.visits.values():
+                    if visit.state is State.RUNNING:
+                        visit.state, visit.ended = State.INTERRUPTED, at
+
+
+def _repeating(definition: WorkflowDefinition) -> frozenset[str]:
+    loops = [node for node in definition.walk() if node.kind in {Kind.WHILE, Kind.FOR_EACH}]
+    return frozenset(inner.name for loop in loops for inner in _within(loop) if inner is not loop)
 
 
 def _close(run: Run, at: datetime) -> None:
@@ -272,8 +291,27 @@ _RUN_KINDS: Final[Mapping[str, WorkflowStatus]] = {
 def _text(error: Mapping[str, Any] | None) -> str | None:
     if error is None:
         return None
-    return f"{error.get('type')}: {error.get('message')}"
+    return error_text(str(error.get("type")), str(error.get("message")))
 
+
+def error_text(kind: str, message: str) -> str:
+    """Return an error for people; our own errors say in their message what they are."""
+    return message if kind in _SPEAKING else f"{kind}: {message}"
+
+
+_SPEAKING: Final = frozenset(
+    {
+        "DataTypeError",
+        "DefinitionError",
+        "DefinitionNotFoundError",
+        "ShellCommandError",
+        "ShellStartError",
+        "StepFailedError",
+        "StepOutputError",
+        "StepTimeoutError",
+        "WorkflowTerminatedError",
+    }
+)
 
 _Fold = Callable[[Step, Visit, LifecycleEvent, Mapping[str, Any]], None]
 

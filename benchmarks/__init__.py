@@ -1,0 +1,1 @@
+"""Benchmarks: what the engine costs, by counts that noise cannot move; run ``python -m benchmarks``."""

@@ -1,0 +1,78 @@
+"""Runs every example as its user would, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parent
+
+
+def _python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return _run([sys.executable, *arguments], cwd)
+
+
+def _wfe(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return _run([str(Path(sys.executable).with_name("wfe")), *arguments], cwd)
+
+
+def _run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own examples
+        command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False, env=os.environ
+    )
+
+
+def test_hello(tmp_path: Path) -> None:
+    done = _python(str(EXAMPLES / "hello/hello.py"), cwd=tmp_path)
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[0] == "HELLO, WORLD!"
+    assert done.stdout.splitlines()[1].startswith("complete ")
+
+
+def test_order_pipeline(tmp_path: Path) -> None:
+    done = _python(str(EXAMPLES / "order_pipeline/order_pipeline.py"), cwd=tmp_path)
+
+    assert done.stderr == ""
+    assert done.stdout.startswith("complete receipt for 250.00")
+    assert "step_retrying        Charge" in done.stdout
+    assert done.stdout.splitlines()[-1].split()[1:] == ["workflow_completed"]
+
+
+def test_etl_dag(tmp_path: Path) -> None:
+    done = _python(str(EXAMPLES / "etl_dag/etl.py"), cwd=tmp_path)
+
+    assert done.stderr == ""
+    assert done.stdout == "complete south: 3 sales, 256.50\n"
+
+
+def test_resume_after_crash(tmp_path: Path) -> None:
+    script = str(EXAMPLES / "resume_after_crash/resume.py")
+
+    died = _python(script, str(tmp_path), cwd=tmp_path)
+    resumed = _python(script, str(tmp_path), cwd=tmp_path)
+
+    assert died.returncode == -9
+    assert died.stdout.splitlines() == [
+        "downloading (attempt 0)",
+        "converting",
+        "publishing: the process dies now",
+    ]
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.splitlines()[0] == "publishing 12 pages"
+    assert resumed.stdout.splitlines()[1].startswith("complete ")
+
+
+def test_ci_pipeline(tmp_path: Path) -> None:
+    pipeline = str(EXAMPLES / "ci_pipeline/pipeline.yaml")
+
+    done = _wfe("run", pipeline, "-i", "project=mine", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in ("project mine in a new directory", "style is fine", "Hello!", "World!"):
+        assert line in done.stdout
+    assert "no answer yet" in done.stdout
+    assert "the service answers" in done.stdout
+    assert (tmp_path / ".wfe/wfe.db").exists()

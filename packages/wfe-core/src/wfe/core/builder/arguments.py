@@ -1,0 +1,290 @@
+"""Checks what authors pass to a builder, and turns it into parts of a definition."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Final
+
+from wfe.core.codec import encode
+from wfe.core.data import same
+from wfe.core.definition import LIMIT, Call, Cel, Expr, Json, ListOf, Record, Text, Value
+from wfe.core.errors import DataTypeError, DefinitionError
+from wfe.core.models import to_micros
+from wfe.core.policies import Continue, ErrorPolicy, Fail, Retry, Suspend, Terminate
+
+__all__ = [
+    "CALL",
+    "EXPRS",
+    "accepts",
+    "check_text",
+    "computed",
+    "condition",
+    "expr",
+    "got",
+    "label",
+    "literal",
+    "mapper",
+    "micros",
+    "policy",
+    "positive",
+    "record",
+    "retries",
+    "seconds",
+    "signature_of",
+]
+
+EXPRS: Final = (Value, Cel, Call, Text, Record, ListOf)
+"""Classes of expressions."""
+
+CALL: Final = Call()
+"""Stands for a callable that is kept beside the definition."""
+
+_POLICIES: Final = (Retry, Fail, Suspend, Terminate, Continue)
+
+
+def expr(text: str) -> Cel:
+    """Return a CEL expression, where a plain text would be taken as it is.
+
+    Raises:
+        DefinitionError: It is empty or no text.
+    """
+    if not isinstance(text, str) or not text.strip():  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+        problem = f"expr() takes the text of a CEL expression, got {got(text)}"
+        raise DefinitionError(problem, None, 'for example expr("data.amount * 2")')
+    return Cel(text)
+
+
+def got(value: object) -> str:
+    """Return a value and its type for an error message."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if inspect.isroutine(value):
+        return f"the function {getattr(value, '__name__', value)}"
+    shown = repr(value)
+    return f"{shown if len(shown) <= 60 else shown[:57] + '...'} ({type(value).__name__})"
+
+
+def check_text(what: str, value: object, where: str | None) -> str:
+    """Return *value* if it can be a name: text that a store can index.
+
+    Raises:
+        DefinitionError: It is not.
+    """
+    if not isinstance(value, str):
+        raise DefinitionError(f"{what} must be a text, got {got(value)}", where)
+    if not value:
+        raise DefinitionError(f"{what} must not be empty", where)
+    if "\0" in value:
+        raise DefinitionError(f"{what} must not contain a NUL character, got {value!r}", where)
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        problem = f"{what} contains a lone surrogate, which is no valid text: {value!r}"
+        raise DefinitionError(problem, where) from None
+    if size > LIMIT:
+        problem = f"{what} is {size} bytes long ({value[:20]!r}...)"
+        raise DefinitionError(problem, where, f"use at most {LIMIT} bytes")
+    return value
+
+
+def literal(value: object, what: str, where: str | None) -> Value:
+    """Return a constant of the definition.
+
+    Raises:
+        DefinitionError: It is no plain JSON.
+    """
+    try:
+        stored = encode(value, what)
+    except DataTypeError as error:
+        raise DefinitionError(str(error), where, _COMPUTE) from error
+    if isinstance(value, Enum):
+        return Value(stored)
+    if not same(stored, value):
+        problem = f"{what} must be plain JSON when it is a constant, got {got(value)}"
+        raise DefinitionError(problem, where, _COMPUTE)
+    return Value(stored)
+
+
+_COMPUTE: Final = "compute it in a callable, for example lambda d: ..."
+
+
+def label(value: object, what: str, where: str | None) -> Json:
+    """Return the stored form of a value that selects a branch.
+
+    Raises:
+        DefinitionError: It cannot be stored.
+    """
+    try:
+        return encode(value, what)
+    except DataTypeError as error:
+        raise DefinitionError(str(error), where, "use a text, a number or an enum member") from error
+
+
+def condition(value: object, what: str, where: str | None) -> tuple[Expr, Any]:
+    """Return a condition and its callable, if it has one: CEL text, callable or bool.
+
+    Raises:
+        DefinitionError: It is something else.
+    """
+    if isinstance(value, str):
+        return expr(value), None
+    if isinstance(value, bool):
+        return Value(value), None
+    return computed(value, what, where, "a callable over the data or a CEL text")
+
+
+def computed(value: object, what: str, where: str | None, wanted: str) -> tuple[Expr, Any]:
+    """Return an expression and its callable, if it has one.
+
+    Raises:
+        DefinitionError: It is neither an expression nor a callable of (data) or (data, ctx).
+    """
+    if isinstance(value, EXPRS):
+        return value, None
+    if not callable(value):
+        raise DefinitionError(f"{what} takes {wanted}, got {got(value)}", where)
+    if inspect.iscoroutinefunction(value):
+        problem = f"{what} got the async function {value.__name__}"
+        raise DefinitionError(problem, where, "mappings and conditions are plain functions")
+    if not _takes_data(value):
+        problem = f"{what} got {signature_of(value)}"
+        raise DefinitionError(problem, where, "the callable must take (data) or (data, ctx)")
+    return CALL, value
+
+
+def mapper(value: object, what: str, where: str | None) -> Callable[[Any], Any]:
+    """Return a callable over a finished step.
+
+    Raises:
+        DefinitionError: It is none, or takes something else.
+    """
+    if not callable(value):
+        problem = f"{what} takes a callable over the step, got {got(value)}"
+        raise DefinitionError(problem, where, "for example lambda s: s.result")
+    if inspect.iscoroutinefunction(value):
+        problem = f"{what} got the async function {value.__name__}"
+        raise DefinitionError(problem, where, "mappings are plain functions")
+    if not accepts(value, 1):
+        problem = f"{what} got {signature_of(value)}"
+        raise DefinitionError(problem, where, "the callable must take the step alone")
+    return value
+
+
+def _takes_data(function: Callable[..., Any]) -> bool:
+    # As wfe.core.expressions calls it: with ctx only when two parameters have no default.
+    return accepts(function, 1) or accepts(function, 2)
+
+
+def accepts(function: Callable[..., Any], count: int) -> bool:
+    """Whether *function* can be called with *count* positional arguments."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins have none: they show when they are called
+        return True
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
+def signature_of(function: Callable[..., Any]) -> str:
+    """Return a function and its parameters for an error message."""
+    name = getattr(function, "__name__", None) or repr(function)
+    return f"a callable that takes {inspect.signature(function)} ({name})"
+
+
+def micros(value: object, what: str, where: str | None, *, least: int = 0) -> int:
+    """Return a duration in µs.
+
+    Raises:
+        DefinitionError: It is no timedelta, or shorter than *least*.
+    """
+    if not isinstance(value, timedelta):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        hint = f"write timedelta(seconds={value!r})" if number else None
+        raise DefinitionError(f"{what} must be a timedelta, got {got(value)}", where, hint)
+    duration = to_micros(value)
+    if duration < least:
+        problem = f"{what} must {'be positive' if least else 'not be negative'}, got {value}"
+        raise DefinitionError(problem, where)
+    return duration
+
+
+def seconds(value: object, what: str, where: str | None) -> int:
+    """Return a time-out in µs; a number is seconds.
+
+    Raises:
+        DefinitionError: It is neither timedelta nor number, or not positive.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            value = timedelta(seconds=value)
+        except (OverflowError, ValueError):
+            problem = f"{what} must be a duration, got {got(value)}"
+            raise DefinitionError(problem, where) from None
+    return micros(value, what, where, least=1)
+
+
+def positive(value: object, what: str, where: str | None) -> int:
+    """Return a whole number from 1.
+
+    Raises:
+        DefinitionError: It is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise DefinitionError(f"{what} must be a whole number from 1, got {got(value)}", where)
+    return value
+
+
+def policy(value: object, what: str, where: str | None) -> ErrorPolicy:
+    """Return an error policy.
+
+    Raises:
+        DefinitionError: It is none.
+    """
+    if isinstance(value, _POLICIES):
+        return value
+    hint = "use Retry(...), Fail(), Suspend(), Terminate() or Continue()"
+    if isinstance(value, type) and value in _POLICIES:
+        hint = f"write {value.__name__}()"
+    elif isinstance(value, int) and not isinstance(value, bool):
+        hint = f"write Retry(max_retries={value})"
+    raise DefinitionError(f"{what} takes an error policy, got {got(value)}", where, hint)
+
+
+def retries(value: object, what: str, where: str | None) -> Retry:
+    """Return a retry policy; a number is how many retries.
+
+    Raises:
+        DefinitionError: It is neither, or negative.
+    """
+    if isinstance(value, Retry):
+        return value
+    if not isinstance(value, int) or isinstance(value, bool):
+        problem = f"{what} takes a number of retries or a Retry(...), got {got(value)}"
+        raise DefinitionError(problem, where)
+    if value < 0:
+        raise DefinitionError(f"{what} must not be negative, got {value}", where)
+    return Retry(max_retries=value)
+
+
+def record(value: Mapping[Any, object], what: str, where: str | None) -> Expr:
+    """Return the expression for a mapping whose values may be expressions.
+
+    Raises:
+        DefinitionError: A key is no text, or a value is neither plain JSON nor an expression.
+    """
+    for key in value:
+        check_text(f"a field name of {what}", key, where)
+    if not any(isinstance(each, EXPRS) for each in value.values()):
+        return literal(dict(value), what, where)
+    return Record(
+        tuple(
+            (key, each if isinstance(each, EXPRS) else literal(each, f"{what}.{key}", where))
+            for key, each in value.items()
+        )
+    )

@@ -1,0 +1,174 @@
+"""What is said of one step, after it was added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, Generic, TypeAlias, overload
+
+from typing_extensions import Self, TypeVar
+
+from wfe.core.builder import arguments as args
+from wfe.core.builder.drafts import Draft
+from wfe.core.definition import Cel, Kind
+from wfe.core.errors import DefinitionError
+from wfe.core.policies import ErrorPolicy
+from wfe.core.steps import StepExecutionContext
+
+__all__ = ["StepSettingsMixin"]
+
+D = TypeVar("D", default=Any)
+B = TypeVar("B", default=Any)
+
+OfData: TypeAlias = "Callable[[D], Any]"
+OfBoth: TypeAlias = "Callable[[D, StepExecutionContext[D]], Any]"
+Constant: TypeAlias = "Mapping[str, Any] | list[Any] | str | float | bool | Cel | None"
+
+
+class StepSettingsMixin(Generic[D, B]):
+    """Name, inputs and outputs, failure and time-out of the step added last."""
+
+    _draft: Draft
+
+    def name(self, name: str) -> Self:
+        """Name the step, instead of after its class or function.
+
+        Raises:
+            DefinitionError: It cannot be a name, or the step has one.
+        """
+        if self._draft.name is not None:
+            problem = f"the step is called {self._draft.name!r} already"
+            raise DefinitionError(problem, None, "call name() once")
+        self._draft.name = args.check_text("the name of a step", name, None)
+        return self
+
+    def id(self, id: str) -> Self:
+        """Give the step an id for ``goto``; without a ``name`` it is its name, too.
+
+        Raises:
+            DefinitionError: It cannot be an id, or the step has one.
+        """
+        if self._draft.id is not None:
+            problem = f"the step has the id {self._draft.id!r} already"
+            raise DefinitionError(problem, None, "call id() once")
+        self._draft.id = args.check_text("the id of a step", id, None)
+        return self
+
+    @overload
+    def input(self, name: str, value: OfData[D] | Constant) -> Self: ...
+    @overload
+    def input(self, name: str, value: OfBoth[D]) -> Self: ...
+    def input(self, name: str, value: Any) -> Self:
+        """Set a field of the body (or a parameter of the function) before each attempt.
+
+        Args:
+            name: Of the field or parameter.
+            value: A callable over the data, a CEL text, or a constant.
+
+        Raises:
+            DefinitionError: *value* is no plain JSON, or *name* was given before.
+        """
+        draft = self._step("input()")
+        args.check_text("the name of an input", name, draft.shown)
+        if name in draft.inputs:
+            problem = f"input {name!r} is given twice"
+            raise DefinitionError(problem, draft.shown, "leave one of them out")
+        draft.inputs[name] = draft.keep(f"input:{name}", input_value(name, value, draft.shown))
+        return self
+
+    def output(self, field: str, mapper: Callable[[B], Any] | None = None) -> Self:
+        """Store something of the finished step in a data field.
+
+        Args:
+            field: Of the data.
+            mapper: Over the body (a class step) or what the function returned; ``None``: what the
+                step returned.
+
+        Raises:
+            DefinitionError: *mapper* is no such callable, or *field* was given before.
+        """
+        draft = self._step("output()")
+        args.check_text("the field of output()", field, draft.shown)
+        set_output(draft, field, mapper)
+        return self
+
+    def on_error(self, policy: ErrorPolicy) -> Self:
+        """Say what happens when the step fails.
+
+        Raises:
+            DefinitionError: *policy* is none.
+        """
+        draft = self._draft
+        if draft.kind in (Kind.GOTO, Kind.END):
+            problem = f"on_error() has no meaning after {draft.method}"
+            raise DefinitionError(problem, draft.shown, "leave it out")
+        draft.on_error = args.policy(policy, "on_error()", draft.shown)
+        return self
+
+    def timeout(self, timeout: timedelta | float) -> Self:
+        """Fail an attempt that takes longer than this; a number is seconds.
+
+        Raises:
+            DefinitionError: It is not positive, or this is no step with a body.
+        """
+        draft = self._step("timeout()")
+        draft.timeout = args.seconds(timeout, "timeout()", draft.shown)
+        return self
+
+    @overload
+    def run_if(self, condition: OfData[D] | str | Cel | bool) -> Self: ...
+    @overload
+    def run_if(self, condition: OfBoth[D]) -> Self: ...
+    def run_if(self, condition: Any) -> Self:
+        """Skip the step (it counts as done) unless *condition* (callable or CEL) holds.
+
+        Raises:
+            DefinitionError: *condition* is neither.
+        """
+        draft = self._draft
+        found = args.condition(condition, "run_if()", draft.shown)
+        draft.run_if = draft.keep("run_if", found)
+        return self
+
+    def _step(self, method: str) -> Draft:
+        draft = self._draft
+        if draft.kind is not Kind.STEP:
+            problem = f"{method} has no meaning after {draft.method}"
+            raise DefinitionError(problem, draft.shown, "it belongs to a step with a body")
+        return draft
+
+
+def input_value(name: str, value: Any, where: str) -> tuple[Any, Any]:
+    """Return the expression of an input and its callable, if it has one.
+
+    Raises:
+        DefinitionError: It is no plain JSON.
+    """
+    what = f"input {name!r}"
+    if isinstance(value, str):
+        return args.expr(value), None
+    if isinstance(value, args.EXPRS) or (callable(value) and not isinstance(value, type)):
+        return args.computed(value, what, where, "a callable over the data")
+    return args.literal(value, what, where), None
+
+
+def set_output(draft: Draft, field: str, mapper: Any) -> None:
+    """Store something of the finished step in data field *field*.
+
+    Raises:
+        DefinitionError: *mapper* is no callable over the step, or *field* was given before.
+    """
+    where = draft.shown
+    if field in draft.outputs or draft.config.get("output") == field:
+        problem = f"output {field!r} is given twice"
+        raise DefinitionError(problem, where, "leave one of them out")
+    if mapper is not None:
+        role = f"output:{field}"
+        function = args.mapper(mapper, f"output {field!r}", where)
+        draft.outputs[field] = draft.keep(role, (args.CALL, function))
+    elif "output" in draft.config:
+        problem = f"the result goes to {draft.config['output']!r} already"
+        hint = f"give output({field!r}, ...) a mapper: lambda s: ..."
+        raise DefinitionError(problem, where, hint)
+    else:
+        draft.config["output"] = field

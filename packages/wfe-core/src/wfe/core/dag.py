@@ -1,0 +1,210 @@
+"""Workflows written as steps that depend on one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Generic, overload
+
+from typing_extensions import Self, TypeVar
+
+from wfe.core.builder import arguments as args
+from wfe.core.builder.assembly import Defaults, assemble
+from wfe.core.builder.bodies import check_body
+from wfe.core.builder.drafts import Branch, Draft
+from wfe.core.builder.settings import input_value, set_output
+from wfe.core.builder.whole import combined
+from wfe.core.data import model_for
+from wfe.core.definition import Kind, WorkflowDefinition
+from wfe.core.errors import DefinitionError
+from wfe.core.nearest import nearest
+from wfe.core.policies import ErrorPolicy, Retry
+
+__all__ = ["Dag"]
+
+D = TypeVar("D", default=Any)
+
+
+class Dag(Generic[D]):
+    """Writes a definition whose steps begin as soon as what they depend on is done."""
+
+    @overload
+    def __init__(
+        self: Dag[dict[str, Any]],
+        id: str,
+        version: int = 1,
+        data_type: None = None,
+        *,
+        description: str | None = None,
+        fail_fast: bool = True,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        id: str,
+        version: int = 1,
+        data_type: type[D] = ...,
+        *,
+        description: str | None = None,
+        fail_fast: bool = True,
+    ) -> None: ...
+    def __init__(
+        self,
+        id: str,
+        version: int = 1,
+        data_type: Any = None,
+        *,
+        description: str | None = None,
+        fail_fast: bool = True,
+    ) -> None:
+        """Begin a definition.
+
+        Args:
+            id: With *version* it names the definition; at most 512 bytes.
+            version: From 1.
+            data_type: An attrs class, a dataclass or a ``TypedDict``; without it, a plain dict.
+            description: For people.
+            fail_fast: Whether a failed step cancels the others, or what does not depend on it
+                runs to its end first.
+
+        Raises:
+            DefinitionError: An argument does not fit.
+        """
+        self._id = args.check_text("the id of a workflow", id, None)
+        self._version = args.positive(version, "version", self._id)
+        model_for(data_type)
+        self._data_type = None if data_type is dict else data_type
+        self._description = description
+        self._fail_fast = fail_fast
+        self._steps: dict[str, Draft] = {}
+
+    def step(  # noqa: PLR0913 - one call says all of a step
+        self,
+        name: str,
+        body: Any,
+        *,
+        depends_on: Sequence[str] = (),
+        depends_on_any: Sequence[str] = (),
+        run_if: Callable[[D], Any] | str | bool | None = None,
+        retry: int | Retry | None = None,
+        timeout: timedelta | float | None = None,
+        on_error: ErrorPolicy | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        outputs: Mapping[str, Callable[[Any], Any]] | str | None = None,
+    ) -> Self:
+        """Add a step.
+
+        Args:
+            name: Of the step; unique.
+            body: A class with ``run(ctx)``, an instance of one, or a function.
+            depends_on: Steps that must all be done before; they may be added later.
+            depends_on_any: Steps of which one must be done before.
+            run_if: The step is skipped (and counts as done) unless this callable or CEL text holds.
+            retry: Number of retries (2 retries are 3 attempts), or a policy.
+            timeout: Of one attempt; a number is seconds.
+            on_error: What happens when it fails, after the retries.
+            inputs: Body field or parameter from callable over the data, CEL text or constant.
+            outputs: Data field from callable over the body (or over what a function returned); a
+                text: the data field for what the step returns.
+
+        Raises:
+            DefinitionError: An argument does not fit, or the name is taken.
+        """
+        where = f"{self._id}: {args.check_text('the name of a step', name, self._id)}"
+        if name in self._steps:
+            problem = f"two steps are called {name!r}"
+            raise DefinitionError(problem, self._id, "names are unique in a definition")
+        check_body(body, f"step {name!r}")
+        draft = Draft(kind=Kind.STEP, method="step()", base=name, name=name, body=body)
+        draft.needs = _names(depends_on, "depends_on", where)
+        draft.needs_any = _names(depends_on_any, "depends_on_any", where)
+        if run_if is not None:
+            draft.run_if = draft.keep("run_if", args.condition(run_if, "run_if", where))
+        if timeout is not None:
+            draft.timeout = args.seconds(timeout, "timeout", where)
+        if on_error is not None:
+            draft.on_error = args.policy(on_error, "on_error", where)
+        if retry is not None:
+            given = args.retries(retry, "retry", where)
+            draft.on_error = combined(given, draft.on_error, "retry")
+        for field, value in (inputs or {}).items():
+            args.check_text("the name of an input", field, where)
+            draft.inputs[field] = draft.keep(f"input:{field}", input_value(field, value, where))
+        _set_outputs(draft, outputs, where)
+        self._steps[name] = draft
+        return self
+
+    def build(self) -> WorkflowDefinition:
+        """Return the definition.
+
+        Raises:
+            DefinitionError: There is no step, a dependency is unknown, steps depend on one another
+                in a circle, or something else does not fit together.
+        """
+        if not self._steps:
+            hint = "add them with dag.step(name, body)"
+            raise DefinitionError("the DAG has no steps", self._id, hint)
+        for name, draft in self._steps.items():
+            self._check_dependencies(name, draft)
+        self._check_cycles()
+        dag = Draft(kind=Kind.DAG, method="Dag", base="dag")
+        dag.branches.append(Branch(drafts=list(self._steps.values())))
+        dag.config["fail_fast"] = bool(self._fail_fast)
+        return assemble(
+            [dag],
+            id=self._id,
+            version=self._version,
+            description=self._description,
+            data_type=self._data_type,
+            defaults=Defaults(),
+        )
+
+    def _check_dependencies(self, name: str, draft: Draft) -> None:
+        where = f"{self._id}: {name}"
+        for needed in (*draft.needs, *draft.needs_any):
+            if needed == name:
+                raise DefinitionError("the step depends on itself", where)
+            if needed not in self._steps:
+                others = [other for other in self._steps if other != name]
+                problem = f"the step depends on {needed!r}, which is no step of the DAG"
+                raise DefinitionError(f"{problem}{nearest(needed, others)}", where)
+
+    def _check_cycles(self) -> None:
+        graph = {name: (*d.needs, *d.needs_any) for name, d in self._steps.items()}
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            circle: list[str] = error.args[1][:-1]
+            first = min(range(len(circle)), key=lambda i: list(graph).index(circle[i]))
+            path = [*circle[first:], *circle[:first], circle[first]]
+            problem = f"steps depend on one another in a circle: {' -> '.join(path)}"
+            raise DefinitionError(problem, self._id, "remove one of these dependencies") from None
+
+
+def _names(given: object, what: str, where: str) -> tuple[str, ...]:
+    if isinstance(given, str):
+        problem = f"{what} takes a list of names, got the text {given!r}"
+        raise DefinitionError(problem, where, f"write [{given!r}]")
+    if not isinstance(given, list | tuple | set | frozenset):
+        raise DefinitionError(f"{what} takes a list of names, got {args.got(given)}", where)
+    names: list[Any] = sorted(given) if isinstance(given, set | frozenset) else list(given)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return tuple(dict.fromkeys(args.check_text(f"a name in {what}", each, where) for each in names))
+
+
+def _set_outputs(draft: Draft, outputs: object, where: str) -> None:
+    if outputs is None:
+        return
+    if isinstance(outputs, str):
+        set_output(draft, args.check_text("outputs", outputs, where), None)
+        return
+    if not isinstance(outputs, Mapping):
+        problem = f"outputs takes callables by data field or one data field, got {args.got(outputs)}"
+        raise DefinitionError(problem, where)
+    mappings: Mapping[Any, Any] = outputs
+    for field, mapper in mappings.items():
+        args.check_text("a field of outputs", field, where)
+        if mapper is None:
+            problem = f"output {field!r} has no callable over the step"
+            raise DefinitionError(problem, where, "for example lambda s: s.result")
+        set_output(draft, field, mapper)

@@ -1,0 +1,221 @@
+"""How a drive ended, and what to tell a user of it: pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from enum import Enum
+from typing import Any, Final
+
+import attrs
+
+from wfe.core.definition import WorkflowDefinition
+from wfe.core.models import WorkflowInstance, WorkflowStatus
+from wfe.host.cli.drawing import STATUS_GLYPHS, duration
+from wfe.host.cli.errors import Exit
+from wfe.host.cli.model import Change, Picture, State, error_text
+from wfe.host.cli.stored import Stuck
+
+__all__ = ["Result", "failures", "outputs", "plain", "short", "to_json"]
+
+_LAST: Final = 10  # lines shown of a failed step
+_WIDEST: Final = 200  # characters of an output's value that are shown
+
+_CODES: Final[Mapping[WorkflowStatus, Exit]] = {
+    WorkflowStatus.COMPLETE: Exit.COMPLETE,
+    WorkflowStatus.FAILED: Exit.FAILED,
+    WorkflowStatus.SUSPENDED: Exit.WAITING,
+    WorkflowStatus.TERMINATED: Exit.TERMINATED,
+}
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a run as what JSON can hold; what it cannot is shown as text."""
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    kind: type[Any] = type(value)  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
+    if attrs.has(kind):
+        return plain(attrs.asdict(value, recurse=False))
+    if hasattr(kind, "__dataclass_fields__"):
+        return plain(vars(value))
+    return value.isoformat() if isinstance(value, datetime | date) else str(value)
+
+
+def to_json(value: Any) -> str:
+    """Return a value of a run as one line of JSON."""
+    return json.dumps(plain(value), ensure_ascii=False, separators=(", ", ": "))
+
+
+def short(value: Any) -> str:
+    """Return a value for a line on a terminal."""
+    text = value if isinstance(value, str) else to_json(value)
+    first, *more = text.split("\n")
+    cut = first[:_WIDEST]
+    return cut + " …" if more or len(first) > _WIDEST else cut
+
+
+def outputs(data: Any, definition: WorkflowDefinition | None) -> dict[str, Any]:
+    """Return what a run gave: the declared outputs of a file's workflow, else its data."""
+    given = plain(data)
+    if not isinstance(given, dict):
+        return {}
+    if definition is not None and "inputs" in definition.meta:
+        declared = given.get("outputs")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return declared if isinstance(declared, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+    return given  # pyright: ignore[reportUnknownVariableType]
+
+
+def failures(picture: Picture) -> list[Change]:
+    """Return the executions to blame for a failed or suspended run, the innermost ones."""
+    found: list[Change] = []
+    for run in picture.runs.values():
+        step = run.steps.get(run.culprit) if run.culprit is not None else None
+        if step is None:
+            continue
+        failed = [v for v in step.visits.values() if v.state is State.FAILED and v.child is None]
+        found.extend(Change(run, step, visit) for visit in failed[-1:])
+    return found
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """How a drive ended.
+
+    Attributes:
+        instance: The run as stored at the end.
+        stuck: Why it cannot go on by itself, ``None``: it is final or was interrupted.
+        now: When the drive ended.
+        source: File or module, ``None``: none was named.
+        db: `` --db URL`` unless it is the default store.
+        again: The command that started it, ``None``: it was resumed.
+    """
+
+    instance: WorkflowInstance[Any]
+    picture: Picture
+    now: datetime
+    stuck: Stuck | None = None
+    interrupted: bool = False
+    source: str | None = None
+    db: str = ""
+    again: str | None = None
+    definition: WorkflowDefinition | None = None
+
+    @property
+    def code(self) -> Exit:
+        """What the process exits with."""
+        if self.stuck is not None:
+            return Exit.WAITING
+        if self.interrupted:
+            return Exit.INTERRUPTED
+        return _CODES.get(self.instance.status, Exit.WAITING)
+
+    @property
+    def status(self) -> str:
+        """The run's status, or why this process left a run that is not final."""
+        if self.stuck is not None:
+            return "suspended" if self.stuck.suspended else "waiting"
+        return "interrupted" if self.interrupted else self.instance.status.value
+
+    @property
+    def resume(self) -> str:
+        """The command that goes on with the run."""
+        source = f" {shlex.quote(self.source)}" if self.source is not None else ""
+        return f"wfe run{source} --resume {self.instance.id}{self.db}"
+
+    def outputs(self) -> dict[str, Any]:
+        """What the run gave, empty unless it is complete."""
+        if self.instance.status is not WorkflowStatus.COMPLETE:
+            return {}
+        return outputs(self.instance.data, self.definition)
+
+    def summary(self) -> list[str]:
+        """Return the lines that end every view but the JSON one."""
+        if self.stuck is not None:
+            return self._left(self.stuck)
+        if self.interrupted:
+            return [
+                f"↯ {self._who()} interrupted after {self._took()}",
+                f"resume with: {self.resume}",
+            ]
+        head = f"{STATUS_GLYPHS[self.instance.status]} {self._who()} {self.instance.status}"
+        match self.instance.status:
+            case WorkflowStatus.COMPLETE:
+                return [f"{head} in {self._took()}", *self._outputs()]
+            case WorkflowStatus.FAILED:
+                return [
+                    f"{head} in {self._took()}: {self._reason()}",
+                    *self._blame(),
+                    *self._advice(),
+                ]
+            case _:
+                return [
+                    f"{head} after {self._took()}"
+                    + (f": {self._reason()}" if self._reason() else "")
+                ]
+
+    def _who(self) -> str:
+        return f"{self.instance.definition} (run {self.instance.id})"
+
+    def _took(self) -> str:
+        end = self.instance.completed_at or self.now
+        return duration((end - self.instance.created_at).total_seconds())
+
+    def _reason(self) -> str:
+        error = self.instance.error
+        if error is None:
+            return ""
+        text = error_text(error.type, error.message)
+        return f"{error.step}: {text}" if error.step else text
+
+    def _outputs(self) -> list[str]:
+        found = self.outputs()
+        width = max((len(name) for name in found), default=0)
+        return [f"  {name:<{width}}  {short(value)}" for name, value in found.items()]
+
+    def _blame(self) -> list[str]:
+        lines: list[str] = []
+        for change in failures(self.picture):
+            if change.visit is not None and change.visit.tail:
+                lines.append(f"  last lines of {change.path}:")
+                lines += [f"  │ {line}" for line in list(change.visit.tail)[-_LAST:]]
+        return lines
+
+    def _advice(self) -> list[str]:
+        blamed = failures(self.picture)
+        step = f" --step {shlex.quote(blamed[-1].step.name)}" if blamed and blamed[-1].step else ""
+        lines = [f"  all its lines:  wfe logs {self.instance.id}{step}{self.db}"]
+        if self.again is not None:
+            lines.append(f"  run it again:   {self.again}")
+        lines.append("  (rerunning only what failed, --rerun-failed, comes in a later version)")
+        return lines
+
+    def _left(self, stuck: Stuck) -> list[str]:
+        if stuck.suspended is not None:
+            reason = f": {self._reason()}" if self._reason() else ""
+            return [
+                f"⏸ {self._who()} is suspended{reason}",
+                *self._blame(),
+                f"  lift the suspension:  wfe resume {stuck.suspended}{self.db}",
+                f"  then go on with:      {self.resume}",
+            ]
+        waits = ", ".join(f"{name} (key {key})" if key else name for name, key in stuck.events)
+        lines = [
+            f"⏸ {self._who()} waits for {'events' if len(stuck.events) > 1 else 'event'} {waits}"
+        ]
+        for name, key in stuck.events:
+            words = " ".join(shlex.quote(word) for word in (name, key) if word)
+            lines.append(f"  publish it:       wfe publish {words}{self.db}")
+        return [*lines, f"  then go on with:  {self.resume}"]
+
+
+def now_utc() -> datetime:
+    """Return the time of the views."""
+    return datetime.now(UTC)

@@ -1,0 +1,102 @@
+"""Which store a command works on, and that it exists."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from wfe.host.cli.errors import CommandError, log_to_stderr
+from wfe.host.connect import DEFAULT_URL
+from wfe.host.host import WorkflowHost
+
+__all__ = ["DB", "existing", "made", "on_store", "option"]
+
+T = TypeVar("T")
+
+DB: Final = click.option(
+    "--db",
+    metavar="URL",
+    envvar="WFE_DB",
+    default=DEFAULT_URL,
+    show_default=True,
+    help="The store, for example sqlite:///runs.db.",
+)
+"""The option ``--db`` of every command."""
+
+
+def option(url: str) -> str:
+    """Return what names the store on a command line, nothing for the default."""
+    import shlex  # noqa: PLC0415 - only for messages
+
+    return "" if url == DEFAULT_URL else f" --db {shlex.quote(url)}"
+
+
+def _file(url: str) -> Path | None:
+    """Return the file of a SQLite URL, ``None`` for other stores and for one in memory."""
+    parts = urlsplit(url)
+    path = unquote(parts.path).removeprefix("/")
+    return Path(path) if parts.scheme == "sqlite" and path not in {"", ":memory:"} else None
+
+
+def made(url: str) -> str:
+    """Make the directory of the default store, and return *url*.
+
+    Raises:
+        CommandError: The directory cannot be made.
+    """
+    file = _file(url)
+    if file is None or url != DEFAULT_URL:
+        return url
+    try:
+        file.parent.mkdir(exist_ok=True)
+        ignore = file.parent / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        problem = (
+            f"the directory {str(file.parent)!r} for the store cannot be made: {error.strerror}"
+        )
+        raise CommandError(problem, "name a store elsewhere with --db") from error
+    return url
+
+
+def existing(url: str) -> str:
+    """Return *url* of a store that exists; nothing is made.
+
+    Raises:
+        CommandError: There is none.
+    """
+    file = _file(url)
+    if file is None:
+        if urlsplit(url).scheme in {"sqlite", "memory"}:
+            problem = f"the store {url} lives in the memory of one process and has no runs"
+            raise CommandError(
+                problem, "name a store that is kept, for example --db sqlite:///runs.db"
+            )
+        return url
+    if not file.is_file():
+        problem = f"there is no store at {str(file)!r}"
+        hint = "run a workflow first, or name another store with --db"
+        raise CommandError(problem, hint)
+    return url
+
+
+def on_store(url: str, work: Callable[[WorkflowHost], Awaitable[T]]) -> T:
+    """Run *work* on a host that drives nothing, over a store that exists.
+
+    Raises:
+        CommandError: The store does not exist.
+    """
+
+    async def opened() -> T:
+        # Without registered definitions a host claims no run, whoever it belongs to.
+        async with WorkflowHost(existing(url), name="wfe-cli") as host:
+            return await work(host)
+
+    log_to_stderr()
+    return asyncio.run(opened())

@@ -1,0 +1,158 @@
+"""What the command must know of a run beyond the host's public methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import orjson
+
+from wfe.core.definition import Kind, WorkflowDefinition
+from wfe.core.engine.views import state_of
+from wfe.core.models import LogLine, WorkflowStatus
+from wfe.core.plugins import installed, load
+from wfe.host.cli.errors import CommandError
+from wfe.host.host import WorkflowHost
+
+if TYPE_CHECKING:
+    from wfe.core.engine import Engine
+    from wfe.core.providers import DefinitionRow
+    from wfe.core.rules import State
+
+__all__ = ["Stuck", "definition_of", "family", "logs_after", "runnable", "stuck"]
+
+
+def _engine(host: WorkflowHost) -> Engine:
+    # The command is part of the host's distribution: nobody else may look inside.
+    return host._engine  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+async def definition_of(host: WorkflowHost, id: str) -> WorkflowDefinition:
+    """Return the stored definition that the run *id* follows, without its code."""
+    engine = _engine(host)
+    header = await engine.reads.header(id)
+    rows = await engine.store.definitions(header.definition)
+    row = next(row for row in rows if row.d == header.d)
+    return WorkflowDefinition.from_json(orjson.loads(row.body))
+
+
+async def family(host: WorkflowHost, main: WorkflowDefinition) -> dict[str, WorkflowDefinition]:
+    """Return *main* and the stored definitions of its sub-workflows, by id."""
+    found = {main.id: main}
+    waiting = [main]
+    while waiting:
+        for node in waiting.pop().walk():
+            if node.kind is Kind.SUB_WORKFLOW and node.config["definition"] not in found:
+                rows = await _engine(host).store.definitions(node.config["definition"])
+                row = _newest(rows, node.config.get("version"))
+                if row is not None:
+                    child = WorkflowDefinition.from_json(orjson.loads(row.body))
+                    found[child.id] = child
+                    waiting.append(child)
+    return found
+
+
+def _newest(rows: Iterable[DefinitionRow], version: int | None) -> DefinitionRow | None:
+    fitting = [row for row in rows if row.current and version in {None, row.version}]
+    return max(fitting, key=lambda row: row.version, default=None)
+
+
+def runnable(
+    stored: WorkflowDefinition, source: WorkflowDefinition | None, name: str | None
+) -> WorkflowDefinition:
+    """Return a stored definition with code: of its *source* today, and of the step types it names.
+
+    Raises:
+        CommandError: Code is missing: it came from a module that was not named.
+    """
+    code: dict[str, Any] = dict(source.code) if source is not None else {}
+    workspace = Path(name).resolve().parent if name is not None else Path.cwd()
+    types = installed("wfe.steps")
+    for node in stored.walk():
+        kind = node.config.get("type")
+        if f"{node.name}/body" not in code and isinstance(kind, str) and kind in types:
+            code[f"{node.name}/body"] = _prototype(kind, workspace)
+    ready = attrs.evolve(stored, code=code, data_type=source.data_type if source else None)
+    missing = ready.missing()
+    if missing:
+        problem = f"the code of workflow {stored.id!r} is missing here: {', '.join(missing)}"
+        hint = "name the file or module it came from: wfe run package.module:NAME --resume RUN"
+        raise CommandError(problem, hint)
+    return ready
+
+
+def _prototype(kind: str, workspace: Path) -> Any:
+    """Return a body for steps of a type; their arguments come from the definition."""
+    cls: Any = load("wfe.steps", kind)
+    if attrs.has(cls) and "workspace" in attrs.fields_dict(cls):
+        needed: dict[str, Any] = {
+            a.alias: "" for a in attrs.fields(cls) if a.init and a.default is attrs.NOTHING
+        }
+        needed["workspace"] = workspace
+        return cls(**needed)
+    return cls
+
+
+async def logs_after(host: WorkflowHost, id: str, after: int) -> tuple[list[LogLine], int]:
+    """Return the stored lines of one run after a position, and the last position."""
+    return await _engine(host).reads.logs(id, after)
+
+
+@attrs.frozen(kw_only=True)
+class Stuck:
+    """Why a run cannot go on by itself.
+
+    Attributes:
+        suspended: Whether it, or a sub-workflow run of it, is suspended: then which, else ``None``.
+        events: (name, key) that branches wait for.
+    """
+
+    suspended: str | None
+    events: tuple[tuple[str, str], ...]
+
+
+async def stuck(host: WorkflowHost, id: str) -> Stuck | None:
+    """Return why only an event or a ``resume`` can move the run; ``None``: it moves by itself."""
+    engine = _engine(host)
+    live = engine.driven(id)
+    header = await engine.reads.header(id)
+    if live is not None:
+        if not live.idle:
+            return None
+        state: State = live.state
+    elif header.owner is not None or (
+        header.wake is not None and header.wake <= engine.clock.now()
+    ):
+        return None
+    else:
+        loaded = await engine.store.load([header.n])
+        state = state_of(loaded[0])[0]
+    if state.status == WorkflowStatus.SUSPENDED:
+        return Stuck(suspended=id, events=())
+    if state.status != WorkflowStatus.RUNNABLE:
+        return None
+    return await _waiting(host, state)
+
+
+async def _waiting(host: WorkflowHost, state: State) -> Stuck | None:
+    suspended: str | None = None
+    events: list[tuple[str, str]] = []
+    for pointer in state.pointers.values():
+        extra: Mapping[str, Any] = pointer.extra
+        if pointer.wake is not None:
+            return None
+        if "child_id" in extra:
+            inner = await stuck(host, extra["child_id"])
+            if inner is None:
+                return None
+            suspended = suspended or inner.suspended
+            events.extend(inner.events)
+        elif "wait" in extra:
+            events.append((extra["wait"][0], extra["wait"][1]))
+        elif "live" not in extra:
+            return None
+    if not events and suspended is None:
+        return None
+    return Stuck(suspended=suspended, events=tuple(dict.fromkeys(events)))

@@ -1,0 +1,178 @@
+"""The workflows of the crash tests, and the processes that run them.
+
+``python crash_workflow.py serve`` reads one JSON request a line, forks a process for it, and
+answers how that process ended: the imports are paid once, yet every point dies in a process of
+its own.  ``python crash_workflow.py work DB EFFECTS`` is a worker that runs until it is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from wfe.core import StepExecutionContext, WorkflowBuilder, WorkflowDefinition
+from wfe.core.engine import engine as engine_module
+from wfe.core.rules.state import Pointer
+from wfe.host import WorkflowHost
+from wfe.sqlite import open_url
+
+RUN_KEY = "the-run"
+
+
+@attrs.frozen
+class Effects:
+    """Counts effects outside of the store: one line each, appended in one write."""
+
+    path: str
+
+    def note(self, ctx: StepExecutionContext[Any]) -> None:
+        """Write down that a body ran."""
+        line = f"{ctx.idempotency_key} {ctx.pointer.step} {os.getpid()}\n"
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+
+async def effect(ctx: StepExecutionContext[Any]) -> None:
+    """Have one effect."""
+    ctx.app.note(ctx)
+
+
+async def turn(ctx: StepExecutionContext[Any]) -> dict[str, int]:
+    """Have one effect and count the turns of the loop."""
+    ctx.app.note(ctx)
+    return {"turns": ctx.data.get("turns", 0) + 1}
+
+
+def child() -> WorkflowDefinition:
+    """Return the sub-workflow."""
+    return WorkflowBuilder().start_with(effect).name("c1").then(effect).name("c2").build("child")
+
+
+def pipeline() -> WorkflowDefinition:
+    """Return a workflow of twenty-odd step executions over every kind of branch."""
+    return (
+        WorkflowBuilder()
+        .start_with(effect).name("first")
+        .then(effect).name("second")
+        .if_do(lambda d: d["big"], lambda b: b.then(effect).name("yes").then(effect).name("yes2"))
+        .else_do(lambda b: b.then(effect).name("no"))
+        .parallel(
+            lambda p: p.branch(lambda b: b.then(effect).name("left").then(effect).name("left2"))
+            .branch(lambda b: b.then(effect).name("right"))
+            .branch(lambda b: b.then(effect).name("far").then(effect).name("far2"))
+        )
+        .for_each(lambda d: d["items"], lambda b: b.then(effect).name("item"))
+        .while_do(lambda d: d.get("turns", 0) < 2, lambda b: b.then(turn).name("turn"))
+        .decide(lambda d: d["kind"], {"a": lambda b: b.then(effect).name("case-a")})
+        .wait_for("go", key="1", output="went")
+        .sub_workflow("child", data=lambda _: {})
+        .then(effect).name("almost")
+        .delay(timedelta(milliseconds=1))
+        .then(effect).name("last")
+        .build("crash")
+    )  # fmt: skip
+
+
+def short() -> WorkflowDefinition:
+    """Return the workflow of the tests with two processes."""
+    builder = WorkflowBuilder().start_with(effect).name("s0")
+    for number in range(1, 5):
+        builder = builder.then(effect).name(f"s{number}")
+    return builder.build("short")
+
+
+def _killer(kill_at: int, phase: str, marker: str) -> Callable[[str], None]:
+    """Return a hook that kills this process at commit number *kill_at*, before or after it."""
+    seen = {"before": 0, "after": 0}
+
+    def on_commit(now: str) -> None:
+        seen[now] += 1
+        if now == phase and seen[now] == kill_at:
+            Path(marker).write_text(f"{phase} {kill_at}", encoding="utf-8")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return on_commit
+
+
+def _plant_a_rerun() -> None:
+    """Make loading forget that the first completed step is done."""
+    honest = engine_module.state_of
+
+    def forgetful(loaded: Any) -> Any:
+        state, snapshot, tail = honest(loaded)
+        for row in loaded.tail:
+            _, kind, pointer, step, attempt, _, _ = json.loads(row.event)
+            if kind == "step_completed" and pointer not in state.pointers:
+                state.pointers[pointer] = Pointer(pointer, step, None, "pending", attempt, None, {})
+                break
+        return state, snapshot, tail
+
+    engine_module.state_of = forgetful
+
+
+async def _drive(request: dict[str, Any]) -> None:
+    on_commit = _killer(request["kill_at"], request["phase"], request["marker"])
+    store = open_url(f"sqlite:///{request['db']}", on_commit=on_commit)
+    async with WorkflowHost(store, app=Effects(request["effects"])) as host:
+        host.register(child(), pipeline())
+        data = {"big": True, "items": [1, 2, 3], "kind": "a"}
+        run = await host.start_workflow("crash", data, idempotency_key=RUN_KEY)
+        await host.publish_event("go", "1", {"by": "test"}, id="go-1")
+        instance = await run.wait(timedelta(seconds=30))
+        if instance.status != "complete":
+            message = f"{instance.status}: {instance.error}"
+            raise RuntimeError(message)
+
+
+def _fork(request: dict[str, Any]) -> int:
+    """Run *request* in a process of its own; return its exit code, negative for a signal."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            if request["plant"]:
+                _plant_a_rerun()
+            asyncio.run(_drive(request))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def serve() -> None:
+    """Answer requests until the input ends."""
+    for line in sys.stdin:
+        print(_fork(json.loads(line)), flush=True)
+
+
+async def _work(db: str, effects: str) -> None:
+    lease = timedelta(seconds=2)
+    options: dict[str, Any] = {"app": Effects(effects), "lease": lease, "max_live": 50}
+    async with WorkflowHost(f"sqlite:///{db}", **options) as host:
+        host.register(short())
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve()
+    else:
+        asyncio.run(_work(sys.argv[2], sys.argv[3]))
