@@ -1,1 +1,1 @@
-"""Benchmarks: what the engine costs, by counts that noise cannot move; run ``python -m benchmarks``."""
+"""What the engine costs, by counts that noise cannot move; run ``python -m benchmarks``."""

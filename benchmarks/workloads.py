@@ -170,7 +170,7 @@ async def idle(store: CountingStore, sleepers: int = 1000) -> Measured:
         host.register(sleeper)
         await asyncio.gather(*(host.start_workflow("sleeper") for _ in range(sleepers)))
         deadline = time.monotonic() + 30
-        while (await host.health())["live"] and time.monotonic() < deadline:
+        while (await host.health())["live"] and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         tasks = len(asyncio.all_tasks())
 
@@ -240,11 +240,11 @@ def imports(tries: int = 5) -> dict[str, float]:
         times = []
         for _ in range(tries):
             began = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own
+            subprocess.run(command, check=True, capture_output=True)
             times.append(time.perf_counter() - began)
         best[name] = min(times) * 1e3
     code = "import sys, wfe.core; print(len(sys.modules)); print(*sys.modules)"
-    out = subprocess.run(  # noqa: S603 - our own
+    out = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout.splitlines()
     best["modules"] = float(out[0])

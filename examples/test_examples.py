@@ -19,7 +19,7 @@ def _wfe(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own examples
+    return subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False, env=os.environ
     )
 

@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 
 from wfe.core import StepExecutionContext, WorkflowBuilder, WorkflowDefinition
-from wfe.core.engine import engine as engine_module
+from wfe.core.engine import seeking
 from wfe.core.rules.state import Pointer
 from wfe.host import WorkflowHost
 from wfe.sqlite import open_url
@@ -109,7 +109,7 @@ def _killer(kill_at: int, phase: str, marker: str) -> Callable[[str], None]:
 
 def _plant_a_rerun() -> None:
     """Make loading forget that the first completed step is done."""
-    honest = engine_module.state_of
+    honest = vars(seeking)["state_of"]
 
     def forgetful(loaded: Any) -> Any:
         state, snapshot, tail = honest(loaded)
@@ -120,7 +120,7 @@ def _plant_a_rerun() -> None:
                 break
         return state, snapshot, tail
 
-    engine_module.state_of = forgetful
+    vars(seeking)["state_of"] = forgetful
 
 
 async def _drive(request: dict[str, Any]) -> None:
@@ -147,7 +147,7 @@ def _fork(request: dict[str, Any]) -> int:
                 _plant_a_rerun()
             asyncio.run(_drive(request))
             code = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - a forked child must not run its parent's code
             traceback.print_exc()
         finally:
             sys.stderr.flush()
@@ -159,7 +159,8 @@ def _fork(request: dict[str, Any]) -> int:
 def serve() -> None:
     """Answer requests until the input ends."""
     for line in sys.stdin:
-        print(_fork(json.loads(line)), flush=True)
+        sys.stdout.write(f"{_fork(json.loads(line))}\n")
+        sys.stdout.flush()
 
 
 async def _work(db: str, effects: str) -> None:
@@ -167,7 +168,8 @@ async def _work(db: str, effects: str) -> None:
     options: dict[str, Any] = {"app": Effects(effects), "lease": lease, "max_live": 50}
     async with WorkflowHost(f"sqlite:///{db}", **options) as host:
         host.register(short())
-        print("ready", flush=True)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         await asyncio.Event().wait()
 
 

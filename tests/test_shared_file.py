@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-
 from tests.crash_workflow import short
+
 from wfe.host import WorkflowHost
 
 SCRIPT = Path(__file__).with_name("crash_workflow.py")
@@ -25,8 +25,8 @@ LEASE = 2.0  # seconds, as the workers have it
 
 
 @contextlib.contextmanager
-def _worker(db: Path, effects: Path) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(  # noqa: S603 - our own script
+def _worker(db: Path, effects: Path) -> Generator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, str(SCRIPT), "work", str(db), str(effects)],
         stdout=subprocess.PIPE,
         text=True,
@@ -38,7 +38,7 @@ def _worker(db: Path, effects: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextlib.asynccontextmanager
-async def _client(db: Path) -> AsyncIterator[WorkflowHost]:
+async def _client(db: Path) -> AsyncGenerator[WorkflowHost]:
     """Yield a host that starts runs but drives none."""
     host = WorkflowHost(f"sqlite:///{db}", max_live=0)
     host.register(short())
@@ -59,6 +59,13 @@ async def _until_complete(host: WorkflowHost, seconds: float) -> None:
             return
         assert time.monotonic() < deadline, f"only {len(page.items)} of {RUNS} complete"
         await asyncio.sleep(0.05)
+
+
+async def _until_some_steps_ran(effects: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not effects.exists() or len(_effects(effects)) < 100:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 def _effects(path: Path) -> list[tuple[str, int]]:
@@ -89,8 +96,7 @@ async def test_the_work_of_a_killed_process_is_finished_by_the_other(tmp_path: P
         with _worker(db, effects) as one, _worker(db, effects) as two:
             await asyncio.to_thread(_ready, one)
             await asyncio.to_thread(_ready, two)
-            while not effects.exists() or len(_effects(effects)) < 100:
-                await asyncio.sleep(0.01)
+            await _until_some_steps_ran(effects)
             os.kill(one.pid, signal.SIGKILL)
             one.wait()
             killed = time.monotonic()
@@ -102,7 +108,7 @@ async def test_the_work_of_a_killed_process_is_finished_by_the_other(tmp_path: P
     assert len(keys) == RUNS * 5
     assert max(keys.values()) <= 2
     assert repeated == []
-    assert took < LEASE + 1 + 10, "finishing 500 short runs takes far less than this"
+    assert took < LEASE + 1
 
 
 async def _histories(host: WorkflowHost) -> dict[str, int]:
@@ -110,7 +116,8 @@ async def _histories(host: WorkflowHost) -> dict[str, int]:
     completed: Counter[str] = Counter()
     for instance in (await host.find(limit=RUNS)).items:
         entries = await host.history(instance.id)
-        completed.update(f"{instance.id}:{e.pointer}" for e in entries if e.kind == "step_completed")
+        done = [entry for entry in entries if entry.kind == "step_completed"]
+        completed.update(f"{instance.id}:{entry.pointer}" for entry in done)
     return dict(completed)
 
 

@@ -24,6 +24,7 @@ from wfe.core.errors import DataTypeError
 from wfe.core.fields import transient
 
 BERLIN = ZoneInfo("Europe/Berlin")
+ODD: OrderedDict[str, int] = OrderedDict(a=1)
 
 
 class Color(enum.Enum):
@@ -88,18 +89,17 @@ values = st.recursive(
 
 def exactly(one: Any, other: Any) -> bool:
     """Whether two values are equal and of equal types all the way down."""
-    if type(one) is not type(other):
+    kind = one.__class__
+    if kind is not other.__class__:
         return False
-    if isinstance(one, dict):
-        theirs = {(type(key), key): value for key, value in other.items()}
+    if kind in (dict, OrderedDict):
+        theirs = {(key.__class__, key): value for key, value in other.items()}
         return len(one) == len(other) and all(
-            (type(key), key) in theirs and exactly(value, theirs[type(key), key])
+            (key.__class__, key) in theirs and exactly(value, theirs[key.__class__, key])
             for key, value in one.items()
         )
-    if isinstance(one, list | tuple):
+    if kind in (list, tuple):
         return len(one) == len(other) and all(map(exactly, one, other))
-    if isinstance(one, set | frozenset):
-        return bool(one == other)
     if isinstance(one, float):
         return math.copysign(1, one) == math.copysign(1, other) and one == other
     if isinstance(one, Decimal):
@@ -126,12 +126,9 @@ def test_a_stored_form_shares_nothing_with_the_value(value: Any) -> None:
 
 
 def _wipe(stored: Any) -> None:
-    if isinstance(stored, dict):
-        for inner in stored.values():
-            _wipe(inner)
-        stored.clear()
-    elif isinstance(stored, list):
-        for inner in stored:
+    kind = stored.__class__
+    if kind in (dict, list):
+        for inner in stored.values() if kind is dict else stored:
             _wipe(inner)
         stored.clear()
 
@@ -139,7 +136,9 @@ def _wipe(stored: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "stored"),
     [
-        pytest.param({"a": [1, "x", None, True, 1.5]}, {"a": [1, "x", None, True, 1.5]}, id="plain"),
+        pytest.param(
+            {"a": [1, "x", None, True, 1.5]}, {"a": [1, "x", None, True, 1.5]}, id="plain"
+        ),
         pytest.param((1, (2,)), [1, [2]], id="tuples-are-lists"),
         pytest.param(2**63 - 1, 2**63 - 1, id="64-bit"),
         pytest.param(2**63, {"$": "int", "v": "0x8000000000000000"}, id="beyond-64-bit"),
@@ -159,7 +158,7 @@ def _wipe(stored: Any) -> None:
         ),
         pytest.param([Color.RED, Level.HIGH, Word.ONE], ["red", 3, "one"], id="enum-members"),
         pytest.param({Word.ONE: 1}, {"one": 1}, id="text-enum-as-key"),
-        pytest.param(OrderedDict(a=1), {"a": 1}, id="subclasses-of-plain-types"),
+        pytest.param(ODD, {"a": 1}, id="subclasses-of-plain-types"),
         pytest.param(
             Pair(Point(1, Decimal(2), [3]), {4}),
             {"left": {"x": 1, "y": {"$": "decimal", "v": "2"}}, "right": {"$": "set", "v": [4]}},
@@ -190,12 +189,22 @@ def _unset() -> object:
     return Point.__new__(Point)
 
 
+DAMAGED: list[tuple[Any, str]] = [
+    ({"$": "nonsense", "v": 1}, "stored value: has the unknown tag 'nonsense'; it was stored"),
+    ({"$": ["x"], "v": 1}, "stored value: has the unknown tag ['x']; it was stored by"),
+    ({"$": "decimal", "v": "x"}, "stored value: is a damaged decimal"),
+    ({"$": "uuid"}, "stored value: is a damaged uuid"),
+    ({"$": "set", "v": [[]]}, "stored value: is a damaged set"),
+]
 REFUSED: list[tuple[Callable[[], object], str]] = [
-    (lambda: math.nan, "data: nan cannot be stored; use None or a text for what is no finite number"),
-    (lambda: [1, -math.inf], "data[1]: -inf cannot be stored; use None or a text for what is no finite number"),
+    (lambda: math.nan, "data: nan cannot be stored; use None or a text for no finite number"),
+    (
+        lambda: [1, -math.inf],
+        "data[1]: -inf cannot be stored; use None or a text for no finite number",
+    ),
     (
         lambda: {"a": Decimal("NaN")},
-        "data.a: Decimal NaN cannot be stored; use None or a text for what is no finite number",
+        "data.a: Decimal NaN cannot be stored; use None or a text for no finite number",
     ),
     (
         lambda: {"a b": [{"c": "x\ud800"}]},
@@ -207,8 +216,7 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: Pair(Point(1, Decimal(1)), {object()}),  # type: ignore[arg-type]
-        "data.right{}: an object of class object cannot be stored; use plain values, an attrs class"
-        " or a dataclass, or keep it out of the data with transient() or WorkflowHost(app=...)",
+        "data.right{}: an object of class object cannot be stored; use plain values, an attrs class",
     ),
     (
         lambda: {(1, object): 1},
@@ -253,16 +261,7 @@ def test_unhashable_members_are_refused() -> None:
         encode({Key(1): 2})
 
 
-@pytest.mark.parametrize(
-    ("stored", "message"),
-    [
-        ({"$": "nonsense", "v": 1}, "stored value: has the unknown tag 'nonsense'; it was stored by"),
-        ({"$": ["x"], "v": 1}, "stored value: has the unknown tag ['x']; it was stored by"),
-        ({"$": "decimal", "v": "x"}, "stored value: is a damaged decimal"),
-        ({"$": "uuid"}, "stored value: is a damaged uuid"),
-        ({"$": "set", "v": [[]]}, "stored value: is a damaged set"),
-    ],
-)
+@pytest.mark.parametrize(("stored", "message"), DAMAGED)
 def test_damaged_stored_values_are_refused(stored: Any, message: str) -> None:
     with pytest.raises(DataTypeError) as raised:
         decode({"a": [stored]})

@@ -195,4 +195,3 @@ def test_a_snapshot_and_the_tail_give_the_same_state_as_the_whole_journal(
         for row in rows[loaded.seq + 1 :]:
             apply(loaded, orjson.loads(orjson.dumps(row)))
         assert state_to_json(loaded) == state_to_json(state)
-

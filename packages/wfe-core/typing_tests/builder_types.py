@@ -11,10 +11,9 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, assert_type
 
 import attrs
-from typing_extensions import assert_type
 
 from wfe.core.builder import BranchBuilder, StepBuilder, WorkflowBuilder, expr
 from wfe.core.dag import Dag
@@ -30,7 +29,7 @@ class Order:
     amount: float = 0.0
     receipt: str = ""
     tries: int = 0
-    items: list[str] = attrs.Factory(list)
+    items: list[str] = attrs.field(factory=list[str])
     tags: list[str] = merged(operator.add, factory=list)
     cache: dict[str, int] = transient(factory=dict)
 
@@ -92,17 +91,17 @@ assert_type(builder.then(Charge).name("x").timeout(timedelta(1)), StepBuilder[Or
 # What a mapper looks at.
 builder.then(Charge).output("receipt", lambda s: assert_type(s, Charge).receipt)
 builder.then(fetch).output("receipt", lambda r: str(assert_type(r, dict[str, int])))
-builder.then(Charge).output("receipt", lambda s: s.reciept)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType]
+builder.then(Charge).output("receipt", lambda s: s.reciept)  # type: ignore[attr-defined]
 
 # Callables over the data know its type, and the context when they ask for it.
 builder.then(Charge).input("amount", lambda d: d.amount)
 builder.then(Charge).input("amount", lambda d, ctx: d.amount + ctx.attempt)
-builder.then(Charge).input("amount", lambda d: d.amuont)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType]
-builder.then(Charge).run_if(lambda d: d.amuont)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType]
-builder.if_do(lambda d: d.amuont, lambda b: b.then(Charge))  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType]
+builder.then(Charge).input("amount", lambda d: d.amuont)  # type: ignore[attr-defined]
+builder.then(Charge).run_if(lambda d: d.amuont)  # type: ignore[attr-defined]
+builder.if_do(lambda d: d.amuont, lambda b: b.then(Charge))  # type: ignore[attr-defined]
 builder.then_fn(lambda ctx: assert_type(ctx, StepExecutionContext[Order]).data.id)
 WorkflowBuilder(Row).then(size).input("url", lambda d: d["name"])
-WorkflowBuilder(Row).then(size).input("url", lambda d: d["nmae"])  # type: ignore[typeddict-item]  # pyright: ignore[reportTypedDictNotRequiredAccess, reportGeneralTypeIssues, reportUnknownLambdaType]
+WorkflowBuilder(Row).then(size).input("url", lambda d: d["nmae"])  # type: ignore[typeddict-item]
 WorkflowBuilder().then(size).input("url", lambda d: d["anything"])
 
 
@@ -111,7 +110,8 @@ def _branch(branch: BranchBuilder[Order]) -> StepBuilder[Order, Charge]:
 
 
 # Branches get a builder of the same data type.
-builder.if_do("data.amount > 100", lambda b: assert_type(b, BranchBuilder[Order]).then(Charge))
+builder.then(Charge).when(1, lambda b: assert_type(b, BranchBuilder[Order]).then(Charge))
+builder.if_do("data.amount > 100", lambda b: b.then(Charge))
 builder.if_do(lambda d: d.amount > 100, _branch).else_do(_branch)
 
 # The whole chain of the tutorial, without one ignore.

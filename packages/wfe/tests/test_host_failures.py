@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -78,7 +79,7 @@ async def test_pauses_grow_up_to_their_bound() -> None:
         await test.clock.advance(timedelta(hours=1))
         times = [e.at for e in await run.history() if e.kind in ("step_retrying", "step_failed")]
 
-    pauses = [(after - before) // MINUTE for before, after in zip(times, times[1:], strict=False)]
+    pauses = [(after - before) // MINUTE for before, after in pairwise(times)]
     assert pauses == [1, 2, 3, 3]
 
 
@@ -106,9 +107,7 @@ async def test_an_error_may_say_that_a_retry_is_useless() -> None:
 
 
 async def test_continue_records_the_failure_and_goes_on() -> None:
-    definition = (
-        WorkflowBuilder().start_with(flaky).on_error(Continue()).then(nothing).build("w")
-    )
+    definition = WorkflowBuilder().start_with(flaky).on_error(Continue()).then(nothing).build("w")
     async with WorkflowTest(app=Flaky(99)) as test:
         run = await test.start(definition)
         instance = await run.wait(5)

@@ -270,9 +270,7 @@ async def test_without_fail_fast_the_others_finish_before_the_run_fails() -> Non
     assert trace.ran == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
-    ("kind", "ran"), [("a", ["for-a"]), ("b", ["for-b"]), ("c", ["other"])]
-)
+@pytest.mark.parametrize(("kind", "ran"), [("a", ["for-a"]), ("b", ["for-b"]), ("c", ["other"])])
 async def test_decide_takes_the_case_that_fits(kind: str, ran: list[str]) -> None:
     definition = (
         WorkflowBuilder()
@@ -449,9 +447,11 @@ async def test_a_join_of_two_out_of_three() -> None:
     definition = (
         WorkflowBuilder()
         .parallel(
-            lambda p: p.branch(lambda b: b.then(note).name("a"))
-            .branch(lambda b: b.then(note).name("b"))
-            .branch(lambda b: b.then(hang).name("slow")),
+            lambda p: (
+                p.branch(lambda b: b.then(note).name("a"))
+                .branch(lambda b: b.then(note).name("b"))
+                .branch(lambda b: b.then(hang).name("slow"))
+            ),
             join=2,
         )
         .then(note)

@@ -1,63 +1,70 @@
-"""What authors of steps, workflows and providers import."""
+"""What authors of steps, workflows and providers import.
+
+Names are imported when they are first used, so that a program pays only for what it needs.
+"""
 
 from __future__ import annotations
 
-from wfe.core.builder import WorkflowBuilder, expr
-from wfe.core.dag import Dag
-from wfe.core.fields import merged, transient
-from wfe.core.definition import WorkflowDefinition
-from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware
-from wfe.core.errors import (
-    ActivityTokenError,
-    DataTypeError,
-    DefinitionConflictError,
-    DefinitionError,
-    DefinitionNotFoundError,
-    DeterminismError,
-    DuplicateNameError,
-    HostStoppingError,
-    InvalidStateTransitionError,
-    LeaseLostError,
-    PluginNotFoundError,
-    ProviderError,
-    StepFailedError,
-    StepTimeoutError,
-    WfeError,
-    WorkflowNotFoundError,
-    WorkflowTerminatedError,
-)
-from wfe.core.models import (
-    ErrorInfo,
-    ExecutionPointer,
-    HistoryEntry,
-    LifecycleEvent,
-    LogLine,
-    Page,
-    PointerStatus,
-    WorkflowInstance,
-    WorkflowStatus,
-)
-from wfe.core.policies import (
-    Backoff,
-    Continue,
-    ErrorPolicy,
-    Fail,
-    Retry,
-    RetryForever,
-    Suspend,
-    Terminate,
-    exponential,
-    fixed,
-    linear,
-)
-from wfe.core.reducers import append, union
-from wfe.core.steps import (
-    CancelToken,
-    ExecutionResult,
-    StepBody,
-    StepExecutionContext,
-    step,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wfe.core.builder import WorkflowBuilder, expr
+    from wfe.core.dag import Dag
+    from wfe.core.definition import WorkflowDefinition
+    from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware
+    from wfe.core.errors import (
+        ActivityTokenError,
+        DataTypeError,
+        DefinitionConflictError,
+        DefinitionError,
+        DefinitionNotFoundError,
+        DeterminismError,
+        DuplicateNameError,
+        HostStoppingError,
+        InvalidStateTransitionError,
+        LeaseLostError,
+        PluginNotFoundError,
+        ProviderError,
+        StepFailedError,
+        StepTimeoutError,
+        WfeError,
+        WorkflowNotFoundError,
+        WorkflowTerminatedError,
+    )
+    from wfe.core.fields import merged, transient
+    from wfe.core.models import (
+        ErrorInfo,
+        ExecutionPointer,
+        HistoryEntry,
+        LifecycleEvent,
+        LogLine,
+        Page,
+        PointerStatus,
+        WorkflowInstance,
+        WorkflowStatus,
+    )
+    from wfe.core.policies import (
+        Backoff,
+        Continue,
+        ErrorPolicy,
+        Fail,
+        Retry,
+        RetryForever,
+        Suspend,
+        Terminate,
+        exponential,
+        fixed,
+        linear,
+    )
+    from wfe.core.reducers import append, union
+    from wfe.core.steps import (
+        CancelToken,
+        ExecutionResult,
+        StepBody,
+        StepExecutionContext,
+        step,
+    )
 
 __all__ = [
     "ActivityTokenError",
@@ -104,8 +111,8 @@ __all__ = [
     "WorkflowStatus",
     "WorkflowTerminatedError",
     "append",
-    "expr",
     "exponential",
+    "expr",
     "fixed",
     "linear",
     "merged",
@@ -113,3 +120,91 @@ __all__ = [
     "transient",
     "union",
 ]
+
+_HOMES = {
+    "wfe.core.builder": (
+        "WorkflowBuilder",
+        "expr",
+    ),
+    "wfe.core.dag": ("Dag",),
+    "wfe.core.fields": (
+        "merged",
+        "transient",
+    ),
+    "wfe.core.definition": ("WorkflowDefinition",),
+    "wfe.core.engine.middleware": (
+        "StepMiddleware",
+        "WorkflowMiddleware",
+    ),
+    "wfe.core.errors": (
+        "ActivityTokenError",
+        "DataTypeError",
+        "DefinitionConflictError",
+        "DefinitionError",
+        "DefinitionNotFoundError",
+        "DeterminismError",
+        "DuplicateNameError",
+        "HostStoppingError",
+        "InvalidStateTransitionError",
+        "LeaseLostError",
+        "PluginNotFoundError",
+        "ProviderError",
+        "StepFailedError",
+        "StepTimeoutError",
+        "WfeError",
+        "WorkflowNotFoundError",
+        "WorkflowTerminatedError",
+    ),
+    "wfe.core.models": (
+        "ErrorInfo",
+        "ExecutionPointer",
+        "HistoryEntry",
+        "LifecycleEvent",
+        "LogLine",
+        "Page",
+        "PointerStatus",
+        "WorkflowInstance",
+        "WorkflowStatus",
+    ),
+    "wfe.core.policies": (
+        "Backoff",
+        "Continue",
+        "ErrorPolicy",
+        "Fail",
+        "Retry",
+        "RetryForever",
+        "Suspend",
+        "Terminate",
+        "exponential",
+        "fixed",
+        "linear",
+    ),
+    "wfe.core.reducers": (
+        "append",
+        "union",
+    ),
+    "wfe.core.steps": (
+        "CancelToken",
+        "ExecutionResult",
+        "StepBody",
+        "StepExecutionContext",
+        "step",
+    ),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that *name* lives in, and remember it (PEP 562)."""
+    home = _HOME.get(name)
+    if home is None:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, whether they are imported yet or not."""
+    return sorted({*globals(), *__all__})

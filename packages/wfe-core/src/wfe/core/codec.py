@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
-from functools import cache
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -65,9 +64,10 @@ def encode(value: object, path: str = "data") -> Json:
 
 
 def _encode(value: Any, depth: int) -> Json:
-    encoder = _ENCODERS.get(type(value))
+    cls = value.__class__
+    encoder = _ENCODERS.get(cls)
     if encoder is None:
-        encoder = _encoder_for(type(value))
+        encoder = _encoder_for(cls)
     return encoder(value, depth)
 
 
@@ -93,14 +93,14 @@ def _int(value: int, _depth: int) -> Json:
 
 def _float(value: float, _depth: int) -> Json:
     if value - value != 0:
-        problem = f"{value} cannot be stored; use None or a text for what is no finite number"
+        problem = f"{value} cannot be stored; use None or a text for no finite number"
         raise _UnfitError(problem)
     return value
 
 
 def _decimal(value: Decimal, _depth: int) -> Json:
     if not value.is_finite():
-        problem = f"Decimal {value} cannot be stored; use None or a text for what is no finite number"
+        problem = f"Decimal {value} cannot be stored; use None or a text for no finite number"
         raise _UnfitError(problem)
     return {_TAG: "decimal", "v": str(value)}
 
@@ -122,9 +122,10 @@ def _dict(value: Mapping[Any, Any], depth: int) -> Json:
                 name = str.__str__(key)
             if not name.isascii():
                 _text(name, depth)
-            encoder = encoders.get(type(item))
+            cls = item.__class__
+            encoder = encoders.get(cls)
             if encoder is None:
-                encoder = _encoder_for(type(item))
+                encoder = _encoder_for(cls)
             stored[name] = item if encoder is _same else encoder(item, depth - 1)
         else:
             return stored
@@ -173,12 +174,12 @@ def _hashable(value: Any, depth: int) -> Json:
     """Return the stored form of a key or set member, which must come back hashable."""
     if depth <= 0:
         raise _too_deep()
-    if isinstance(value, tuple):
-        members: tuple[Any, ...] = value
-        return {_TAG: "tuple", "v": [_hashable(item, depth - 2) for item in members]}
+    if issubclass(value.__class__, tuple):
+        return {_TAG: "tuple", "v": [_hashable(item, depth - 2) for item in value]}
     stored = _encode(value, depth)
-    if type(stored) is list or (type(stored) is dict and stored.get(_TAG) in _UNHASHABLE):
-        problem = f"{_named(type(value))} cannot be stored as a key or in a set; use a text or a number"
+    kind = stored.__class__
+    if kind is list or (kind is dict and stored.get(_TAG) in _UNHASHABLE):
+        problem = f"a {_named(value)} cannot be stored as a key or in a set; use a text or a number"
         raise _UnfitError(problem)
     return stored
 
@@ -192,13 +193,13 @@ def _record(value: Any, depth: int) -> Json:
     stored: dict[str, Json] = {}
     name = ""
     try:
-        for name in stored_names(type(value)):
+        for name in stored_names(value.__class__):
             stored[name] = _encode(getattr(value, name), depth - 1)
     except _UnfitError as unfit:
         unfit.where.append(_step(name))
         raise
     except AttributeError:
-        unset = _UnfitError(f"the field was never set on {_named(type(value))}")
+        unset = _UnfitError(f"the field was never set on {_named(value)}")
         unset.where.append(_step(name))
         raise unset from None
     return stored
@@ -209,7 +210,7 @@ def _step(key: object) -> str:
 
 
 def _shortened(where: str) -> str:
-    return where if len(where) <= 200 else f"{where[:100]} ... {where[-100:]}"  # noqa: PLR2004
+    return where if len(where) <= 200 else f"{where[:100]} ... {where[-100:]}"
 
 
 def _too_deep() -> _UnfitError:
@@ -217,8 +218,10 @@ def _too_deep() -> _UnfitError:
     return _UnfitError(problem)
 
 
-def _named(cls: type) -> str:
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+def _named(value: object) -> str:
+    cls = type(value)
+    module = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
+    return module + cls.__qualname__
 
 
 def _zone(value: datetime | time) -> str:
@@ -257,38 +260,64 @@ _ENCODERS: Final[dict[type, Callable[[Any, int], Json]]] = {
 }
 
 # datetime before date, of which it is a subclass; the enum test comes first of all.
-_BASES: Final = (str, int, float, dict, list, tuple, frozenset, set, bytes, datetime, date, Decimal, UUID)
+_BASES: Final[tuple[type, ...]] = (
+    str,
+    int,
+    float,
+    dict,
+    list,
+    tuple,
+    frozenset,
+    set,
+    bytes,
+    datetime,
+    date,
+    Decimal,
+    UUID,
+)
 
 
-@cache
 def _encoder_for(cls: type) -> Callable[[Any, int], Json]:
-    """Return the encoder of a class that is no plain type itself."""
+    """Return (and remember) the encoder of a class that is no plain type itself."""
+    known: Any = cls  # what the questions below narrow it to is of no use
     if issubclass(cls, Enum):
-        return lambda value, depth: _encode(value.value, depth)
-    if attrs.has(cls) or dataclasses.is_dataclass(cls):
-        return _record
-    for base in _BASES:
-        if issubclass(cls, base):
-            return _as_base(base)
-    if issubclass(cls, Mapping):
-        return _dict
-    return _refuse
+        encoder: Callable[[Any, int], Json] = _member
+    elif attrs.has(known) or dataclasses.is_dataclass(known):
+        encoder = _record
+    else:
+        base = next((base for base in _BASES if issubclass(cls, base)), None)
+        encoder = _as_base(base) if base else _dict if issubclass(cls, Mapping) else _refuse
+    _ENCODERS[cls] = encoder
+    return encoder
+
+
+def _member(value: Enum, depth: int) -> Json:
+    return _encode(value.value, depth)
 
 
 def _as_base(base: type) -> Callable[[Any, int], Json]:
-    if base in (str, int, float):
-        # What the JSON library sees must be the plain type itself.
-        plain: Callable[[Any], Any] = {str: str.__str__, int: int.__int__, float: float.__float__}[base]
-        return lambda value, depth: _ENCODERS[base](plain(value), depth)
-    return _ENCODERS[base]
+    encoder = _ENCODERS[base]
+    plain = _PLAIN.get(base)
+    return encoder if plain is None else lambda value, depth: encoder(plain(value), depth)
+
+
+# What the JSON library sees must be the plain type itself.
+_PLAIN: Final[Mapping[type, Callable[[Any], Any]]] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+}
 
 
 def _refuse(value: Any, _depth: int) -> Json:
     problem = (
-        f"an object of class {_named(type(value))} cannot be stored; use plain values, an attrs class"
+        f"an object of class {_named(value)} cannot be stored; use plain values, an attrs class"
         " or a dataclass, or keep it out of the data with transient() or WorkflowHost(app=...)"
     )
     raise _UnfitError(problem)
+
+
+_CONTAINERS: Final[frozenset[type]] = frozenset({dict, list})
 
 
 def decode(value: Json) -> Any:
@@ -297,18 +326,16 @@ def decode(value: Json) -> Any:
     Raises:
         DataTypeError: It has a tag that this version does not know, or is damaged.
     """
-    kind = type(value)
+    kind = type(value)  # pyright: ignore[reportUnknownVariableType]
     if kind is dict:
         if _TAG in value:
             return _untagged(value)
         return {
-            key: decode(item) if type(item) is dict or type(item) is list else item
+            key: decode(item) if item.__class__ in _CONTAINERS else item
             for key, item in value.items()
         }
     if kind is list:
-        return [
-            decode(item) if type(item) is dict or type(item) is list else item for item in value
-        ]
+        return [decode(item) if item.__class__ in _CONTAINERS else item for item in value]
     return value
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
+from collections.abc import (
+    Callable,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    MutableSet,
+    Sequence,
+)
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -91,7 +99,8 @@ def _first_problem(error: BaseException) -> tuple[str, str]:
     """Return (path below the value, what is wrong there) of the first problem in *error*."""
     where = "".join(_note(error))
     if isinstance(error, BaseExceptionGroup):
-        inner, problem = _first_problem(error.exceptions[0])
+        group = typing.cast("BaseExceptionGroup[BaseException]", error)
+        inner, problem = _first_problem(group.exceptions[0])
         return where + inner, problem
     if isinstance(error, _MismatchError):
         return where + error.where, error.problem
@@ -112,7 +121,7 @@ def _note(error: BaseException) -> Iterable[str]:
 
 def _expected(what: str, value: object) -> _MismatchError:
     shown = repr(value)
-    if len(shown) > 80:  # noqa: PLR2004
+    if len(shown) > 80:
         shown = shown[:77] + "..."
     return _MismatchError(f"expected {what}, got {shown} ({type(value).__name__})")
 
@@ -121,7 +130,7 @@ def _expected(what: str, value: object) -> _MismatchError:
 
 
 @cache
-def _converter(strict: bool) -> Converter:  # noqa: FBT001 - cached by position
+def _converter(strict: bool) -> Converter:
     from cattrs import Converter  # noqa: PLC0415 - see checker
 
     converter = Converter(forbid_extra_keys=strict)
@@ -130,7 +139,7 @@ def _converter(strict: bool) -> Converter:  # noqa: FBT001 - cached by position
     converter.register_structure_hook_factory(_is_collection, _collection)
     converter.register_structure_hook_factory(_is_mapping, _mapping)
     converter.register_structure_hook_factory(_is_enum, _enum)
-    converter.register_structure_hook_factory(lambda t: typing.get_origin(t) is Literal, _literal)
+    converter.register_structure_hook_factory(_is_literal, _literal)
     converter.register_structure_hook_factory(_is_union, _union)
     converter.register_structure_hook_func(lambda t: t is object, lambda value, _: value)
     for cls, (what, take) in _SCALARS.items():
@@ -157,7 +166,7 @@ def _scalar(cls: type, what: str, take: Callable[[Any], Any]) -> _Hook:
 
 
 @cache
-def _of_subclass(declared: type) -> _Hook:
+def _of_subclass(declared: Any) -> _Hook:
     """Return the hook of an enum with plain members, or of a user's own kind of text or number."""
     if issubclass(declared, Enum):
         return _enum(declared)
@@ -233,7 +242,9 @@ def _record(declared: Any, converter: Converter) -> _Hook:
 
     cls = _origin(declared)
     fields = {field.name: field for field in data_fields(cls) or ()}
-    hidden = {name: override(omit=True) for name, field in fields.items() if field.transient}
+    hidden: dict[str, Any] = {
+        name: override(omit=True) for name, field in fields.items() if field.transient
+    }
     if typing.is_typeddict(cls):
         build: Any = _typed_dict(fields.values(), converter)
     else:
@@ -261,7 +272,7 @@ def _record(declared: Any, converter: Converter) -> _Hook:
 
 
 def _typed_dict(fields: Iterable[DataField], converter: Converter) -> _Hook:
-    # cattrs reads the markers of required keys from where annotations that are text do not put them.
+    # cattrs does not see markers of required keys in annotations that are text.
     stored = [field for field in fields if not field.transient]
 
     def build(value: Mapping[str, Any], _: Any) -> dict[str, Any]:
@@ -273,7 +284,7 @@ def _typed_dict(fields: Iterable[DataField], converter: Converter) -> _Hook:
                 continue
             try:
                 made[field.name] = converter.structure(value[field.name], field.type)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as in checker
                 where, problem = _first_problem(error)
                 raise _MismatchError(problem, f".{field.name}{where}") from None
         return made
@@ -301,15 +312,16 @@ def _collection(declared: Any, converter: Converter) -> _Hook:
     from cattrs import cols  # noqa: PLC0415 - see checker
 
     origin, args = _origin(declared), typing.get_args(declared)
+    as_list_type: Any = types.GenericAlias(list, (args[0] if args else Any,))
     if _is_class(declared, AbstractSet):  # set, frozenset and their protocols
-        items = cols.list_structure_factory(list[args[0] if args else Any], converter)  # type: ignore[misc]
+        items = cols.list_structure_factory(as_list_type, converter)
         make: Any = set if origin in (set, MutableSet) else frozenset
         taken: tuple[type, ...] = (list, tuple, set, frozenset)
         build: _Hook = lambda value, t: make(items(list(value), t))  # noqa: E731
     elif _is_class(declared, tuple) and args and args[-1] is not ...:
         taken, build = (list, tuple), _fixed(args, converter)
     else:
-        as_list = cols.list_structure_factory(list[args[0] if args else Any], converter)  # type: ignore[misc]
+        as_list = cols.list_structure_factory(as_list_type, converter)
         taken = (list, tuple)
         build = (lambda value, t: tuple(as_list(value, t))) if origin is tuple else as_list
     what = type_name(declared)
@@ -334,7 +346,7 @@ def _fixed(args: Sequence[Any], converter: Converter) -> _Hook:
         for item, each, arg in zip(value, hooks, args, strict=True):
             try:
                 made.append(each(item, arg))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as in checker
                 where, problem = _first_problem(error)
                 raise _MismatchError(problem, f"[{len(made)}]{where}") from None
         return tuple(made)
@@ -347,11 +359,12 @@ def _is_mapping(declared: Any) -> bool:
 
 
 def _mapping(declared: Any, converter: Converter) -> _Hook:
-    from cattrs import gen  # noqa: PLC0415 - see checker
+    from cattrs import cols  # noqa: PLC0415 - see checker
 
     args = typing.get_args(declared)
-    pair = args if len(args) == 2 else (Any, Any)  # noqa: PLR2004 - key and value
-    build: Any = gen.mapping_structure_factory(dict[pair[0], pair[1]], converter)  # type: ignore[valid-type]
+    pair = args if len(args) == 2 else (Any, Any)
+    as_dict: Any = types.GenericAlias(dict, pair)
+    build = typing.cast("Any", cols).mapping_structure_factory(as_dict, converter)
     what = type_name(declared)
 
     def hook(value: Any, t: Any) -> Any:
@@ -382,6 +395,10 @@ def _enum(declared: type[Enum]) -> _Hook:
     return hook
 
 
+def _is_literal(declared: Any) -> bool:
+    return typing.get_origin(declared) is Literal
+
+
 def _literal(declared: Any) -> _Hook:
     members = typing.get_args(declared)
 
@@ -400,7 +417,7 @@ def _is_union(declared: Any) -> bool:
 
 
 def _union(declared: Any, converter: Converter) -> _Hook:
-    """Return the hook of a union: None, then the value's own type, then one class, then the rest."""
+    """Return the hook of a union: the value's own type, a class by its fields, then the rest."""
     members = typing.get_args(declared)
     what = " | ".join(type_name(member) for member in members)
     exact = frozenset(m for m in members if m in _SCALARS or m is type(None))
@@ -417,7 +434,7 @@ def _union(declared: Any, converter: Converter) -> _Hook:
         for each, member in hooks:
             try:
                 return each(value, member)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as in checker
                 if len(hooks) == 1 and value is not None:
                     where, problem = _first_problem(error)
                     if where:
@@ -429,7 +446,7 @@ def _union(declared: Any, converter: Converter) -> _Hook:
 
 def _picker(records: tuple[Any, ...], converter: Converter) -> Callable[[Any], Any] | None:
     """Return what tells several classes of a union apart by their fields; cattrs does it."""
-    if len(records) < 2:  # noqa: PLR2004
+    if len(records) < 2:
         return None
     from cattrs.disambiguators import create_default_dis_func  # noqa: PLC0415 - see checker
 

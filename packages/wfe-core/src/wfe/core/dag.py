@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Generic, overload
+from typing import Any, Generic, Self, cast, overload
 
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar
 
 from wfe.core.builder import arguments as args
 from wfe.core.builder.assembly import Defaults, assemble
@@ -186,23 +186,22 @@ def _names(given: object, what: str, where: str) -> tuple[str, ...]:
     if isinstance(given, str):
         problem = f"{what} takes a list of names, got the text {given!r}"
         raise DefinitionError(problem, where, f"write [{given!r}]")
-    if not isinstance(given, list | tuple | set | frozenset):
+    if not isinstance(given, list | tuple):
         raise DefinitionError(f"{what} takes a list of names, got {args.got(given)}", where)
-    names: list[Any] = sorted(given) if isinstance(given, set | frozenset) else list(given)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    names = list(cast("Iterable[Any]", given))
     return tuple(dict.fromkeys(args.check_text(f"a name in {what}", each, where) for each in names))
 
 
-def _set_outputs(draft: Draft, outputs: object, where: str) -> None:
+def _set_outputs(draft: Draft, outputs: Any, where: str) -> None:
     if outputs is None:
         return
     if isinstance(outputs, str):
         set_output(draft, args.check_text("outputs", outputs, where), None)
         return
     if not isinstance(outputs, Mapping):
-        problem = f"outputs takes callables by data field or one data field, got {args.got(outputs)}"
-        raise DefinitionError(problem, where)
-    mappings: Mapping[Any, Any] = outputs
-    for field, mapper in mappings.items():
+        problem = f"outputs takes callables by data field, got {args.got(outputs)}"
+        raise DefinitionError(problem, where, "or one data field, for what the step returns")
+    for field, mapper in cast("Mapping[str, Any]", outputs).items():
         args.check_text("a field of outputs", field, where)
         if mapper is None:
             problem = f"output {field!r} has no callable over the step"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 import typing
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -20,7 +20,7 @@ from wfe.core.definition import Json
 from wfe.core.errors import DataTypeError, DefinitionError
 from wfe.core.fields import DataField, data_fields
 from wfe.core.nearest import nearest
-from wfe.core.reducers import append, difference, reducer_name, union
+from wfe.core.reducers import difference, reducer_name
 from wfe.core.rules.inputs import Writes
 from wfe.core.rules.plan import Reducer
 
@@ -80,9 +80,12 @@ def _merge_of(field: DataField, reducer: Callable[[Any, Any], Any]) -> _Merge:
     if kind in ("add", "append", "union") and (listed or (kind == "add" and origin is str)):
         # Stored as it is in JSON, so that the operand alone can be journaled.
         return _Merge(kind, kind, reducer)
-    sets = isinstance(origin, type) and issubclass(origin, Set)
-    rule = operator.or_ if kind == "union" and sets else reducer
-    return _Merge(None, kind, rule)
+    sets = isinstance(origin, type) and issubclass(origin, AbstractSet)
+    return _Merge(None, kind, _join_sets if kind == "union" and sets else reducer)
+
+
+def _join_sets(current: AbstractSet[Any], operand: AbstractSet[Any]) -> AbstractSet[Any]:
+    return current | operand
 
 
 @attrs.frozen(kw_only=True, eq=False, slots=False)
@@ -92,11 +95,12 @@ class DataModel:
     Attributes:
         data_type: An attrs class, dataclass or ``TypedDict``; ``None`` for plain ``dict``.
         declared: Its stored fields by name; ``None`` when any field may be set.
+        fresh: Makes the values of a typed dict's transient fields.
     """
 
     data_type: type | None
     declared: Mapping[str, DataField] | None
-    _fresh: Mapping[str, Callable[[], Any]]
+    fresh: Mapping[str, Callable[[], Any]]
 
     @cached_property
     def reducers(self) -> Mapping[str, Reducer]:
@@ -166,7 +170,7 @@ class DataModel:
         declared = self.declared
         decoded = {name: decode(value) for name, value in stored.items() if name in declared}
         typed = checker(self.data_type, strict=False)(decoded, "data")
-        for name, make in self._fresh.items():
+        for name, make in self.fresh.items():
             typed[name] = make()
         return typed
 
@@ -180,15 +184,15 @@ class DataModel:
 
     def _items(self, value: Any, path: str) -> Iterable[tuple[str, Any]]:
         if self.declared is None:
-            return typing.cast("Mapping[str, Any]", _with_text_keys(value, path)).items()
+            return _with_text_keys(value, path).items()
         if typing.is_typeddict(self.data_type):
-            self._known({name: each for name, each in value.items() if name not in self._fresh}, path)
+            self._known({name: value[name] for name in value if name not in self.fresh}, path)
             return [(name, value[name]) for name in self.declared if name in value]
         try:
             return [(name, getattr(value, name)) for name in self.declared]
         except AttributeError as error:
-            name = error.name or "?"
-            raise DataTypeError(f"{path}.{name}", "the field was deleted; set it to a value") from None
+            at = f"{path}.{error.name or '?'}"
+            raise DataTypeError(at, "the field was deleted; set it to a value") from None
 
     def fields(self, mapping: Mapping[str, object], path: str = "data") -> dict[str, Json]:
         """Return the stored form of some fields' new values.
@@ -293,7 +297,8 @@ def _exact(declared: Any) -> frozenset[Any]:
     if declared in _PLAIN:
         return frozenset({declared})
     args = typing.get_args(declared)
-    return frozenset(args) if args and _PLAIN.issuperset(args) and _united(declared) else frozenset()
+    united = bool(args) and _PLAIN.issuperset(args) and _united(declared)
+    return frozenset(args) if united else frozenset()
 
 
 def _united(declared: Any) -> bool:
@@ -317,8 +322,8 @@ def _with_text_keys(value: Any, path: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise DataTypeError(path, _wanted("a mapping", value))
     named = typing.cast("Mapping[str, Any]", value)
-    for name in named:
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+    for name in typing.cast("Mapping[object, Any]", value):
+        if not isinstance(name, str):
             problem = f"the field name {name!r} is no text; give data fields names of type str"
             raise DataTypeError(path, problem)
         if name == "$":
@@ -335,8 +340,8 @@ def same(one: Json, other: Json) -> bool:
     """Return whether two stored values are the same: 1, 1.0 and True all differ."""
     if one is other:
         return True
-    kind = type(one)
-    if kind is not type(other):
+    kind = one.__class__
+    if kind is not other.__class__:
         return False
     if kind is dict:
         return len(one) == len(other) and all(
@@ -354,8 +359,8 @@ def check_size(stored: Json, path: str, limit: int = VALUE_LIMIT) -> int:
     Raises:
         DataTypeError: They are more than *limit*.
     """
-    kind = type(stored)
-    if kind is not dict and kind is not list and (kind is not str or len(stored) < 1000):  # noqa: PLR2004
+    kind = stored.__class__
+    if kind is not dict and kind is not list and (kind is not str or len(stored) < 1000):
         return 0
     size = len(orjson.dumps(stored))
     if size > limit:
@@ -379,7 +384,7 @@ def _check_writes(
         check_size({**before, **fields}, "data", DATA_LIMIT)
 
 
-def model_for(data_type: type | None) -> DataModel:
+def model_for(data_type: Any) -> DataModel:
     """Return the model of a data type; the same type gives the same model.
 
     Args:
@@ -391,8 +396,7 @@ def model_for(data_type: type | None) -> DataModel:
     """
     if data_type is None or data_type is dict or typing.get_origin(data_type) is dict:
         return _UNTYPED
-    fields = data_fields(data_type) if isinstance(data_type, type) else None  # pyright: ignore[reportUnnecessaryIsInstance] - users may
-    if fields is None:
+    if not isinstance(data_type, type) or data_fields(data_type) is None:
         shown = getattr(data_type, "__qualname__", None) or f"{data_type!r:.80}"
         problem = f"{shown} cannot be the type of a workflow's data"
         raise DefinitionError(problem, None, "use an attrs class, a dataclass, a TypedDict or dict")

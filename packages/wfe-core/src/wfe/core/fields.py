@@ -1,4 +1,4 @@
-"""Fields of data classes: which there are, and how a class says that one is merged or never stored."""
+"""Fields of data classes: which there are, which are merged, which are never stored."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import dataclasses
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, NotRequired, Required, TypeAlias, TypeVar, overload
 
 import attrs
-from typing_extensions import NotRequired, ReadOnly, Required
+from typing_extensions import ReadOnly
 
 from wfe.core.errors import DefinitionError
 
@@ -17,11 +17,16 @@ __all__ = ["DataField", "data_fields", "merged", "stored_names", "transient"]
 
 T = TypeVar("T")
 
+# For these a checker knows only ``list[Unknown]``, which strict users would have to look away from.
+_Container: TypeAlias = type[list[Any]] | type[dict[Any, Any]] | type[set[Any]]
+
 _REDUCER: Final = "wfe.reducer"
 _TRANSIENT: Final = "wfe.transient"
 _UNSET: Final[Any] = object()
 
 
+@overload
+def merged(reducer: Callable[[Any, Any], Any], *, factory: _Container) -> Any: ...
 @overload
 def merged(reducer: Callable[[Any, Any], Any], *, factory: Callable[[], T]) -> T: ...
 @overload
@@ -49,6 +54,8 @@ def merged(
     return _field({_REDUCER: reducer}, factory, default)
 
 
+@overload
+def transient(*, factory: _Container) -> Any: ...
 @overload
 def transient(*, factory: Callable[[], T]) -> T: ...
 @overload
@@ -102,13 +109,12 @@ def data_fields(cls: type) -> tuple[DataField, ...] | None:
         DefinitionError: An annotation cannot be resolved, or ``merged`` or ``transient`` stands
             where it has no effect.
     """
-    if attrs.has(cls):
-        return tuple(_attrs_fields(cls))
-    if dataclasses.is_dataclass(cls):
+    known: type[Any] = cls  # what the questions below narrow it to is of no use
+    if attrs.has(known):
+        return tuple(_attrs_fields(known))
+    if dataclasses.is_dataclass(known):
         return tuple(_dataclass_fields(cls))
-    if typing.is_typeddict(cls):
-        return tuple(_typed_dict_fields(cls))
-    return None
+    return tuple(_typed_dict_fields(cls)) if typing.is_typeddict(cls) else None
 
 
 def _attrs_fields(cls: type[attrs.AttrsInstance]) -> Iterator[DataField]:
@@ -122,8 +128,11 @@ def _dataclass_fields(cls: type) -> Iterator[DataField]:
     hints = _hints(cls)
     for field in dataclasses.fields(cls):
         if _marks(field.default):
-            problem = f"field {field.name!r} of a dataclass cannot be declared with = merged(...) or = transient(...)"
-            hint = f"write {field.name}: Annotated[..., merged(...)], or make it an attrs class"
+            problem = (
+                f"field {field.name!r} of a dataclass cannot be declared"
+                " with = merged(...) or = transient(...)"
+            )
+            hint = f"write {field.name}: Annotated[..., merged(...)], or use an attrs class"
             raise DefinitionError(problem, cls.__qualname__, hint)
         none = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         kind, marks = _unwrapped(hints.get(field.name, Any), field.metadata)
@@ -167,7 +176,7 @@ def _hints(cls: type) -> dict[str, Any]:
         return typing.get_type_hints(cls, include_extras=True)
     except (NameError, TypeError, AttributeError) as error:
         problem = f"an annotation of the data class cannot be resolved ({error})"
-        hint = "define the class and the types it names at module level, and import them at run time"
+        hint = "define the class and the types it names at module level; import them at run time"
         raise DefinitionError(problem, cls.__qualname__, hint) from error
 
 

@@ -27,6 +27,7 @@ __all__ = [
 
 _PROVIDER: Final = "sqlite"
 _OLDEST: Final = (3, 35, 0)  # RETURNING
+_READERS_PATIENCE: Final = 0.25  # seconds
 _LITTLE: Final = 256 * 1024  # bytes; with less left, an I/O error means a full disk
 _NETWORK: Final = frozenset(
     {
@@ -182,7 +183,7 @@ def translate(error: Exception, path: Path) -> ProviderError:
         )
         return StoreCorruptError(_PROVIDER, problem)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return locked(path, 0)
+        return locked(path, _READERS_PATIENCE)
     denied = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
     if code in denied or number in (errno.EROFS, errno.EACCES, errno.EPERM):
         problem = (

@@ -92,8 +92,8 @@ class Gate:
 
     def hold(self, epoch: int) -> None:
         """Show that the host with this epoch is alive, until :meth:`drop` or death."""
-        self._epochs.add(epoch)
         self._lock(epoch % _EPOCH_BYTES, wait=False)
+        self._epochs.add(epoch)
 
     def drop(self, epoch: int) -> None:
         """Show that the host is gone."""

@@ -57,6 +57,8 @@ CREATE INDEX wfe_instances_parent ON wfe_instances (parent) WHERE parent IS NOT 
             """
 CREATE INDEX wfe_instances_created ON wfe_instances (created_at, n)""",
             """
+CREATE INDEX wfe_instances_kind ON wfe_instances (definition, status, created_at, n)""",
+            """
 CREATE INDEX wfe_instances_reference ON wfe_instances (reference) WHERE reference IS NOT NULL""",
             """
 CREATE INDEX wfe_instances_retain ON wfe_instances (retain_until)

@@ -62,11 +62,18 @@ INSERT INTO wfe_logs (instance, at, step, pointer, stream, line) VALUES (?, ?, ?
 
 @attrs.frozen
 class _Open:
-    """What there is while the store is open."""
+    """What there is while the store is open.
+
+    Attributes:
+        reader: For short reads in the event loop.
+        scanner: For long ones in a thread; in memory there is only one connection.
+        wake: ``None`` in memory.
+    """
 
     gate: Gate
     writer: Writer
     reader: Reader
+    scanner: Reader
     wake: Wake | None
 
 
@@ -104,6 +111,7 @@ class SqliteStore:
         self._patience = patience.total_seconds()
         self._on_commit = on_commit
         self._queue = MemoryQueue(self.clock)
+        self._stats = Stats()
         self._epochs: set[int] = set()
         self._state: _Open | None = None
 
@@ -112,8 +120,8 @@ class SqliteStore:
 
     @property
     def stats(self) -> Stats:
-        """What was written since :meth:`open`; for benchmarks."""
-        return self._opened.writer.stats
+        """What this object has written; for benchmarks."""
+        return self._stats
 
     @property
     def _opened(self) -> _Open:
@@ -158,21 +166,34 @@ class SqliteStore:
         try:
             db = self._connect(connections, busy_ms=int(self._patience * 1000))
             self._prepare(db)
-            reading = db if self._in_memory else self._connect(connections, _READERS_PATIENCE)
-            if not self._in_memory:
-                reading.execute("PRAGMA query_only = 1")
-        except sqlite3.Error as error:
-            self._drop(connections)
-            raise translate(error, self.path) from error
-        except BaseException:
-            self._drop(connections)
+            if self._in_memory:
+                reader = scanner = Reader(db, self.path, gate)
+            else:
+                reader = self._connect_reader(connections)
+                scanner = self._connect_reader(connections)
+        except BaseException as error:
+            for db in connections:
+                db.close()
+            if isinstance(error, sqlite3.Error):
+                raise translate(error, self.path) from error
             raise
         finally:
             gate.leave()
-        writer = Writer(db, self.path, gate, patience=self._patience, on_commit=self._on_commit)
-        guard = gate if self._in_memory else threading.Lock()
-        reader = Reader(reading, self.path, guard)
-        return _Open(gate, writer, reader, None if self._in_memory else Wake(self.path))
+        writer = Writer(
+            db,
+            self.path,
+            gate,
+            stats=self._stats,
+            patience=self._patience,
+            on_commit=self._on_commit,
+        )
+        wake = None if self._in_memory else Wake(self.path)
+        return _Open(gate, writer, reader, scanner, wake)
+
+    def _connect_reader(self, connections: list[sqlite3.Connection]) -> Reader:
+        db = self._connect(connections, _READERS_PATIENCE)
+        db.execute("PRAGMA query_only = 1")
+        return Reader(db, self.path, threading.Lock())
 
     def _connect(self, connections: list[sqlite3.Connection], busy_ms: int) -> sqlite3.Connection:
         db = sqlite3.connect(
@@ -194,17 +215,13 @@ class SqliteStore:
         ensure_schema(db, self.path)
         db.execute("PRAGMA busy_timeout = 0")
 
-    @staticmethod
-    def _drop(connections: Sequence[sqlite3.Connection]) -> None:
-        for db in connections:
-            db.close()
-
     def _close(self, state: _Open) -> None:
         for epoch in self._epochs:
             state.gate.drop(epoch)
         self._epochs.clear()
         if not self._in_memory:
             state.reader.close()
+            state.scanner.close()
         state.writer.close()
         state.gate.close()
 
@@ -218,10 +235,12 @@ class SqliteStore:
     async def register(self, worker: WorkerInfo) -> int:
         state = self._opened
         epoch = secrets.randbits(63) or 1
-        # Its lock is held before its row can be seen, or it would look dead.
-        state.gate.hold(epoch)
         try:
+            # Its lock is held before its row can be seen, or it would look dead.
+            state.gate.hold(epoch)
             await self._write(lambda db, now: ownership.register(db, epoch, worker, now))
+        except OSError as error:
+            raise translate(error, self.path) from error
         except BaseException:
             state.gate.drop(epoch)
             raise
@@ -258,7 +277,7 @@ class SqliteStore:
     async def commit(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome]:
         if not items:
             return []
-        stats = self._opened.writer.stats
+        stats = self._stats
 
         def bulk(db: sqlite3.Connection, now: int) -> Sequence[Outcome]:
             return Commit(db, epoch, now, stats).bulk(items)
@@ -277,7 +296,7 @@ class SqliteStore:
         if not self._opened.reader.claimable(definitions, hints, self.clock.now()):
             return []
         return await self._write(
-            lambda db, now: ownership.claim(db, epoch, definitions, limit, hints, now), limit
+            lambda db, now: ownership.claim(db, epoch, definitions, limit, hints, now)
         )
 
     async def fault(self, epoch: int, n: int, wake: int, reason: str, limit: int) -> None:
@@ -332,7 +351,8 @@ class SqliteStore:
         return self._opened.reader.get(id_or_name)
 
     async def find(self, query: InstanceQuery) -> Sequence[StoredInstance]:
-        return self._opened.reader.find(query)
+        # It may look at many rows, and at their data.
+        return await asyncio.to_thread(self._opened.scanner.find, query)
 
     async def definitions(self, id: str | None = None) -> Sequence[DefinitionRow]:
         return self._opened.reader.definitions(id)

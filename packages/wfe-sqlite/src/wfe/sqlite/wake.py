@@ -15,6 +15,7 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -40,13 +41,18 @@ class Wake:
         """Make the socket of *epoch*; without one the host is found by its polls alone."""
         if self._directory is None:
             return
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        bound.setblocking(False)
+        self._bound[epoch] = bound
+        name = str(self._directory / _name(epoch))
         try:
             _make_private(self._directory)
             self._sweep()
-            bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            bound.setblocking(False)
-            self._bound[epoch] = bound
-            bound.bind(str(self._directory / _name(epoch)))
+            try:
+                bound.bind(name)
+            except FileNotFoundError:  # the last of the others just removed the directory
+                _make_private(self._directory)
+                bound.bind(name)
         except OSError:
             self.unbind(epoch)
 
@@ -87,12 +93,16 @@ class Wake:
             self._send(name, some)
 
     def close(self) -> None:
-        """Close and remove all sockets."""
+        """Close and remove all sockets, and the directory with the last of them."""
         for epoch in list(self._bound):
             self.unbind(epoch)
+        self._sweep()
         if self._sender is not None:
             self._sender.close()
             self._sender = None
+        if self._directory is not None:
+            with suppress(OSError):  # others are there, or nobody ever was
+                self._directory.rmdir()
 
     def _receive(self, bound: socket.socket, epoch: int, put: Callable[[int, int], object]) -> None:
         while True:

@@ -30,7 +30,7 @@ _FIRST_CHECKPOINT: Final = 200.0  # changes; then it is measured how many make 4
 
 @attrs.define
 class Stats:
-    """What a store has written since it was opened.
+    """What a store has written.
 
     Attributes:
         commits: Transactions that changed something.
@@ -85,6 +85,7 @@ class Writer:
     Args:
         db: Autocommitting connection (``isolation_level=None``) without a busy timeout.
         path: Of the database, for messages.
+        stats: Where to count.
         patience: Seconds to wait for the gate or for a foreign writer.
         on_commit: Called with ``before`` and ``after`` around each COMMIT that changes something.
     """
@@ -95,12 +96,13 @@ class Writer:
         path: Path,
         gate: Gate,
         *,
+        stats: Stats,
         patience: float,
         on_commit: Callable[[str], None] | None = None,
     ) -> None:
         self.db = db
         self.gate = gate
-        self.stats = Stats()
+        self.stats = stats
         self._path = path
         self._patience = patience
         self._on_commit = on_commit
@@ -108,6 +110,7 @@ class Writer:
         self._jobs: SimpleQueue[_Job | str | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._changes = 0.0  # since the last checkpoint
+        self._idle_at = 0.0
         self._checkpoint_at = _FIRST_CHECKPOINT
 
     async def run(self, work: Callable[[], T], size: int = 1) -> T:
@@ -130,9 +133,10 @@ class Writer:
         return await self._hand_over(work)
 
     def idle(self) -> None:
-        """Nothing happens just now: empty the log, if it was written."""
-        if self._changes:
+        """Nothing happens just now; if nothing was written since the last time, empty the log."""
+        if self._changes and self._changes == self._idle_at:
             self._checkpoint_later("TRUNCATE")
+        self._idle_at = self._changes
 
     def close(self) -> None:
         """End the thread, empty the log and close the connection; blocks."""

@@ -1,11 +1,18 @@
-"""What applications import: the host, in its async and its blocking form."""
+"""What applications import: the host, in its async and its blocking form.
+
+Names are imported when they are first used, so that the command line starts quickly.
+"""
 
 from __future__ import annotations
 
-from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware
-from wfe.host.host import WorkflowHost
-from wfe.host.runs import WorkflowRun
-from wfe.host.sync import SyncWorkflowHost, SyncWorkflowRun, arun, run
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware
+    from wfe.host.host import WorkflowHost
+    from wfe.host.runs import WorkflowRun
+    from wfe.host.sync import SyncWorkflowHost, SyncWorkflowRun, arun, run
 
 __all__ = [
     "StepMiddleware",
@@ -17,3 +24,30 @@ __all__ = [
     "arun",
     "run",
 ]
+
+_HOME = {
+    "StepMiddleware": "wfe.core.engine.middleware",
+    "SyncWorkflowHost": "wfe.host.sync",
+    "SyncWorkflowRun": "wfe.host.sync",
+    "WorkflowHost": "wfe.host.host",
+    "WorkflowMiddleware": "wfe.core.engine.middleware",
+    "WorkflowRun": "wfe.host.runs",
+    "arun": "wfe.host.sync",
+    "run": "wfe.host.sync",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that *name* lives in, and remember it (PEP 562)."""
+    home = _HOME.get(name)
+    if home is None:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, whether they are imported yet or not."""
+    return sorted({*globals(), *__all__})

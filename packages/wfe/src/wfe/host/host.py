@@ -261,7 +261,7 @@ class WorkflowHost:
         Raises:
             WorkflowNotFoundError: There is none with this id or name.
         """
-        await self._engine.logs.flush()
+        await self._engine.report.flush()
         return (await self._engine.reads.logs(id_or_name))[0]
 
     # -- control
@@ -341,7 +341,7 @@ class WorkflowHost:
         Returns:
             The iterator, or a function that ends the callback's subscription.
         """
-        lifecycle = self._engine.lifecycle
+        lifecycle = self._engine.report.lifecycle
         if callable(kinds):
             observer = kinds
             lifecycle.add(observer)

@@ -19,15 +19,20 @@ __all__ = [
     "CALL",
     "EXPRS",
     "accepts",
+    "cel_text",
     "check_text",
     "computed",
     "condition",
     "expr",
     "got",
+    "is_filled_mapping",
+    "is_plain_function",
     "label",
     "literal",
     "mapper",
     "micros",
+    "name_of",
+    "parameters_of",
     "policy",
     "positive",
     "record",
@@ -51,23 +56,41 @@ def expr(text: str) -> Cel:
     Raises:
         DefinitionError: It is empty or no text.
     """
-    if not isinstance(text, str) or not text.strip():  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+    if not _is_filled_text(text):
         problem = f"expr() takes the text of a CEL expression, got {got(text)}"
         raise DefinitionError(problem, None, 'for example expr("data.amount * 2")')
     return Cel(text)
 
 
+def _is_filled_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def is_filled_mapping(value: object) -> bool:
+    """Whether *value* is a mapping with something in it."""
+    return isinstance(value, Mapping) and bool(value)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def is_plain_function(value: object) -> bool:
+    """Whether *value* can be called at once: no class, no step with ``run``, nothing async."""
+    step = isinstance(value, type) or callable(getattr(value, "run", None))
+    return callable(value) and not step and not inspect.iscoroutinefunction(value)
+
+
 def got(value: object) -> str:
     """Return a value and its type for an error message."""
     if isinstance(value, type):
-        return f"the class {value.__name__}"
+        cls: type = value
+        return f"the class {cls.__name__}"
     if inspect.isroutine(value):
         return f"the function {getattr(value, '__name__', value)}"
+    if type(value).__repr__ is object.__repr__:
+        return f"an object of class {type(value).__name__}"
     shown = repr(value)
     return f"{shown if len(shown) <= 60 else shown[:57] + '...'} ({type(value).__name__})"
 
 
-def check_text(what: str, value: object, where: str | None) -> str:
+def check_text(what: str, value: object, where: str | None = None) -> str:
     """Return *value* if it can be a name: text that a store can index.
 
     Raises:
@@ -90,7 +113,7 @@ def check_text(what: str, value: object, where: str | None) -> str:
     return value
 
 
-def literal(value: object, what: str, where: str | None) -> Value:
+def literal(value: object, what: str, where: str | None = None) -> Value:
     """Return a constant of the definition.
 
     Raises:
@@ -98,9 +121,9 @@ def literal(value: object, what: str, where: str | None) -> Value:
     """
     try:
         stored = encode(value, what)
-    except DataTypeError as error:
-        raise DefinitionError(str(error), where, _COMPUTE) from error
-    if isinstance(value, Enum):
+    except DataTypeError:
+        stored = _UNSTORABLE
+    if isinstance(value, Enum) and stored is not _UNSTORABLE:
         return Value(stored)
     if not same(stored, value):
         problem = f"{what} must be plain JSON when it is a constant, got {got(value)}"
@@ -108,10 +131,11 @@ def literal(value: object, what: str, where: str | None) -> Value:
     return Value(stored)
 
 
+_UNSTORABLE: Final[Json] = ()  # JSON has no tuples, so this equals no value
 _COMPUTE: Final = "compute it in a callable, for example lambda d: ..."
 
 
-def label(value: object, what: str, where: str | None) -> Json:
+def label(value: object, what: str, where: str | None = None) -> Json:
     """Return the stored form of a value that selects a branch.
 
     Raises:
@@ -120,23 +144,35 @@ def label(value: object, what: str, where: str | None) -> Json:
     try:
         return encode(value, what)
     except DataTypeError as error:
-        raise DefinitionError(str(error), where, "use a text, a number or an enum member") from error
+        problem = f"{what} cannot be stored, got {got(value)}"
+        raise DefinitionError(problem, where, "use a text, a number or an enum member") from error
 
 
-def condition(value: object, what: str, where: str | None) -> tuple[Expr, Any]:
+def cel_text(value: str, what: str, where: str | None = None) -> Cel:
+    """Return a CEL expression.
+
+    Raises:
+        DefinitionError: The text is empty.
+    """
+    if not value.strip():
+        raise DefinitionError(f"{what} got an empty CEL text", where)
+    return Cel(value)
+
+
+def condition(value: object, what: str, where: str | None = None) -> tuple[Expr, Any]:
     """Return a condition and its callable, if it has one: CEL text, callable or bool.
 
     Raises:
         DefinitionError: It is something else.
     """
     if isinstance(value, str):
-        return expr(value), None
+        return cel_text(value, what, where), None
     if isinstance(value, bool):
         return Value(value), None
-    return computed(value, what, where, "a callable over the data or a CEL text")
+    return computed(value, what, "a callable over the data or a CEL text", where)
 
 
-def computed(value: object, what: str, where: str | None, wanted: str) -> tuple[Expr, Any]:
+def computed(value: object, what: str, wanted: str, where: str | None = None) -> tuple[Expr, Any]:
     """Return an expression and its callable, if it has one.
 
     Raises:
@@ -147,7 +183,7 @@ def computed(value: object, what: str, where: str | None, wanted: str) -> tuple[
     if not callable(value):
         raise DefinitionError(f"{what} takes {wanted}, got {got(value)}", where)
     if inspect.iscoroutinefunction(value):
-        problem = f"{what} got the async function {value.__name__}"
+        problem = f"{what} got the async function {name_of(value)}"
         raise DefinitionError(problem, where, "mappings and conditions are plain functions")
     if not _takes_data(value):
         problem = f"{what} got {signature_of(value)}"
@@ -155,7 +191,7 @@ def computed(value: object, what: str, where: str | None, wanted: str) -> tuple[
     return CALL, value
 
 
-def mapper(value: object, what: str, where: str | None) -> Callable[[Any], Any]:
+def mapper(value: object, what: str, where: str | None = None) -> Callable[[Any], Any]:
     """Return a callable over a finished step.
 
     Raises:
@@ -165,7 +201,7 @@ def mapper(value: object, what: str, where: str | None) -> Callable[[Any], Any]:
         problem = f"{what} takes a callable over the step, got {got(value)}"
         raise DefinitionError(problem, where, "for example lambda s: s.result")
     if inspect.iscoroutinefunction(value):
-        problem = f"{what} got the async function {value.__name__}"
+        problem = f"{what} got the async function {name_of(value)}"
         raise DefinitionError(problem, where, "mappings are plain functions")
     if not accepts(value, 1):
         problem = f"{what} got {signature_of(value)}"
@@ -191,13 +227,22 @@ def accepts(function: Callable[..., Any], count: int) -> bool:
     return True
 
 
+def name_of(function: object) -> str:
+    """Return what to call a function in an error message."""
+    return str(getattr(function, "__name__", None) or repr(function))
+
+
+def parameters_of(function: Callable[..., Any]) -> str:
+    """Return a function's parameters, without their types."""
+    return f"({', '.join(inspect.signature(function).parameters)})"
+
+
 def signature_of(function: Callable[..., Any]) -> str:
     """Return a function and its parameters for an error message."""
-    name = getattr(function, "__name__", None) or repr(function)
-    return f"a callable that takes {inspect.signature(function)} ({name})"
+    return f"a callable that takes {parameters_of(function)} ({name_of(function)})"
 
 
-def micros(value: object, what: str, where: str | None, *, least: int = 0) -> int:
+def micros(value: object, what: str, where: str | None = None, *, least: int = 0) -> int:
     """Return a duration in µs.
 
     Raises:
@@ -209,12 +254,13 @@ def micros(value: object, what: str, where: str | None, *, least: int = 0) -> in
         raise DefinitionError(f"{what} must be a timedelta, got {got(value)}", where, hint)
     duration = to_micros(value)
     if duration < least:
-        problem = f"{what} must {'be positive' if least else 'not be negative'}, got {value}"
+        wanted = "be positive" if least else "not be negative"
+        problem = f"{what} must {wanted}, got {value.total_seconds():g} s"
         raise DefinitionError(problem, where)
     return duration
 
 
-def seconds(value: object, what: str, where: str | None) -> int:
+def seconds(value: object, what: str, where: str | None = None) -> int:
     """Return a time-out in µs; a number is seconds.
 
     Raises:
@@ -226,10 +272,13 @@ def seconds(value: object, what: str, where: str | None) -> int:
         except (OverflowError, ValueError):
             problem = f"{what} must be a duration, got {got(value)}"
             raise DefinitionError(problem, where) from None
+    if not isinstance(value, timedelta):
+        problem = f"{what} must be a timedelta or a number of seconds, got {got(value)}"
+        raise DefinitionError(problem, where)
     return micros(value, what, where, least=1)
 
 
-def positive(value: object, what: str, where: str | None) -> int:
+def positive(value: object, what: str, where: str | None = None) -> int:
     """Return a whole number from 1.
 
     Raises:
@@ -240,7 +289,7 @@ def positive(value: object, what: str, where: str | None) -> int:
     return value
 
 
-def policy(value: object, what: str, where: str | None) -> ErrorPolicy:
+def policy(value: object, what: str, where: str | None = None) -> ErrorPolicy:
     """Return an error policy.
 
     Raises:
@@ -256,7 +305,7 @@ def policy(value: object, what: str, where: str | None) -> ErrorPolicy:
     raise DefinitionError(f"{what} takes an error policy, got {got(value)}", where, hint)
 
 
-def retries(value: object, what: str, where: str | None) -> Retry:
+def retries(value: object, what: str, where: str | None = None) -> Retry:
     """Return a retry policy; a number is how many retries.
 
     Raises:
@@ -272,7 +321,7 @@ def retries(value: object, what: str, where: str | None) -> Retry:
     return Retry(max_retries=value)
 
 
-def record(value: Mapping[Any, object], what: str, where: str | None) -> Expr:
+def record(value: Mapping[Any, object], what: str, where: str | None = None) -> Expr:
     """Return the expression for a mapping whose values may be expressions.
 
     Raises:

@@ -38,7 +38,7 @@ class Defaults:
     run_timeout: int | None = None
 
 
-def assemble(  # noqa: PLR0913 - the parts of a definition
+def assemble(
     root: Sequence[Draft],
     *,
     id: object,
@@ -168,14 +168,15 @@ class _Assembly:
             for each in block:
                 if wanted in (each.id, self._names[id(each)]):
                     if each is draft:
-                        raise DefinitionError("goto() leads to itself", where)
+                        raise DefinitionError("goto() leads to itself", where, "name another step")
                     return self._names[id(each)]
         known = {name for top in scope[0] for each in top.walk() for name in self._callable(each)}
         if wanted in known:
             problem = f"goto({wanted!r}) leads into a container that it does not stand in"
             hint = "a goto may lead to steps of its own block and of those around it"
             raise DefinitionError(problem, where, hint)
-        reachable = [n for block in scope for each in block for n in self._callable(each)]
+        others = [each for block in scope for each in block if each is not draft]
+        reachable = [name for each in others for name in self._callable(each)]
         problem = f"goto({wanted!r}) leads to no step"
         raise DefinitionError(f"{problem}{nearest(wanted, reachable)}", where)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import attrs
 
-from wfe.core.builder.arguments import got
+from wfe.core.builder.arguments import accepts, got, parameters_of
 from wfe.core.errors import DefinitionError
 from wfe.core.steps import StepExecutionContext, settings_of
 
@@ -61,14 +61,10 @@ def _check_class(cls: type, what: str) -> None:
 
 
 def _check_run(run: Callable[..., Any], count: int, name: str, what: str) -> None:
-    try:
-        signature = inspect.signature(run)
-        signature.bind(*[None] * count)
-    except TypeError:
+    if not accepts(run, count):
         problem = f"{what} got {name}, whose run() cannot be called with the context alone"
-        raise DefinitionError(problem, None, f"declare it as run(self, ctx), not {signature}") from None
-    except ValueError:
-        return  # no signature is known: it shows when it is called
+        hint = f"declare it as run(self, ctx), not run{parameters_of(run)}"
+        raise DefinitionError(problem, None, hint)
     if inspect.isgeneratorfunction(run) or inspect.isasyncgenfunction(run):
         problem = f"{what} got {name}, whose run() is a generator"
         raise DefinitionError(problem, None, "return the result instead of yielding")
@@ -110,26 +106,32 @@ def inline(function: Any) -> Any:
     try:
         signature.bind(None)
     except TypeError:
-        problem = f"then_fn() got a function that takes {signature}"
+        problem = f"then_fn() got a function that takes {parameters_of(function)}"
         hint = "it gets the context alone, as in lambda ctx: ...; use then() for other parameters"
         raise DefinitionError(problem, None, hint) from None
-    if inspect.iscoroutinefunction(function):
-
-        async def called(ctx: StepExecutionContext[Any]) -> Any:
-            return await function(ctx)
-    else:
-
-        def called(ctx: StepExecutionContext[Any]) -> Any:
-            return function(ctx)
-
+    called = _awaiting(function) if inspect.iscoroutinefunction(function) else _calling(function)
     called.__name__ = getattr(function, "__name__", "then_fn")
     setattr(called, "__wfe_step__", settings_of(function))  # noqa: B010 - a plain assignment does not type
     return called
 
 
+def _awaiting(function: Callable[[Any], Awaitable[Any]]) -> Callable[..., Any]:
+    async def called(ctx: StepExecutionContext[Any]) -> Any:
+        return await function(ctx)
+
+    return called
+
+
+def _calling(function: Callable[[Any], Any]) -> Callable[..., Any]:
+    def called(ctx: StepExecutionContext[Any]) -> Any:
+        return function(ctx)
+
+    return called
+
+
 def input_names(target: Any) -> tuple[str, ...] | None:
     """Return what ``.input(...)`` may set on a body; ``None`` when that is not known."""
-    cls = target if inspect.isclass(target) else type(target)
+    cls: Any = target if inspect.isclass(target) else target.__class__
     if callable(getattr(cls, "run", None)):
         if attrs.has(cls):
             return tuple(name for f in attrs.fields(cls) for name in {f.name: 0, f.alias: 0})

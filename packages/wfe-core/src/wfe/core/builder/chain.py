@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, TypeAlias, overload
+from datetime import timedelta
+from typing import Any, Generic, Literal, Self, TypeAlias, overload
 
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar
 
 from wfe.core.builder import arguments as args
 from wfe.core.builder.bodies import body_name, check_body, inline
 from wfe.core.builder.drafts import Branch, Draft
 from wfe.core.builder.settings import StepSettingsMixin
 from wfe.core.builder.whole import Buildable, Whole
-from wfe.core.data import model_for
+from wfe.core.data import model_for, same
 from wfe.core.definition import Cel, Kind
 from wfe.core.errors import DefinitionError
 from wfe.core.steps import StepBody, StepExecutionContext
@@ -67,13 +67,15 @@ class _Chain(Generic[D]):
         Raises:
             DefinitionError: It is no function, or takes more than the context.
         """
-        if inspect.isclass(function) or not callable(function):
+        if not args.is_plain_function(function) and not inspect.iscoroutinefunction(function):
             problem = f"then_fn() takes a function of the context, got {args.got(function)}"
             raise DefinitionError(problem, None, "use then() for other steps")
         return self._body("then_fn()", inline(function))
 
     @overload
-    def if_do(self, condition: OfData[D] | str | Cel | bool, branch: BranchOf[D]) -> StepBuilder[D, None]: ...
+    def if_do(
+        self, condition: OfData[D] | str | Cel | bool, branch: BranchOf[D]
+    ) -> StepBuilder[D, None]: ...
     @overload
     def if_do(self, condition: OfBoth[D], branch: BranchOf[D]) -> StepBuilder[D, None]: ...
     def if_do(self, condition: Any, branch: BranchOf[D]) -> StepBuilder[D, None]:
@@ -83,12 +85,14 @@ class _Chain(Generic[D]):
             DefinitionError: The branch is empty, or *condition* is neither.
         """
         draft = Draft(kind=Kind.IF, method="if_do()", base="if_do")
-        draft.compute("condition", args.condition(condition, "if_do()", None))
+        draft.compute("condition", args.condition(condition, "if_do()"))
         draft.branches.append(_filled(branch, draft))
         return self._added(draft)
 
     @overload
-    def while_do(self, condition: OfData[D] | str | Cel | bool, branch: BranchOf[D]) -> StepBuilder[D, None]: ...
+    def while_do(
+        self, condition: OfData[D] | str | Cel | bool, branch: BranchOf[D]
+    ) -> StepBuilder[D, None]: ...
     @overload
     def while_do(self, condition: OfBoth[D], branch: BranchOf[D]) -> StepBuilder[D, None]: ...
     def while_do(self, condition: Any, branch: BranchOf[D]) -> StepBuilder[D, None]:
@@ -98,8 +102,7 @@ class _Chain(Generic[D]):
             DefinitionError: The branch is empty, or *condition* is neither.
         """
         draft = Draft(kind=Kind.WHILE, method="while_do()", base="while_do")
-        found = args.condition(condition, "while_do()", None)
-        draft.compute("condition", found)
+        draft.compute("condition", args.condition(condition, "while_do()"))
         draft.branches.append(_filled(branch, draft))
         return self._added(draft)
 
@@ -146,13 +149,13 @@ class _Chain(Generic[D]):
         """
         draft = Draft(kind=Kind.FOR_EACH, method="for_each()", base="for_each")
         if isinstance(items, list):
-            draft.exprs["items"] = args.literal(items, "the items of for_each()", None)
+            draft.exprs["items"] = args.literal(items, "the items of for_each()")  # pyright: ignore[reportUnknownArgumentType]
         else:
             wanted = 'a callable over the data, a list or expr("...")'
-            draft.compute("items", args.computed(items, "for_each()", None, wanted))
+            draft.compute("items", args.computed(items, "for_each()", wanted))
         limit = None
         if max_concurrency is not None:
-            limit = args.positive(max_concurrency, "max_concurrency", None)
+            limit = args.positive(max_concurrency, "max_concurrency")
             if not parallel:
                 problem = "max_concurrency has no meaning with parallel=False"
                 raise DefinitionError(problem, None, "leave one of them out")
@@ -171,7 +174,7 @@ class _Chain(Generic[D]):
 
         Args:
             branches: Adds the branches.
-            join: Go on when ``"all"``, ``"any"`` or so many of them are done; the rest is cancelled.
+            join: Go on when ``"all"``, ``"any"`` or so many are done; the rest is cancelled.
             fail_fast: Whether a failed branch cancels the others, or they run to their end first.
 
         Raises:
@@ -216,19 +219,16 @@ class _Chain(Generic[D]):
             DefinitionError: There is no branch, one is empty, or two labels are the same.
         """
         draft = Draft(kind=Kind.DECIDE, method="decide()", base="decide")
-        found = (
-            (args.expr(value), None)
-            if isinstance(value, str)
-            else args.computed(value, "decide()", None, "a callable over the data or a CEL text")
-        )
-        draft.compute("value", found)
-        if not isinstance(branches, Mapping) or not branches:  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+        wanted = "a callable over the data or a CEL text"
+        given_value = args.cel_text(value, "decide()") if isinstance(value, str) else value
+        draft.compute("value", args.computed(given_value, "decide()", wanted))
+        if not args.is_filled_mapping(branches):
             problem = f"decide() takes branches by label, got {args.got(branches)}"
             raise DefinitionError(problem, None, 'for example {"a": lambda b: b.then(A)}')
         for given, branch in branches.items():
-            label = args.label(given, "the label of a branch", None)
-            if any(known.label == label and type(known.label) is type(label) for known in draft.branches):
-                raise DefinitionError(f"two branches of decide() have the label {label!r}", None)
+            label = args.label(given, "the label of a branch")
+            if any(same(known.label, label) for known in draft.branches):
+                raise DefinitionError(f"two branches of decide() have the label {label!r}")
             draft.branches.append(_filled(branch, draft, label))
         if default is not None:
             draft.branches.append(_filled(default, draft, default=True))
@@ -251,10 +251,10 @@ class _Chain(Generic[D]):
         """
         draft = Draft(kind=Kind.DELAY, method="delay()", base="delay")
         if isinstance(duration, Cel) or callable(duration):
-            draft.compute("duration", args.computed(duration, "delay()", None, "a timedelta"))
+            draft.compute("duration", args.computed(duration, "delay()", "a timedelta"))
         else:
-            micros = args.micros(duration, "the duration of delay()", None)
-            draft.exprs["duration"] = args.literal(micros, "duration", None)
+            micros = args.micros(duration, "the duration of delay()")
+            draft.exprs["duration"] = args.literal(micros, "duration")
         return self._added(draft)
 
     @overload
@@ -301,21 +301,20 @@ class _Chain(Generic[D]):
             DefinitionError: An argument does not fit.
         """
         draft = Draft(kind=Kind.WAIT_FOR, method="wait_for()", base="wait_for")
-        draft.config["event"] = args.check_text("the event of wait_for()", name, None)
+        draft.config["event"] = args.check_text("the event of wait_for()", name)
         if isinstance(key, str | int) and not isinstance(key, bool):
-            draft.exprs["key"] = args.literal(key, "the key of wait_for()", None)
+            draft.exprs["key"] = args.literal(key, "the key of wait_for()")
         elif key is not None:
             wanted = 'a callable, a text, a number or expr("...")'
-            found = args.computed(key, "the key of wait_for()", None, wanted)
+            found = args.computed(key, "the key of wait_for()", wanted)
             draft.compute("key", found)
         if as_of is not None:
-            hint = " (write lambda d: ...)" if isinstance(as_of, datetime) else ""
-            wanted = f'a callable that gives a time or expr("..."){hint}'
-            draft.compute("as_of", args.computed(as_of, "as_of of wait_for()", None, wanted))
+            wanted = 'a callable that gives a time or expr("...")'
+            draft.compute("as_of", args.computed(as_of, "as_of of wait_for()", wanted))
         if timeout is not None:
-            draft.config["timeout"] = args.seconds(timeout, "the timeout of wait_for()", None)
+            draft.config["timeout"] = args.seconds(timeout, "the timeout of wait_for()")
         if output is not None:
-            draft.config["output"] = args.check_text("the output of wait_for()", output, None)
+            draft.config["output"] = args.check_text("the output of wait_for()", output)
         return self._added(draft)
 
     @overload
@@ -356,18 +355,16 @@ class _Chain(Generic[D]):
             DefinitionError: An argument does not fit.
         """
         draft = Draft(kind=Kind.SUB_WORKFLOW, method="sub_workflow()", base="sub_workflow")
-        draft.config["definition"] = args.check_text("the id of sub_workflow()", id, None)
-        draft.config["version"] = (
-            None if version is None else args.positive(version, "version", None)
-        )
+        draft.config["definition"] = args.check_text("the id of sub_workflow()", id)
+        draft.config["version"] = None if version is None else args.positive(version, "the version of sub_workflow()")
         if isinstance(data, Mapping):
-            draft.exprs["data"] = args.record(data, "the data of sub_workflow()", None)  # pyright: ignore[reportUnknownArgumentType]
+            draft.exprs["data"] = args.record(data, "the data of sub_workflow()")  # pyright: ignore[reportUnknownArgumentType]
         elif data is not None:
             wanted = 'a callable, a mapping or expr("...")'
-            found = args.computed(data, "the data of sub_workflow()", None, wanted)
+            found = args.computed(data, "the data of sub_workflow()", wanted)
             draft.compute("data", found)
         if output is not None:
-            draft.config["output"] = args.check_text("the output of sub_workflow()", output, None)
+            draft.config["output"] = args.check_text("the output of sub_workflow()", output)
         return self._added(draft)
 
     # -- leaving -----------------------------------------------------------------------------------
@@ -378,7 +375,7 @@ class _Chain(Generic[D]):
         Raises:
             DefinitionError: *target* is no text; at ``build``: there is no such step.
         """
-        name = args.check_text("the target of goto()", target, None)
+        name = args.check_text("the target of goto()", target)
         draft = Draft(kind=Kind.GOTO, method="goto()", base="goto")
         draft.config["target"] = name
         return self._added(draft)
@@ -522,18 +519,18 @@ def _filled(branch: Any, draft: Draft, label: Any = None, *, default: bool = Fal
     _call(branch, builder, f"a branch of {draft.method}", hint)
     if not made.drafts:
         problem = f"a branch of {draft.method} is empty"
-        raise DefinitionError(problem, None, "add steps to the builder that it gets: lambda b: b.then(A)")
+        raise DefinitionError(
+            problem, None, "add steps to the builder that it gets: lambda b: b.then(A)"
+        )
     return made
 
 
-def _call(function: Any, argument: object, what: str, hint: str) -> None:
-    step = inspect.isclass(function) or callable(getattr(function, "run", None))
-    if step or not callable(function) or inspect.iscoroutinefunction(function):
-        problem = f"{what} must be a function over a builder, got {args.got(function)}"
-        raise DefinitionError(problem, None, hint)
+def _call(function: Callable[[Any], object], argument: object, what: str, hint: str) -> None:
+    problem = f"{what} must be a function over a builder, got "
+    if not args.is_plain_function(function):
+        raise DefinitionError(problem + args.got(function), None, hint)
     if not args.accepts(function, 1):
-        problem = f"{what} must be a function over a builder, got {args.signature_of(function)}"
-        raise DefinitionError(problem, None, hint)
+        raise DefinitionError(problem + args.signature_of(function), None, hint)
     function(argument)
 
 

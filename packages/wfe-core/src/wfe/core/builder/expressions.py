@@ -105,7 +105,7 @@ def _texts(expression: Expr) -> Iterator[str]:
 def _check_result(kind: Kind, role: str, program: CelProgram, where: str) -> None:
     found = program.result_type.signature
     if role in _BOOLS and found not in ("bool", "dyn"):
-        problem = f"the condition `{program.text}` gives {found}, not bool"
+        problem = f"`{program.text}` gives {found}, not bool"
         raise DefinitionError(problem, where, "compare it with something")
     if kind is Kind.FOR_EACH and role == "items" and not found.startswith(("list", "dyn")):
         problem = f"`{program.text}` gives {found}, not a list"

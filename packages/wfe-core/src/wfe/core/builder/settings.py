@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Generic, TypeAlias, overload
+from typing import Any, Generic, Self, TypeAlias, overload
 
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar
 
 from wfe.core.builder import arguments as args
 from wfe.core.builder.drafts import Draft
@@ -146,9 +146,9 @@ def input_value(name: str, value: Any, where: str) -> tuple[Any, Any]:
     """
     what = f"input {name!r}"
     if isinstance(value, str):
-        return args.expr(value), None
+        return args.cel_text(value, what, where), None
     if isinstance(value, args.EXPRS) or (callable(value) and not isinstance(value, type)):
-        return args.computed(value, what, where, "a callable over the data")
+        return args.computed(value, what, "a callable over the data", where)
     return args.literal(value, what, where), None
 
 

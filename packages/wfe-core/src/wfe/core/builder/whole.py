@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Self
 
 import attrs
-from typing_extensions import Self
 
 from wfe.core.builder import arguments as args
 from wfe.core.builder.assembly import Defaults, assemble

@@ -8,23 +8,25 @@ make of the state is folded in only after the commit, by the same code that read
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 import orjson
 
-from wfe.core.codec import decode
+from wfe.core.engine.branches import Branch
+from wfe.core.engine.contexts import make_context
 from wfe.core.engine.views import instance_of
 from wfe.core.models import PointerStatus, WorkflowInstance, WorkflowStatus
 from wfe.core.providers import HeaderChange, Item, Message, Snapshot
 from wfe.core.rules import Decision, State, apply, decide
 from wfe.core.rules.inputs import Due, Expired, Input, Received, Recovered, Stopped
 from wfe.core.rules.state import Pointer, folded, state_to_json
-from wfe.core.steps import InstanceRef, PointerRef, StepExecutionContext
+from wfe.core.steps import InstanceRef
 
 if TYPE_CHECKING:
     from wfe.core.engine.registry import Registered
+    from wfe.core.engine.reporting import Reporter
     from wfe.core.providers import Clock, Done, InboxRow
 
 __all__ = ["LiveRun", "Owner", "dumps"]
@@ -37,35 +39,6 @@ _MAKES_RUNNABLE: Final = frozenset({"p", "t"})
 _FOLD_FROM: Final = 32 * 1024  # bytes of tail below which no snapshot is worth it
 
 
-class _Branch:
-    """A task that runs the bodies of one branch, one after the other.
-
-    Attributes:
-        ctx: Of the body that runs now; ``None`` between bodies.
-        waiter: What the task waits on for its next pointer; ``None`` while a body runs.
-    """
-
-    __slots__ = ("ctx", "task", "waiter")
-
-    def __init__(self) -> None:
-        self.task: asyncio.Task[None] | None = None
-        self.ctx: StepExecutionContext[Any] | None = None
-        self.waiter: asyncio.Future[int | None] | None = None
-
-    def go_on(self, key: int | None) -> None:
-        """Hand the task its next pointer; ``None`` ends it."""
-        waiter, self.waiter = self.waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(key)
-
-    def cancel(self) -> None:
-        """Stop the body that runs."""
-        if self.ctx is not None:
-            self.ctx.cancelled.set()
-        if self.task is not None:
-            self.task.cancel()
-
-
 def dumps(value: object) -> str:
     """Return the JSON text of plain *value*."""
     return orjson.dumps(value).decode()
@@ -76,6 +49,7 @@ class Owner(Protocol):
 
     clock: Clock
     app: Any
+    report: Reporter
 
     def changed(self, run: LiveRun) -> None:
         """Take note that *run* has inputs to decide on."""
@@ -97,24 +71,8 @@ class Owner(Protocol):
         """Take note that the engine itself failed on *run*."""
         ...
 
-    def happened(self, run: LiveRun, rows: list[list[Any]], at: int) -> None:
-        """Tell observers about committed rows."""
-        ...
-
-    def began(self, run: LiveRun, pointer: Pointer) -> None:
-        """Tell observers that a body starts."""
-        ...
-
     def timer(self, run: LiveRun, when: int, pointer: int | None) -> None:
         """Call :meth:`LiveRun.timer` at *when* (µs)."""
-        ...
-
-    def log(self, run: LiveRun, pointer: PointerRef, stream: str, line: str) -> None:
-        """Take a log line; from any thread."""
-        ...
-
-    def progress(self, run: LiveRun, pointer: PointerRef, name: str, payload: Any) -> None:
-        """Tell observers about progress; from any thread."""
         ...
 
 
@@ -151,7 +109,7 @@ class LiveRun:
     snapshot_bytes: int = 0
     idle_since: int = 0
     inputs: list[Input] = attrs.field(factory=list[Input], init=False)
-    branches: dict[int, _Branch] = attrs.field(factory=dict[int, _Branch], init=False)
+    branches: dict[int, Branch] = attrs.field(factory=dict[int, Branch], init=False)
     _taken: list[Input] = attrs.field(factory=list[Input], init=False)
     _decision: Decision | None = attrs.field(default=None, init=False)
     _folded: State | None = attrs.field(default=None, init=False)
@@ -338,7 +296,7 @@ class LiveRun:
         self.fresh = False
         if self._known:
             self._known.difference_update(decision.consumed)
-        self.owner.happened(self, decision.rows, done.at)
+        self.owner.report.happened(self, decision.rows, done.at)
         if decision.final:
             self.final_at = done.at
             self.close()
@@ -360,9 +318,9 @@ class LiveRun:
         for branch in free:
             branch.go_on(None)
 
-    def _free(self, taken: Iterable[Input]) -> list[_Branch]:
+    def _free(self, taken: Iterable[Input]) -> list[Branch]:
         """Return the branches whose outcomes were decided on: they can go on elsewhere."""
-        free: list[_Branch] = []
+        free: list[Branch] = []
         for each in taken:
             key = getattr(each, "pointer", 0)
             branch = self.branches.get(key)
@@ -379,7 +337,7 @@ class LiveRun:
         due = pointer.status == _SLEEPING and pointer.wake is not None and pointer.wake <= now
         return due and "slept" not in pointer.extra
 
-    def _launch(self, keys: Iterable[int], free: list[_Branch]) -> None:
+    def _launch(self, keys: Iterable[int], free: list[Branch]) -> None:
         now = self.owner.clock.now()
         for key in keys:
             pointer = self.state.pointers.get(key)
@@ -393,13 +351,13 @@ class LiveRun:
             elif self.runnable and pointer.wake is not None:
                 self.owner.timer(self, pointer.wake, key)
 
-    def _start(self, key: int, free: list[_Branch]) -> None:
+    def _start(self, key: int, free: list[Branch]) -> None:
         """Hand a pointer to a branch that is free, else to a new one."""
         if free:
             branch = self.branches[key] = free.pop()
             branch.go_on(key)
         else:
-            branch = self.branches[key] = _Branch()
+            branch = self.branches[key] = Branch()
             branch.task = asyncio.create_task(self._run(branch, key))
 
     def _cancel(self, key: int) -> None:
@@ -409,7 +367,7 @@ class LiveRun:
         elif branch.waiter is None:  # else its outcome waits to be decided on, and ends it
             branch.cancel()
 
-    async def _run(self, branch: _Branch, key: int) -> None:
+    async def _run(self, branch: Branch, key: int) -> None:
         """Run the bodies of one branch, one after the other."""
         loop = asyncio.get_running_loop()
         following: int | None = key
@@ -421,11 +379,11 @@ class LiveRun:
             self.feed(outcome)
             following = await waiter
 
-    async def _attempt(self, branch: _Branch, key: int) -> Input | None:
+    async def _attempt(self, branch: Branch, key: int) -> Input | None:
         try:
             pointer = self.state.pointers[key]
-            branch.ctx = self._context(pointer)
-            self.owner.began(self, pointer)
+            branch.ctx = make_context(self, pointer)
+            self.owner.report.began(self, pointer)
             return await self.ready.runners[pointer.step](branch.ctx)
         except asyncio.CancelledError:
             current = self.state.pointers.get(key)
@@ -438,27 +396,6 @@ class LiveRun:
         finally:
             branch.ctx = None
 
-    def _context(self, pointer: Pointer) -> StepExecutionContext[Any]:
-        scope: list[int] = []
-        parent = pointer.parent
-        while parent is not None:
-            scope.append(parent)
-            parent = self.state.pointers[parent].parent
-        extra = pointer.extra
-        if "memory" in extra:
-            extra = {**extra, "memory": decode(extra["memory"])}
-        if "event" in extra:
-            extra = {**extra, "event": {**extra["event"], "data": decode(extra["event"]["data"])}}
-        return StepExecutionContext(
-            _Services(self),
-            self.ref,
-            PointerRef(pointer.id, pointer.step, pointer.attempt, tuple(reversed(scope))),
-            self.state.data,  # never changed in place: folding puts a new mapping there
-            self.state.seq,
-            extra,
-            self.created_at,
-        )
-
     def close(self) -> None:
         """Stop everything; nothing that still comes from here is wanted."""
         self.closed = True
@@ -467,47 +404,3 @@ class LiveRun:
                 branch.cancel()
             else:
                 branch.go_on(None)
-
-
-class _Services:
-    """What a context gets from its run and host."""
-
-    __slots__ = ("_run",)
-
-    def __init__(self, run: LiveRun) -> None:
-        self._run = run
-
-    @property
-    def app(self) -> Any:
-        return self._run.owner.app
-
-    def load_data(self, ctx: StepExecutionContext[Any]) -> Any:
-        return self._run.ready.model.load(ctx.before)
-
-    def item(self, ctx: StepExecutionContext[Any], level: int) -> tuple[int | None, Any]:
-        pointers = self._run.state.pointers
-        index = _index(pointers, ctx.pointer.id)
-        for key in reversed(ctx.pointer.scope):
-            container = pointers.get(key)
-            if container is not None and "items" in container.extra and index is not None:
-                if level == 0:
-                    return index, decode(container.extra["items"][index])
-                level -= 1
-            index = _index(pointers, key)
-        return None, None
-
-    def environment(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any]:
-        node = self._run.ready.plan.places[ctx.pointer.step].node
-        found: Mapping[str, Any] = node.config.get("env") or {}
-        return found
-
-    def write_log(self, ctx: StepExecutionContext[Any], stream: str, line: str) -> None:
-        self._run.owner.log(self._run, ctx.pointer, stream, line)
-
-    def progress(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
-        self._run.owner.progress(self._run, ctx.pointer, name, payload)
-
-
-def _index(pointers: Mapping[int, Pointer], key: int) -> int | None:
-    pointer = pointers.get(key)
-    return None if pointer is None else pointer.extra.get("index")

@@ -192,7 +192,7 @@ class Starter:
         run.tail_bytes = sum(map(len, item.rows))
         if item.new is not None:
             run.parent, run.parent_pointer = item.new.parent, item.new.parent_pointer
-        self._engine.happened(run, decision.rows, done.at)
+        self._engine.report.happened(run, decision.rows, done.at)
         self._engine.adopt(run)
 
     async def child(self, ctx: StepExecutionContext[Any], node: Node, data: Any) -> Item:

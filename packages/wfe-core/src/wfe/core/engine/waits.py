@@ -24,13 +24,6 @@ class Waits:
         """Wait for runs of *engine*."""
         self._engine = engine
         self._futures: dict[str, set[asyncio.Future[LiveRun | None]]] = {}
-        self.nudge = asyncio.Event()
-        """Set when the host should look for work."""
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The host's event loop."""
-        return self.nudge._get_loop()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
 
     def told(self, run: LiveRun) -> None:
         """*run* is final, suspended, or not driven here any more: whoever waits looks again."""

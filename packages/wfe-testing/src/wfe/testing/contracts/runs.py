@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import attrs
@@ -25,6 +25,7 @@ from wfe.core.providers import (
 __all__ = [
     "HOUR",
     "begin",
+    "both_orders",
     "definition",
     "fields",
     "final",
@@ -127,3 +128,12 @@ def fields(payload: str) -> dict[str, Any]:
 def numbers(instances: Sequence[StoredInstance]) -> list[int]:
     """Return their numbers, in order."""
     return [instance.n for instance in instances]
+
+
+def both_orders(
+    first: Sequence[Awaitable[object]], second: Sequence[Awaitable[object]]
+) -> list[Awaitable[object]]:
+    """Return all, now one of *first* and now one of *second* before its partner."""
+    pairs = zip(first, second, strict=True)
+    ordered = [pair if k % 2 else pair[::-1] for k, pair in enumerate(pairs)]
+    return [work for pair in ordered for work in pair]

@@ -107,4 +107,3 @@ def log_to_stderr() -> None:
     if not os.environ.get("WFE_DEBUG"):
         handler.setFormatter(_OneLine("%(message)s"))
     logger.addHandler(handler)
-    logger.propagate = False

@@ -6,7 +6,7 @@ import json
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from wfe.core.definition import WorkflowDefinition
 from wfe.host.cli.errors import CommandError
@@ -58,7 +58,7 @@ def _from_file(name: str) -> Mapping[str, Any]:
 
         return merge_variables(files=[name]).values
     try:
-        content = json.loads(Path(name).read_text(encoding="utf-8"))
+        content: Any = json.loads(Path(name).read_text(encoding="utf-8"))
     except OSError as error:
         raise CommandError(f"the input file {name!r} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -67,4 +67,4 @@ def _from_file(name: str) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         problem = f"the input file {name!r} holds {type(content).__name__}, not an object"
         raise CommandError(problem, 'write {"name": value, …}')
-    return content  # pyright: ignore[reportUnknownVariableType]
+    return cast("dict[str, Any]", content)

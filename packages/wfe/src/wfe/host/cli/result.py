@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -33,18 +33,23 @@ _CODES: Final[Mapping[WorkflowStatus, Exit]] = {
 
 def plain(value: Any) -> Any:
     """Return a value of a run as what JSON can hold; what it cannot is shown as text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value.value if isinstance(value, Enum) else value
+    if isinstance(value, Mapping):
+        known = cast("Mapping[Any, Any]", value)
+        return {str(key): plain(inner) for key, inner in known.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in cast("Iterable[Any]", value)]
+    return _plain_object(value)
+
+
+def _plain_object(value: Any) -> Any:
+    cls: Any = value.__class__
     if isinstance(value, Enum):
         return plain(value.value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    kind: type[Any] = type(value)  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
-    if attrs.has(kind):
+    if attrs.has(cls):
         return plain(attrs.asdict(value, recurse=False))
-    if hasattr(kind, "__dataclass_fields__"):
+    if hasattr(cls, "__dataclass_fields__"):
         return plain(vars(value))
     return value.isoformat() if isinstance(value, datetime | date) else str(value)
 
@@ -64,13 +69,10 @@ def short(value: Any) -> str:
 
 def outputs(data: Any, definition: WorkflowDefinition | None) -> dict[str, Any]:
     """Return what a run gave: the declared outputs of a file's workflow, else its data."""
-    given = plain(data)
-    if not isinstance(given, dict):
-        return {}
-    if definition is not None and "inputs" in definition.meta:
-        declared = given.get("outputs")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return declared if isinstance(declared, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-    return given  # pyright: ignore[reportUnknownVariableType]
+    given: Any = plain(data)
+    if definition is not None and "inputs" in definition.meta and isinstance(given, dict):
+        given = cast("dict[str, Any]", given).get("outputs")
+    return cast("dict[str, Any]", given) if isinstance(given, dict) else {}
 
 
 def failures(picture: Picture) -> list[Change]:

@@ -79,9 +79,7 @@ def test_tree_of_a_sequence() -> None:
 
 
 def test_tree_nests_containers_and_shows_why_a_step_failed() -> None:
-    both = Node(
-        name="both", kind=Kind.PARALLEL, blocks=(Block((leaf("a"),)), Block((leaf("b"),)))
-    )
+    both = Node(name="both", kind=Kind.PARALLEL, blocks=(Block((leaf("a"),)), Block((leaf("b"),))))
     error = {"type": "ValueError", "message": "no", "step": "b"}
     events: list[tuple[object, ...]] = [
         ("step_started", "a", 2, 0),

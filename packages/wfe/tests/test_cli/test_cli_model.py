@@ -216,9 +216,7 @@ def test_the_tail_keeps_the_last_lines() -> None:
 
 # -- containers
 
-PARALLEL = Node(
-    name="both", kind=Kind.PARALLEL, blocks=(Block((step("a"),)), Block((step("b"),)))
-)
+PARALLEL = Node(name="both", kind=Kind.PARALLEL, blocks=(Block((step("a"),)), Block((step("b"),))))
 CHOICE = Node(name="which", kind=Kind.IF, blocks=(Block((step("a"),)), Block((step("b"),))))
 A_RUNS, A_DONE = event("step_started", "a", 2), event("step_completed", "a", 2)
 B_RUNS, B_DONE = event("step_started", "b", 3), event("step_completed", "b", 3)

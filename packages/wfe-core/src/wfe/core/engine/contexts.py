@@ -1,0 +1,82 @@
+"""What a body gets to know: its context, and the services behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from wfe.core.codec import decode
+from wfe.core.steps import PointerRef, StepExecutionContext
+
+if TYPE_CHECKING:
+    from wfe.core.engine.live import LiveRun
+    from wfe.core.rules.state import Pointer
+
+__all__ = ["make_context"]
+
+
+def make_context(run: LiveRun, pointer: Pointer) -> StepExecutionContext[Any]:
+    """Return the context of one attempt at *pointer*."""
+    scope: list[int] = []
+    parent = pointer.parent
+    while parent is not None:
+        scope.append(parent)
+        parent = run.state.pointers[parent].parent
+    extra = pointer.extra
+    if "memory" in extra:
+        extra = {**extra, "memory": decode(extra["memory"])}
+    if "event" in extra:
+        extra = {**extra, "event": {**extra["event"], "data": decode(extra["event"]["data"])}}
+    return StepExecutionContext(
+        _Services(run),
+        run.ref,
+        PointerRef(pointer.id, pointer.step, pointer.attempt, tuple(reversed(scope))),
+        run.state.data,  # never changed in place: folding puts a new mapping there
+        run.state.seq,
+        extra,
+        run.created_at,
+    )
+
+
+class _Services:
+    """What a context gets from its run and host."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: LiveRun) -> None:
+        self._run = run
+
+    @property
+    def app(self) -> Any:
+        return self._run.owner.app
+
+    def load_data(self, ctx: StepExecutionContext[Any]) -> Any:
+        return self._run.ready.model.load(ctx.before)
+
+    def item(self, ctx: StepExecutionContext[Any], level: int) -> tuple[int | None, Any]:
+        pointers = self._run.state.pointers
+        index = _index(pointers, ctx.pointer.id)
+        for key in reversed(ctx.pointer.scope):
+            container = pointers.get(key)
+            if container is not None and "items" in container.extra and index is not None:
+                if level == 0:
+                    return index, decode(container.extra["items"][index])
+                level -= 1
+            index = _index(pointers, key)
+        return None, None
+
+    def environment(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any]:
+        node = self._run.ready.plan.places[ctx.pointer.step].node
+        found: Mapping[str, Any] = node.config.get("env") or {}
+        return found
+
+    def write_log(self, ctx: StepExecutionContext[Any], stream: str, line: str) -> None:
+        self._run.owner.report.log(self._run, ctx.pointer, stream, line)
+
+    def progress(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
+        self._run.owner.report.progress(self._run, ctx.pointer, name, payload)
+
+
+def _index(pointers: Mapping[int, Pointer], key: int) -> int | None:
+    pointer = pointers.get(key)
+    return None if pointer is None else pointer.extra.get("index")

@@ -1,0 +1,271 @@
+"""Looks for work: claims what is due, takes over from the dead, gives up what only waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from wfe.core.engine.live import dumps
+from wfe.core.engine.membership import Takeover, cancelled
+from wfe.core.engine.views import state_of
+from wfe.core.errors import ProviderError
+from wfe.core.providers import (
+    Claimed,
+    Done,
+    HeaderChange,
+    Hint,
+    Item,
+    Loaded,
+    LockProvider,
+    QueueProvider,
+)
+from wfe.core.steps import InstanceRef
+
+if TYPE_CHECKING:
+    from wfe.core.engine.engine import Engine
+    from wfe.core.engine.live import LiveRun
+
+__all__ = ["FAULTS", "Seeker"]
+
+_LOG: Final = logging.getLogger("wfe.engine")
+_SECOND: Final = 1_000_000  # µs
+_HOUR: Final = 3600 * _SECOND
+_CLAIM: Final = 100  # instances claimed at once
+FAULTS: Final = 5
+"""Engine failures on a run, or deaths of its host, after which it is suspended."""
+
+
+class Seeker:
+    """The loop beside the committer."""
+
+    def __init__(self, engine: Engine, queue: QueueProvider, lock: LockProvider) -> None:
+        """Look for work for *engine*."""
+        self._engine = engine
+        self._queue = queue
+        self._takeover = Takeover(engine.store, lock, engine.settings.lease, lambda: engine.epoch)
+        self._task: asyncio.Task[None] | None = None
+        self._listen: asyncio.Task[Sequence[int]] | None = None
+        self._nudge = asyncio.Event()
+        self._parking: int | None = None
+        self._looked = 0
+        self._crowded = False
+        self.last_look: int | None = None
+        """When the loop went round last, µs."""
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(self._run(), name="wfe-seeker")
+
+    async def close(self) -> None:
+        """Stop looking."""
+        await cancelled(self._task)
+        await cancelled(self._listen)
+
+    def nudge(self) -> None:
+        """Look for work now."""
+        self._nudge.set()
+
+    def room_made(self) -> None:
+        """A run left memory: go on claiming if that waited for room."""
+        if self._crowded:
+            self._nudge.set()
+
+    @property
+    def nudged(self) -> bool:
+        """Whether it will look at the next turn of the loop."""
+        return self._nudge.is_set()
+
+    async def hint(self, hints: Sequence[Hint]) -> None:
+        """Tell other hosts about work."""
+        try:
+            await self._queue.hint(hints)
+        except ProviderError as error:
+            # Only a hint: whoever it was for finds the work by its own poll.
+            _LOG.warning("a hint was not delivered: %s", error)
+
+    async def _run(self) -> None:
+        while True:
+            wait = self._engine.settings.poll
+            try:
+                wait = await self._look()
+            except ProviderError as error:
+                _LOG.warning("looking for work failed, trying again: %s", error)
+            except Exception:  # noqa: BLE001 - a host that stops looking would hang its runs
+                _LOG.exception("internal error while looking for work, trying again")
+            self.last_look = self._engine.clock.now()
+            await self._rest(wait)
+
+    async def _look(self) -> int:
+        """Go round once; return for how long (µs) nothing needs to be looked for."""
+        engine = self._engine
+        now = engine.clock.now()
+        if engine.durable and (not self._looked or now - self._looked >= engine.settings.poll):
+            self._looked = now
+            await self._takeover.look()
+        if engine.registry.pending:
+            await engine.registry.sync(engine.store)
+        await self._park()
+        return await self._claim()
+
+    async def _rest(self, wait: int) -> None:
+        """Sleep until a hint, a nudge, or *wait* µs have passed."""
+        engine = self._engine
+        nudged = asyncio.ensure_future(self._nudge.wait())
+        listen = self._listen
+        if listen is None:
+            listen = self._listen = asyncio.ensure_future(self._queue.wait(engine.epoch, _HOUR))
+        engine.timers.at(engine.clock.now() + wait, self._nudge.set)
+        try:
+            await asyncio.wait({nudged, listen}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            nudged.cancel()
+        self._nudge.clear()
+        if not listen.done():
+            return
+        self._listen = None
+        for n in self._heard(listen):
+            run = engine.live.get(n)
+            if run is not None:
+                engine.poke(run)
+
+    def _heard(self, listen: asyncio.Task[Sequence[int]]) -> Sequence[int]:
+        try:
+            return listen.result()
+        except ProviderError as error:
+            _LOG.warning("listening for hints failed, trying again: %s", error)
+            return ()
+
+    # -- claiming
+
+    async def _claim(self) -> int:
+        """Claim and load what is due; return for how long (µs) there is nothing to claim."""
+        engine = self._engine
+        numbers = engine.registry.numbers
+        poll = engine.settings.poll
+        while numbers:
+            self._crowded = engine.room <= 0
+            if self._crowded:
+                break  # whoever ends makes room, and has this looked at again
+            now = engine.clock.now()
+            due = await engine.store.due(numbers)
+            if due is None or due > now:
+                return self._until(due, now)
+            limit = min(engine.room, _CLAIM)
+            claimed = await engine.store.claim(engine.epoch, numbers, limit)
+            if not claimed:
+                return poll if engine.durable else poll // 10
+            await self._take(claimed)
+        return poll
+
+    def _until(self, due: int | None, now: int) -> int:
+        """Without other processes every change is announced, and no safety poll is needed."""
+        poll, durable = self._engine.settings.poll, self._engine.durable
+        if due is None:
+            return poll if durable else _HOUR
+        wait = max(due - now, 1)
+        return min(wait, poll) if durable else wait
+
+    async def _take(self, claimed: Sequence[Claimed]) -> None:
+        store, epoch = self._engine.store, self._engine.epoch
+        takeovers = {each.n: each.takeovers for each in claimed}
+        for loaded in await store.load(list(takeovers)):
+            times = takeovers[loaded.header.n]
+            if times >= FAULTS:
+                message = f"its host died {times} times while it ran"
+                reason = dumps({"type": "PoisonError", "message": message, "step": None})
+                await store.fault(epoch, loaded.header.n, self._engine.clock.now(), reason, 1)
+                continue
+            try:
+                self.resume(loaded, times)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run is set aside
+                _LOG.exception("cannot go on with run %s", loaded.header.id)
+                reason = dumps({"type": type(error).__name__, "message": str(error), "step": None})
+                wake = self._engine.clock.now() + _SECOND
+                await store.fault(epoch, loaded.header.n, wake, reason, FAULTS)
+
+    def resume(self, loaded: Loaded, takeovers: int) -> None:
+        """Go on with a run as stored; after *takeovers*, bodies may have been interrupted."""
+        engine = self._engine
+        header = loaded.header
+        ready = engine.registry.number(header.d)
+        if ready is None or header.n in engine.live:
+            return
+        state, snapshot, tail = state_of(loaded)
+        run = engine.make_run(_ref(loaded), ready, header.n, state, header.created_at)
+        run.parent, run.parent_pointer = header.parent, header.parent_pointer
+        run.fresh = True
+        run.snapshot_bytes, run.tail_bytes = snapshot, tail
+        run.read(header.poke, loaded.inbox)
+        if takeovers:
+            run.recover()
+        engine.adopt(run)
+        if run.inputs:
+            engine.changed(run)
+
+    # -- parking
+
+    def idled(self, run: LiveRun) -> None:
+        """A run only waits now: give it up when it has done so for long enough."""
+        run.idle_since = self._engine.clock.now()
+        self._park_by(run.idle_since + self._engine.settings.linger)
+
+    def _park_by(self, when: int) -> None:
+        if self._parking is None:
+            self._parking = when
+            self._engine.timers.at(when, self._parking_due)
+
+    def _parking_due(self) -> None:
+        self._parking = None
+        self.nudge()
+
+    async def _park(self) -> None:
+        """Release runs that only wait: for long enough, or because others need the room."""
+        now = self._engine.clock.now()
+        linger = self._engine.settings.linger
+        crowded = self._engine.room <= 0
+        idle = [run for run in self._engine.live.values() if run.idle]
+        ripe = [run for run in idle if crowded or now >= run.idle_since + linger]
+        if ripe:
+            await asyncio.gather(*(self._release(run) for run in ripe))
+        rest = [run.idle_since for run in idle if run.idle]
+        if rest:
+            self._park_by(min(rest) + linger)
+
+    async def _release(self, run: LiveRun) -> None:
+        """Give up one run; a message that came meanwhile makes it due at once."""
+        if not run.idle:
+            return
+        run.parking = True  # timers and messages do not decide until the answer is there
+        header = HeaderChange(status=run.state.status, wake=run.next_wake, release=True)
+        header = attrs.evolve(header, error=run.error_text)
+        item = Item(n=run.n, base=run.state.seq, header=header, seen=run.seen)
+        try:
+            outcome = await self._engine.committer.submit(item)
+        except ProviderError:
+            run.parking = False  # it stays where it is, and is tried again later
+            self._engine.changed(run)
+            raise
+        if isinstance(outcome, Done):
+            self._engine.forget(run)
+            run.close()
+            self.nudge()
+        else:
+            self._engine.lost(run)
+
+
+def _ref(loaded: Loaded) -> InstanceRef:
+    """Return who a stored run is."""
+    header = loaded.header
+    return InstanceRef(
+        id=header.id,
+        name=header.name,
+        definition=header.definition,
+        version=header.version,
+        reference=header.reference,
+        parent_id=header.parent_id,
+        root_id=header.root_id,
+    )

@@ -1,0 +1,425 @@
+"""The plain records that cross the seam between engine and providers.
+
+Times are µs since 1970, UTC, by the *store's* clock.  An instance is known by its number ``n``
+here; its public ``id`` is a column.  Texts (``state``, ``payload``, rows …) are JSON that the
+engine wrote: a provider stores them unread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, cast
+
+import attrs
+import orjson
+
+__all__ = [
+    "Claimed",
+    "Conflict",
+    "DefinitionRow",
+    "Done",
+    "Event",
+    "Fenced",
+    "Header",
+    "HeaderChange",
+    "Hint",
+    "InboxRow",
+    "InstanceQuery",
+    "Item",
+    "Loaded",
+    "LogRow",
+    "Message",
+    "Outcome",
+    "Refused",
+    "Row",
+    "Snapshot",
+    "Stale",
+    "StoreInfo",
+    "StoredInstance",
+    "Subscription",
+    "WorkerInfo",
+    "WorkerRow",
+    "data_has",
+    "event_payload",
+]
+
+
+@attrs.frozen(kw_only=True)
+class Header:
+    """Columns of a new instance.
+
+    Attributes:
+        d: Number of its definition (:meth:`PersistenceProvider.put_definition`).
+        wake: When it is due; ``None``: nothing is due.
+        owner: Epoch of the worker that owns it from the start; ``None``: nobody.
+        idem: Idempotency key, unique per definition id; ``None``: none.
+    """
+
+    n: int
+    id: str
+    d: int
+    definition: str
+    version: int
+    name: str | None = None
+    reference: str | None = None
+    status: str = "runnable"
+    wake: int | None = None
+    owner: int | None = None
+    parent: int | None = None
+    parent_pointer: int | None = None
+    parent_id: str | None = None
+    root_id: str
+    idem: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class HeaderChange:
+    """The header after a transition: whole, never partial.
+
+    Attributes:
+        wake: When the run is due next, ``None``: when something wakes it.  Used on release.
+        release: Give the run up.  If messages arrived since ``Item.seen``, wake becomes now.
+        error: JSON of the error, ``None``: none.
+        final: The run is over: ``completed_at`` becomes now, owner and wake become null.
+        retain_until: When retention may delete it, ``None``: never.  Used with *final*.
+    """
+
+    status: str
+    wake: int | None = None
+    release: bool = False
+    error: str | None = None
+    final: bool = False
+    retain_until: int | None = None
+
+
+@attrs.frozen
+class Snapshot:
+    """A journal folded up to and including row *seq*.
+
+    Attributes:
+        state: The engine's state.
+        data: The user's data alone, for ``find(data=...)``.
+    """
+
+    seq: int
+    state: str
+    data: str
+
+
+@attrs.frozen(kw_only=True)
+class Subscription:
+    """A branch waits for the first event (name, key) with time >= *as_of* and (time, e) > *after*."""
+
+    pointer: int
+    name: str
+    key: str
+    as_of: int
+    after_at: int = -1
+    after_e: int = -1
+
+
+@attrs.frozen(kw_only=True)
+class Message:
+    """A row for another instance's inbox; it also bumps ``poke`` and wakes the target.
+
+    Attributes:
+        target: The instance; ``None``: each child of the item's instance that is not final.
+        dedupe: At most one row of this text per target; ``None``: no limit.
+        strict: Refuse the item when the target is missing or final; else the message is dropped.
+        allow_final: With *strict*, final targets are accepted too, and made claimable (``retry``).
+    """
+
+    target: int | None
+    kind: str
+    payload: str = "null"
+    dedupe: str | None = None
+    actor: str | None = None
+    reason: str | None = None
+    strict: bool = False
+    allow_final: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """A published event.
+
+    Attributes:
+        id: A second event with the same id is dropped.
+        at: Its time; ``None``: the store's now.
+    """
+
+    id: str
+    name: str
+    key: str
+    payload: str = "null"
+    at: int | None = None
+
+
+def event_payload(pointer: int, e: int, at: int, event: Event) -> str:
+    """Return the payload of the message that a matched event becomes.
+
+    Such a message has kind ``event``; its payload is a JSON object: ``pointer`` that waited,
+    ``e`` and ``at`` (the event's position, for ``after_e`` and ``after_at`` of the branch's next
+    wait), ``id`` and ``payload`` of the event.
+    """
+    id_ = orjson.dumps(event.id).decode()
+    return f'{{"pointer":{pointer},"e":{e},"at":{at},"id":{id_},"payload":{event.payload}}}'
+
+
+@attrs.frozen(kw_only=True)
+class Item:
+    """One atomic change of at most one instance; the items of a batch are independent.
+
+    Attributes:
+        n: The instance; 0 for an item that only sends messages or publishes.
+        base: Seq of the last row that the decision saw; -1 for a new instance.
+        rows: JSON texts that become rows ``base + 1`` and following.
+        new: Insert this instance (base -1).
+        starts: Children: items with ``new``, applied if and only if this item is.  A child
+            whose (definition, idem) exists already is left as it is.
+        header: ``None``: unchanged.
+        seen: ``poke`` at the time of the decision.  Checked when there is a header change or
+            something consumed, unless the change is a release.
+        consumed: Inbox rows (``i``) that this transition journals: deleted with it.
+        subscribe: Waits that begin; each is matched against stored events at once.
+        unsubscribe: Pointers whose waits end.
+        alive: Set ``takeovers`` and ``faults`` to 0 (the first item after a claim).
+    """
+
+    n: int = 0
+    base: int = -1
+    rows: tuple[str, ...] = ()
+    fold: Snapshot | None = None
+    new: Header | None = None
+    starts: tuple[Item, ...] = ()
+    header: HeaderChange | None = None
+    seen: int = 0
+    consumed: tuple[int, ...] = ()
+    subscribe: tuple[Subscription, ...] = ()
+    unsubscribe: tuple[int, ...] = ()
+    messages: tuple[Message, ...] = ()
+    publish: tuple[Event, ...] = ()
+    alive: bool = False
+
+
+@attrs.frozen
+class Done:
+    """The item is committed.
+
+    Attributes:
+        at: The store's time of it, µs: the ``at`` of its rows.
+        woken: (n, d, owner epoch or ``None``) of each instance whose inbox got a row, or which
+            became due; hints for them are the engine's business.
+    """
+
+    at: int
+    woken: tuple[tuple[int, int, int | None], ...] = ()
+
+
+@attrs.frozen
+class Stale:
+    """A message arrived meanwhile: read the inbox and decide again.  Nothing was written."""
+
+
+@attrs.frozen
+class Conflict:
+    """Not the owner, or *base* is not the last row: drop the state and load.  Nothing was written."""
+
+
+@attrs.frozen
+class Refused:
+    """The item can never be applied.  Nothing was written.
+
+    Attributes:
+        why: ``name``: taken; ``idem``: the start exists; ``final`` or ``missing``: the target is.
+        existing: Public id of the instance in the way, or the target's status for ``final``.
+    """
+
+    why: Literal["name", "idem", "final", "missing"]
+    existing: str | None = None
+
+
+@attrs.frozen
+class Fenced:
+    """The worker was fenced: nothing of the batch that it owns was written."""
+
+
+Outcome: TypeAlias = Done | Stale | Conflict | Refused | Fenced
+
+
+@attrs.frozen
+class StoreInfo:
+    """What :meth:`PersistenceProvider.open` found.
+
+    Attributes:
+        kind: For messages, for example ``sqlite``.
+        durable: Whether state survives the process.
+        version: Of the backend's library or server.
+    """
+
+    kind: str
+    durable: bool
+    version: str
+
+
+@attrs.frozen(kw_only=True)
+class WorkerInfo:
+    """A host that registers."""
+
+    name: str
+    host: str
+    pid: int
+
+
+@attrs.frozen(kw_only=True)
+class WorkerRow:
+    """A registered host; *fenced* is ``None`` while it may write."""
+
+    epoch: int
+    name: str
+    host: str
+    pid: int
+    started: int
+    beat: int
+    fenced: int | None
+
+
+@attrs.frozen
+class DefinitionRow:
+    """A stored definition; *current*: new runs of (id, version) get it."""
+
+    d: int
+    id: str
+    version: int
+    hash: str
+    body: str
+    current: bool
+
+
+@attrs.frozen(kw_only=True)
+class StoredInstance:
+    """A header as read."""
+
+    n: int
+    id: str
+    d: int
+    definition: str
+    version: int
+    name: str | None
+    reference: str | None
+    status: str
+    wake: int | None
+    owner: int | None
+    poke: int
+    takeovers: int
+    faults: int
+    parent: int | None
+    parent_pointer: int | None
+    parent_id: str | None
+    root_id: str
+    idem: str | None
+    error: str | None
+    created_at: int
+    completed_at: int | None
+
+
+@attrs.frozen
+class Claimed:
+    """An instance that this worker owns now."""
+
+    n: int
+    d: int
+    takeovers: int
+
+
+@attrs.frozen
+class Row:
+    """A journal row."""
+
+    seq: int
+    at: int
+    event: str
+
+
+@attrs.frozen(kw_only=True)
+class InboxRow:
+    """A message that waits to be consumed; consumed in order of *i*."""
+
+    i: int
+    n: int
+    kind: str
+    at: int
+    payload: str
+    actor: str | None
+    reason: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Loaded:
+    """All that is needed to go on with an instance; ``header.poke`` belongs to *inbox*."""
+
+    header: StoredInstance
+    snapshot: Snapshot | None
+    tail: tuple[Row, ...]
+    inbox: tuple[InboxRow, ...]
+
+
+@attrs.frozen(kw_only=True)
+class InstanceQuery:
+    """Which instances to list.
+
+    Attributes:
+        since: Created at or after, µs.
+        data: Top-level data fields that must equal these JSON values, as of the last snapshot.
+        newest_first: By (created_at, n).
+        after: (created_at, n) of the last instance of the page before.
+    """
+
+    definition: str | None = None
+    status: str | None = None
+    reference: str | None = None
+    since: int | None = None
+    data: Mapping[str, object] | None = None
+    newest_first: bool = True
+    limit: int = 100
+    after: tuple[int, int] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class LogRow:
+    """A line that a step wrote.
+
+    Attributes:
+        l: Position in the store, growing; 0 when not stored yet.
+    """
+
+    n: int
+    at: int
+    step: str | None
+    pointer: int | None
+    stream: str
+    line: str
+    l: int = 0  # noqa: E741 - the column's name
+
+
+@attrs.frozen
+class Hint:
+    """Instance *n* of definition *d* has work; *owner* is who owns it, ``None``: nobody."""
+
+    n: int
+    d: int
+    owner: int | None
+
+
+def data_has(data: str, wanted: Mapping[str, object]) -> bool:
+    """Whether the JSON object *data* has these fields; ``true`` is not 1 here, 1.0 is."""
+    found: object = orjson.loads(data)
+    if not isinstance(found, dict):
+        return False
+    fields = cast("dict[str, object]", found)
+    return all(
+        field in fields
+        and fields[field] == value
+        and isinstance(fields[field], bool) == isinstance(value, bool)
+        for field, value in wanted.items()
+    )
