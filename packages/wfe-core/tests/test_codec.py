@@ -216,7 +216,7 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: Pair(Point(1, Decimal(1)), {object()}),  # type: ignore[arg-type]
-        "data.right{}: an object of class object cannot be stored; use plain values, an attrs class",
+        "data.right{}: an object of class object cannot be stored; use plain values,",
     ),
     (
         lambda: {(1, object): 1},

@@ -144,7 +144,7 @@ definition = (
     .delay(lambda d: timedelta(seconds=d.tries))
     .sub_workflow("child", version=1, data=lambda d: {"id": d.id}, output="receipt")
     .sub_workflow("child", data={"id": expr("data.id"), "n": 1})
-    .then_fn(lambda ctx: print(ctx.data.id))
+    .then_fn(lambda ctx: ctx.log.info(str(ctx.data.id)))
     .run_if("data.id > 0")
     .goto("Validate")
     .end_workflow()

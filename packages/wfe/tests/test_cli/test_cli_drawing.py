@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -22,22 +23,26 @@ def leaf(name: str) -> Node:
     return Node(name=name, kind=Kind.STEP)
 
 
-def drawn(nodes: tuple[Node, ...], events: list[tuple[object, ...]], tail: int = 0) -> list[str]:
+def told(
+    kind: str, step: str | None, pointer: int | None, seconds: float, **data: Any
+) -> LifecycleEvent:
+    return LifecycleEvent(
+        kind=kind,
+        instance_id="r",
+        definition="main",
+        at=at(seconds),
+        step=step,
+        pointer=pointer,
+        attempt=0,
+        data=data,
+    )
+
+
+def drawn(nodes: tuple[Node, ...], events: list[LifecycleEvent], tail: int = 0) -> list[str]:
     definition = WorkflowDefinition(id="main", root=Block(nodes))
     picture = Picture("r", {"main": definition}, "main")
-    for kind, step, pointer, seconds, *data in events:
-        picture.apply(
-            LifecycleEvent(
-                kind=str(kind),
-                instance_id="r",
-                definition="main",
-                at=at(float(str(seconds))),
-                step=None if step is None else str(step),
-                pointer=pointer if isinstance(pointer, int) else None,
-                attempt=0,
-                data=data[0] if data and isinstance(data[0], dict) else None,
-            )
-        )
+    for event in events:
+        picture.apply(event)
     return [str(line) for line in tree(picture, at(10), tail)]
 
 
@@ -65,10 +70,10 @@ def test_a_time_of_another_day_has_its_date() -> None:
 
 
 def test_tree_of_a_sequence() -> None:
-    events: list[tuple[object, ...]] = [
-        ("step_started", "one", 1, 0),
-        ("step_completed", "one", 1, 1.5),
-        ("step_started", "two", 2, 2),
+    events = [
+        told("step_started", "one", 1, 0),
+        told("step_completed", "one", 1, 1.5),
+        told("step_started", "two", 2, 2),
     ]
 
     assert drawn((leaf("one"), leaf("two"), leaf("three")), events) == [
@@ -81,13 +86,13 @@ def test_tree_of_a_sequence() -> None:
 def test_tree_nests_containers_and_shows_why_a_step_failed() -> None:
     both = Node(name="both", kind=Kind.PARALLEL, blocks=(Block((leaf("a"),)), Block((leaf("b"),))))
     error = {"type": "ValueError", "message": "no", "step": "b"}
-    events: list[tuple[object, ...]] = [
-        ("step_started", "a", 2, 0),
-        ("step_started", "b", 3, 0),
-        ("step_failed", "b", 3, 1, {"error": error}),
-        ("step_cancelled", "a", 2, 2),
-        ("step_failed", "both", 1, 2, {"error": error}),
-        ("workflow_failed", None, None, 2, {"error": error}),
+    events = [
+        told("step_started", "a", 2, 0),
+        told("step_started", "b", 3, 0),
+        told("step_failed", "b", 3, 1, error=error),
+        told("step_cancelled", "a", 2, 2),
+        told("step_failed", "both", 1, 2, error=error),
+        told("workflow_failed", None, None, 2, error=error),
     ]
 
     assert drawn((both, leaf("c")), events) == [
@@ -116,12 +121,12 @@ def test_tree_names_the_sides_of_a_decision() -> None:
 
 def test_tree_counts_the_executions_of_a_step_in_a_loop() -> None:
     loop = Node(name="each", kind=Kind.FOR_EACH, blocks=(Block((leaf("a"),)),))
-    events: list[tuple[object, ...]] = [
-        ("step_started", "each", 1, 0),
-        ("step_branched", "each", 1, 0),
-        ("step_started", "a", 2, 0),
-        ("step_started", "a", 3, 0),
-        ("step_completed", "a", 2, 4),
+    events = [
+        told("step_started", "each", 1, 0),
+        told("step_branched", "each", 1, 0),
+        told("step_started", "a", 2, 0),
+        told("step_started", "a", 3, 0),
+        told("step_completed", "a", 2, 4),
     ]
 
     assert drawn((loop,), events) == [
@@ -133,20 +138,20 @@ def test_tree_counts_the_executions_of_a_step_in_a_loop() -> None:
 
 def test_tree_counts_the_turns_of_a_while() -> None:
     loop = Node(name="again", kind=Kind.WHILE, blocks=(Block((leaf("a"),)),))
-    events: list[tuple[object, ...]] = [
-        ("step_branched", "again", 1, 0),
-        ("step_completed", "a", 2, 1),
-        ("step_branched", "again", 1, 1),
-        ("step_completed", "a", 3, 2),
-        ("step_completed", "again", 1, 3),
+    events = [
+        told("step_branched", "again", 1, 0),
+        told("step_completed", "a", 2, 1),
+        told("step_branched", "again", 1, 1),
+        told("step_completed", "a", 3, 2),
+        told("step_completed", "again", 1, 3),
     ]
 
     assert drawn((loop,), events)[0] == "└─ ✔ again  3.0s  turn 2"
 
 
 def test_tree_shows_the_last_lines_of_what_runs() -> None:
-    events: list[tuple[object, ...]] = [("step_started", "one", 1, 0)]
-    events += [("log", "one", 1, 1, {"line": text}) for text in ("x", "y", "z")]
+    events = [told("step_started", "one", 1, 0)]
+    events += [told("log", "one", 1, 1, line=text) for text in ("x", "y", "z")]
 
     assert drawn((leaf("one"),), events, tail=2) == ["└─ ▶ one  10.0s", "      y", "      z"]
 

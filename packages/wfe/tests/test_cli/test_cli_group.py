@@ -52,10 +52,14 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
             loads.append(name)
             return found
 
-        monkeypatch.setattr(plugins, "installed", lambda group: ("extra",) * (group == "wfe.cli"))
-        monkeypatch.setattr(
-            plugins, "described", lambda _group: [("extra", "wfe-extra 1.0", "x:y")]
-        )
+        def installed(group: str) -> tuple[str, ...]:
+            return ("extra",) if group == "wfe.cli" else ()
+
+        def described(_group: str) -> list[tuple[str, str, str]]:
+            return [("extra", "wfe-extra 1.0", "x:y")]
+
+        monkeypatch.setattr(plugins, "installed", installed)
+        monkeypatch.setattr(plugins, "described", described)
         monkeypatch.setattr(plugins, "load", load)
         return loads
 
@@ -114,7 +118,8 @@ def _raises(error: BaseException) -> click.Command:
                 "",
                 (
                     "error: RuntimeError: oops\n"
-                    "  this is a mistake in wfe or a plugin; run again with WFE_DEBUG=1 to see where\n"
+                    "  this is a mistake in wfe or a plugin;"
+                    " run again with WFE_DEBUG=1 to see where\n"
                 ),
             ),
         ),

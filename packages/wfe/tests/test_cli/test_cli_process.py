@@ -361,7 +361,7 @@ def on_terminal(folder: Path, *args: str) -> str:
     return plain if "--plain" not in args else text
 
 
-# -- imports
+# -- start-up
 
 
 def imported(folder: Path, *args: str) -> set[str]:

@@ -94,7 +94,7 @@ Wfe: TypeAlias = Callable[..., Any]
             ),
         ),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+    ids=str,
 )
 def test_errors_say_what_where_and_what_to_do(wfe: Wfe, args: list[str], message: str) -> None:
     assert wfe(*args) == (2, "", message)
@@ -154,7 +154,8 @@ def test_a_store_in_memory_has_no_runs(wfe: Wfe) -> None:
         (
             "nothing",
             (
-                "error: no run has the id or name 'nothing' in this store, or an id that begins so\n"
+                "error: no run has the id or name 'nothing' in this store,"
+                " or an id that begins so\n"
                 "  list the runs with: wfe list\n"
             ),
         ),

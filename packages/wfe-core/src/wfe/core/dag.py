@@ -127,7 +127,7 @@ class Dag(Generic[D]):
             draft.on_error = args.policy(on_error, "on_error", where)
         if retry is not None:
             given = args.retries(retry, "retry", where)
-            draft.on_error = combined(given, draft.on_error, "retry")
+            draft.on_error = combined(given, draft.on_error, "retry", where)
         for field, value in (inputs or {}).items():
             args.check_text("the name of an input", field, where)
             draft.inputs[field] = draft.keep(f"input:{field}", input_value(field, value, where))

@@ -108,7 +108,7 @@ class Snapshot:
 
 @attrs.frozen(kw_only=True)
 class Subscription:
-    """A branch waits for the first event (name, key) with time >= *as_of* and (time, e) > *after*."""
+    """A wait for the first event (name, key) with time >= *as_of* and (time, e) > *after*."""
 
     pointer: int
     name: str
@@ -223,7 +223,7 @@ class Stale:
 
 @attrs.frozen
 class Conflict:
-    """Not the owner, or *base* is not the last row: drop the state and load.  Nothing was written."""
+    """Not the owner, or *base* is not the last row: load again.  Nothing was written."""
 
 
 @attrs.frozen

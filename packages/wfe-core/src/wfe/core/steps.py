@@ -139,7 +139,7 @@ class CancelToken:
     def __init__(self) -> None:
         """Make a token that is not set."""
         self._set = False
-        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+        self._waiters: tuple[tuple[asyncio.AbstractEventLoop, asyncio.Event], ...] = ()
 
     def is_set(self) -> bool:
         """Return whether the body should stop."""
@@ -149,7 +149,7 @@ class CancelToken:
         """Return when the body should stop."""
         event = asyncio.Event()
         # First listen, then look: a set() in another thread between the two is not missed.
-        self._waiters.append((asyncio.get_running_loop(), event))
+        self._waiters = (*self._waiters, (asyncio.get_running_loop(), event))
         if not self._set:
             await event.wait()
 

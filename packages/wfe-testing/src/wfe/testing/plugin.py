@@ -1,10 +1,17 @@
-"""The pytest plugin: the marker by which a contract's law names what a provider must claim."""
+"""The pytest plugin: the fixture for users' tests, and the marker of what a provider claims."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
-__all__ = ["pytest_configure", "pytest_runtest_setup"]
+import pytest
+import pytest_asyncio
+
+if TYPE_CHECKING:
+    from wfe.testing.workflow_test import WorkflowTest
+
+__all__ = ["pytest_configure", "pytest_runtest_setup", "wfe_host"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -21,3 +28,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         missing = [name for name in marker.args if name not in claimed]
         if missing:
             pytest.skip(f"provider does not claim {missing[0]!r}")
+
+
+@pytest_asyncio.fixture
+async def wfe_host() -> AsyncGenerator[WorkflowTest]:
+    """A started :class:`~wfe.testing.WorkflowTest`: ``wfe_host.host``, ``wfe_host.clock``."""
+    from wfe.testing import workflow_test  # noqa: PLC0415 - only tests that use it pay for it
+
+    async with workflow_test.WorkflowTest() as test:
+        yield test

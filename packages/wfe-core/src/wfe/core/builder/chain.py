@@ -356,7 +356,9 @@ class _Chain(Generic[D]):
         """
         draft = Draft(kind=Kind.SUB_WORKFLOW, method="sub_workflow()", base="sub_workflow")
         draft.config["definition"] = args.check_text("the id of sub_workflow()", id)
-        draft.config["version"] = None if version is None else args.positive(version, "the version of sub_workflow()")
+        draft.config["version"] = (
+            None if version is None else args.positive(version, "the version of sub_workflow()")
+        )
         if isinstance(data, Mapping):
             draft.exprs["data"] = args.record(data, "the data of sub_workflow()")  # pyright: ignore[reportUnknownArgumentType]
         elif data is not None:

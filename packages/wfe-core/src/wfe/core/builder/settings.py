@@ -15,7 +15,7 @@ from wfe.core.errors import DefinitionError
 from wfe.core.policies import ErrorPolicy
 from wfe.core.steps import StepExecutionContext
 
-__all__ = ["StepSettingsMixin"]
+__all__ = ["StepSettingsMixin", "input_value", "set_output"]
 
 D = TypeVar("D", default=Any)
 B = TypeVar("B", default=Any)

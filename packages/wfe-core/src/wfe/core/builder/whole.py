@@ -14,7 +14,7 @@ from wfe.core.definition import WorkflowDefinition
 from wfe.core.errors import DefinitionError
 from wfe.core.policies import ErrorPolicy, Fail, Retry
 
-__all__ = ["Buildable", "Whole"]
+__all__ = ["Buildable", "Whole", "combined"]
 
 
 @attrs.define(eq=False)
@@ -109,7 +109,9 @@ class Buildable:
         return self._whole
 
 
-def combined(given: ErrorPolicy, known: ErrorPolicy | None, what: str) -> ErrorPolicy:
+def combined(
+    given: ErrorPolicy, known: ErrorPolicy | None, what: str, where: str | None = None
+) -> ErrorPolicy:
     """Return one policy of two: a retry, and what follows when it is used up.
 
     Raises:
@@ -120,5 +122,5 @@ def combined(given: ErrorPolicy, known: ErrorPolicy | None, what: str) -> ErrorP
     retry, then = (given, known) if isinstance(given, Retry) else (known, given)
     if not isinstance(retry, Retry) or isinstance(then, Retry) or retry.then != Fail():
         problem = f"{what} contradicts an error policy that was given before"
-        raise DefinitionError(problem, None, "give one of them, or Retry(..., then=...)")
+        raise DefinitionError(problem, where, "give one of them, or Retry(..., then=...)")
     return attrs.evolve(retry, then=then)

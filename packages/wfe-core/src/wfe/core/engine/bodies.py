@@ -143,6 +143,9 @@ class _AsyncBody:
     parameters: tuple[inspect.Parameter, ...]
 
     async def __call__(self, ctx: Context, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+        if not self.parameters:
+            result = await self.target()
+            return result, result
         args, kwargs = _arguments(self.parameters, ctx, inputs)
         result = await self.target(*args, **kwargs)
         return result, result

@@ -17,25 +17,34 @@ __all__ = ["make_context"]
 
 def make_context(run: LiveRun, pointer: Pointer) -> StepExecutionContext[Any]:
     """Return the context of one attempt at *pointer*."""
-    scope: list[int] = []
-    parent = pointer.parent
-    while parent is not None:
-        scope.append(parent)
-        parent = run.state.pointers[parent].parent
     extra = pointer.extra
     if "memory" in extra:
         extra = {**extra, "memory": decode(extra["memory"])}
     if "event" in extra:
         extra = {**extra, "event": {**extra["event"], "data": decode(extra["event"]["data"])}}
     return StepExecutionContext(
-        _Services(run),
+        _services(run),
         run.ref,
-        PointerRef(pointer.id, pointer.step, pointer.attempt, tuple(reversed(scope))),
+        PointerRef(pointer.id, pointer.step, pointer.attempt, _scope(run, pointer.parent)),
         run.state.data,  # never changed in place: folding puts a new mapping there
         run.state.seq,
         extra,
         run.created_at,
     )
+
+
+def _scope(run: LiveRun, parent: int | None) -> tuple[int, ...]:
+    """Return the pointers of the containers around, outermost first."""
+    if parent is None:
+        return ()
+    return (*_scope(run, run.state.pointers[parent].parent), parent)
+
+
+def _services(run: LiveRun) -> _Services:
+    found: _Services | None = run.services
+    if found is None:
+        found = run.services = _Services(run)
+    return found
 
 
 class _Services:

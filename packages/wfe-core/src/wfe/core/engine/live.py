@@ -110,6 +110,7 @@ class LiveRun:
     idle_since: int = 0
     inputs: list[Input] = attrs.field(factory=list[Input], init=False)
     branches: dict[int, Branch] = attrs.field(factory=dict[int, Branch], init=False)
+    services: Any = attrs.field(default=None, init=False)
     _taken: list[Input] = attrs.field(factory=list[Input], init=False)
     _decision: Decision | None = attrs.field(default=None, init=False)
     _folded: State | None = attrs.field(default=None, init=False)
@@ -121,7 +122,9 @@ class LiveRun:
 
     def begin(self) -> None:
         """Start what is runnable: after a start, a claim, a resume."""
-        self._launch(list(self.state.pointers), [])
+        now = self.owner.clock.now()
+        for key in list(self.state.pointers):
+            self._launch(key, now, [])
         timeout = self.ready.definition.timeout
         if timeout is not None:
             self.owner.timer(self, self.created_at + timeout, None)
@@ -190,7 +193,7 @@ class LiveRun:
         if pointer.status == _WAITING or "slept" in pointer.extra or "live" in pointer.extra:
             self.feed(Due(key))
         elif pointer.status == _SLEEPING and key not in self.branches:
-            self._launch([key], [])
+            self._launch(key, now, [])
 
     # -- one transition
 
@@ -309,12 +312,16 @@ class LiveRun:
             self.owner.idled(self)
 
     def _go_on(self, decision: Decision, taken: list[Input]) -> None:
-        if decision.changed and self.runnable:  # resumed: everything may be runnable
-            keys: list[int] = list(self.state.pointers)
-        else:
-            keys = [op[1] for row in decision.rows for op in row[6] if op[0] in _MAKES_RUNNABLE]
         free = self._free(taken)
-        self._launch(list(dict.fromkeys(keys)), free)
+        now = self.owner.clock.now()
+        if decision.changed and self.runnable:  # resumed: everything may be runnable
+            for key in list(self.state.pointers):
+                self._launch(key, now, free)
+        else:
+            for row in decision.rows:
+                for op in row[6]:
+                    if op[0] in _MAKES_RUNNABLE:
+                        self._launch(op[1], now, free)
         for branch in free:
             branch.go_on(None)
 
@@ -337,19 +344,20 @@ class LiveRun:
         due = pointer.status == _SLEEPING and pointer.wake is not None and pointer.wake <= now
         return due and "slept" not in pointer.extra
 
-    def _launch(self, keys: Iterable[int], free: list[Branch]) -> None:
-        now = self.owner.clock.now()
-        for key in keys:
-            pointer = self.state.pointers.get(key)
-            if pointer is None:
-                continue
-            if pointer.status == _CANCELLED:
-                self._cancel(key)
-            elif self.runnable and self._runnable(pointer, now):
-                if key not in self.branches and not self.draining:
-                    self._start(key, free)
-            elif self.runnable and pointer.wake is not None:
-                self.owner.timer(self, pointer.wake, key)
+    def _launch(self, key: int, now: int, free: list[Branch]) -> None:
+        """Start, cancel or set the timer of a pointer, as its status says; safe to repeat."""
+        pointer = self.state.pointers.get(key)
+        if pointer is None:
+            return
+        if pointer.status == _CANCELLED:
+            self._cancel(key)
+        elif not self.runnable:
+            return
+        elif self._runnable(pointer, now):
+            if key not in self.branches and not self.draining:
+                self._start(key, free)
+        elif pointer.wake is not None:
+            self.owner.timer(self, pointer.wake, key)
 
     def _start(self, key: int, free: list[Branch]) -> None:
         """Hand a pointer to a branch that is free, else to a new one."""

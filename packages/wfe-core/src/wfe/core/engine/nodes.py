@@ -47,6 +47,9 @@ ChildStart: TypeAlias = "Callable[[Context, Node, Any], Awaitable[Item]]"
 """Builds the first item of a sub-workflow from its start data."""
 
 
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
 @attrs.frozen(kw_only=True)
 class NodeRunner:
     """A node with everything that it needs from the host.
@@ -101,8 +104,7 @@ class NodeRunner:
         if self.middleware:
             seen, result = await self._wrapped(ctx, self.body)
         else:
-            inputs = {name: evaluate(ctx) for name, evaluate in self.inputs}
-            seen, result = await self.body(ctx, inputs)
+            seen, result = await self.body(ctx, self._inputs(ctx))
         return self._interpreted(ctx, seen, result, started)
 
     async def _control(self, ctx: Context) -> Input:
@@ -113,7 +115,7 @@ class NodeRunner:
 
     async def _wrapped(self, ctx: Context, body: Body) -> tuple[Any, Any]:
         """Call the body inside the middleware, which sees and may change what it returned."""
-        inputs = {name: evaluate(ctx) for name, evaluate in self.inputs}
+        inputs = self._inputs(ctx)
         seen: list[Any] = [None]
 
         async def innermost() -> Any:
@@ -125,6 +127,11 @@ class NodeRunner:
             call = functools.partial(each, ctx, call)
         result = await call()
         return seen[0], result
+
+    def _inputs(self, ctx: Context) -> Mapping[str, Any]:
+        if not self.inputs:
+            return _NOTHING
+        return {name: evaluate(ctx) for name, evaluate in self.inputs}
 
     def _value(self, ctx: Context, name: str) -> Any:
         evaluate = self.exprs.get(name)

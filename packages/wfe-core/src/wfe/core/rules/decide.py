@@ -184,7 +184,7 @@ def _waits(draft: Draft, pointer: Pointer, each: Waits) -> None:
     after = pointer.extra.get("cur", {}).get(_topic(each.name, each.key), [-1, -1])
     draft.extra(pointer, wait=[each.name, each.key], event=None)
     draft.turn(pointer, _WAITING, wake=each.until)
-    draft.subscriptions.append(
+    draft.wait(
         Subscription(
             pointer=pointer.id,
             name=each.name,
@@ -208,7 +208,7 @@ def _starts_child(draft: Draft, pointer: Pointer, each: StartsChild) -> None:
     draft.extra(pointer, child=header.n, child_id=header.id)
     timeout = draft.place(pointer).node.timeout
     draft.turn(pointer, _WAITING, wake=None if timeout is None else draft.now + timeout)
-    draft.starts.append(each.start)
+    draft.start(each.start)
 
 
 def _failed(draft: Draft, pointer: Pointer, each: Failed) -> None:
@@ -247,7 +247,7 @@ def _given_up(draft: Draft, pointer: Pointer) -> None:
     else:
         message = f"sub-workflow run {pointer.extra['child_id']} took longer than its timeout"
         reason = "its parent timed out"
-        draft.messages.append(Message(target=child, kind="terminate", reason=reason))
+        draft.send(Message(target=child, kind="terminate", reason=reason))
     error = _error("StepTimeoutError", message, pointer.step)
     fail(draft, pointer, error, retryable=child is not None)
 
@@ -280,7 +280,7 @@ def _error(kind: str, message: str, step: str | None = None) -> dict[str, Any]:
 
 
 def _received(draft: Draft, message: Received) -> None:
-    draft.consumed.append(message.i)
+    draft.consume(message.i)
     who = {
         key: value
         for key, value in (("actor", message.actor), ("reason", message.reason))

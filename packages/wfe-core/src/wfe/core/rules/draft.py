@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import attrs
-
 from wfe.core.definition import Node
 from wfe.core.errors import DefinitionError
 from wfe.core.models import PointerStatus, WorkflowStatus
@@ -21,6 +19,7 @@ _FINAL: Final = frozenset(status.value for status in WorkflowStatus if status.fi
 _CANCELLED: Final = PointerStatus.CANCELLED.value
 _MAX_PUTS: Final = 200_000  # pointers one transition may open; more is a loop without a step
 _EMPTY: Final[Mapping[str, Any]] = {}
+_NO_FIELDS: Final[dict[str, Any]] = {}  # never changed: writing puts a new one in its place
 
 
 class Draft:
@@ -33,16 +32,17 @@ class Draft:
         self.status = state.status
         self.error = state.error
         self.rows: list[list[Any]] = []
-        self.consumed: list[int] = []
-        self.subscriptions: list[Subscription] = []
-        self.unsubscribed: list[int] = []
-        self.starts: list[Item] = []
-        self.messages: list[Message] = []
         self._state = state
         self._ops: list[list[Any]] = []
         self._pointers: dict[int, Pointer | None] = {}
-        self._fields: dict[str, Any] = {}
-        self._written: set[str] = set()
+        # Most transitions have none of these: a mapping or list is made when one is needed.
+        self._fields: dict[str, Any] = _NO_FIELDS
+        self._written: set[str] | None = None
+        self._consumed: tuple[int, ...] = ()
+        self._waits: tuple[Subscription, ...] = ()
+        self._ended: list[int] | None = None
+        self._starts: tuple[Item, ...] = ()
+        self._messages: tuple[Message, ...] = ()
         self._next = state.next_pointer
         self._changed = False
         self._cleared = False
@@ -113,13 +113,12 @@ class Draft:
         self._pointers[pointer.id] = None
         self._ops.append(["d", pointer.id])
         if "wait" in pointer.extra:
-            self.unsubscribed.append(pointer.id)
+            self.end_wait(pointer)
 
     def move(self, pointer: Pointer, parent: int) -> None:
         """Mark a pointer cancelled and hand it to container *parent* until its body has ended."""
-        moved = attrs.evolve(pointer, parent=parent, status=_CANCELLED, wake=None, extra={})
-        self._pointers[pointer.id] = moved
-        p = moved
+        p = Pointer(pointer.id, pointer.step, parent, _CANCELLED, pointer.attempt, None, _EMPTY)
+        self._pointers[p.id] = p
         self._ops.append(["p", p.id, p.step, parent, p.status, p.attempt, None, 0])
 
     def turn(
@@ -127,7 +126,8 @@ class Draft:
     ) -> Pointer:
         """Change status, attempt and wake time of a pointer."""
         attempt = pointer.attempt if attempt is None else attempt
-        turned = attrs.evolve(pointer, status=status, attempt=attempt, wake=wake)
+        current = self._pointers.get(pointer.id) or pointer
+        turned = current.turned(status, attempt, wake)
         self._pointers[pointer.id] = turned
         self._ops.append(["t", pointer.id, status, attempt, wake])
         return turned
@@ -137,7 +137,7 @@ class Draft:
         current = self._pointers.get(pointer.id) or pointer
         merged = {**current.extra, **changes}
         extra = {key: value for key, value in merged.items() if value is not None}
-        changed = attrs.evolve(current, extra=extra)
+        changed = current.having(extra)
         self._pointers[pointer.id] = changed
         self._ops.append(["e", pointer.id, changes])
         return changed
@@ -146,7 +146,7 @@ class Draft:
         """Change one entry of a mapping in a pointer's extras."""
         current = self._pointers.get(pointer.id) or pointer
         extra = {**current.extra, name: {**current.extra[name], key: value}}
-        changed = attrs.evolve(current, extra=extra)
+        changed = current.having(extra)
         self._pointers[pointer.id] = changed
         self._ops.append(["k", pointer.id, name, key, value])
         return changed
@@ -156,13 +156,13 @@ class Draft:
         if name in self.plan.reducers:
             self._reduce(name, value)
         else:
-            self._fields[name] = value
+            self._fields = {**self._fields, name: value}
             self._ops.append(["s", {name: value}])
 
     def write(self, writes: Writes) -> list[str]:
         """Merge what a step wrote; return the fields that another wrote since it began."""
         if writes.fields:
-            self._fields.update(writes.fields)
+            self._fields = {**self._fields, **writes.fields}
             self._ops.append(["s", dict(writes.fields)])
         if writes.removed:
             self._ops.append(["x", list(writes.removed)])
@@ -171,7 +171,8 @@ class Draft:
         if not (writes.fields or writes.removed):
             return []
         written = (*writes.fields, *writes.removed)
-        last, mine = self._state.writers, self._written
+        last = self._state.writers
+        mine = self._written = self._written or set()
         # Overwritten is what another step of this batch wrote, or a row after the step's start.
         lost = [name for name in written if name in mine or last.get(name, -1) > writes.base]
         mine.update(written)
@@ -185,8 +186,29 @@ class Draft:
         else:
             current = self._fields.get(name, self._state.data.get(name))
             value = reducer.merge(current, operand) if known else operand
-            self._fields[name] = value
+            self._fields = {**self._fields, name: value}
             self._ops.append(["s", {name: value}])
+
+    def consume(self, i: int) -> None:
+        """Delete an inbox row with this transition."""
+        self._consumed = (*self._consumed, i)
+
+    def wait(self, subscription: Subscription) -> None:
+        """Begin a wait."""
+        self._waits = (*self._waits, subscription)
+
+    def end_wait(self, pointer: Pointer) -> None:
+        """End a wait that may still be subscribed."""
+        self._ended = self._ended or []
+        self._ended.append(pointer.id)
+
+    def start(self, item: Item) -> None:
+        """Start a sub-workflow with this transition."""
+        self._starts = (*self._starts, item)
+
+    def send(self, message: Message) -> None:
+        """Send a message with this transition."""
+        self._messages = (*self._messages, message)
 
     def become(self, status: WorkflowStatus, error: Mapping[str, Any] | None = None) -> None:
         """Change the run's status and error."""
@@ -195,26 +217,27 @@ class Draft:
 
     def clear(self) -> None:
         """Remove every pointer; their waits end."""
-        self.unsubscribed.extend(p.id for p in self.remaining() if "wait" in p.extra)
+        for pointer in self.remaining():
+            if "wait" in pointer.extra:
+                self.end_wait(pointer)
         self._pointers = {}
         self._cleared = True
         self._ops.append(["c"])
 
     def decision(self) -> Decision:
         """Return what was decided."""
-        waits = self.subscriptions
-        if waits and self.unsubscribed:
-            gone = set(self.unsubscribed)
-            waits = [wait for wait in waits if wait.pointer not in gone]
+        waits, ended = self._waits, self._ended
+        if waits and ended:
+            waits = tuple(wait for wait in waits if wait.pointer not in ended)
         return Decision(
             rows=self.rows,
             status=self.status,
             error=self.error,
             changed=self._changed,
             final=self._changed and self.final,
-            consumed=tuple(self.consumed) if self.consumed else (),
-            subscribe=tuple(waits) if waits else (),
-            unsubscribe=tuple(self.unsubscribed) if self.unsubscribed else (),
-            starts=tuple(self.starts) if self.starts else (),
-            messages=tuple(self.messages) if self.messages else (),
+            consumed=self._consumed,
+            subscribe=waits,
+            unsubscribe=tuple(ended) if ended else (),
+            starts=self._starts,
+            messages=self._messages,
         )

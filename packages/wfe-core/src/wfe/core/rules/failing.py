@@ -65,7 +65,7 @@ def _again(draft: Draft, pointer: Pointer, wake: int, info: Mapping[str, Any]) -
     draft.row("step_retrying", pointer, {**info, "wake": wake})
     _reset(draft, pointer)
     if "wait" in pointer.extra:
-        draft.unsubscribed.append(pointer.id)
+        draft.end_wait(pointer)
     draft.turn(pointer, _SLEEPING, attempt=pointer.attempt + 1, wake=wake)
 
 
@@ -82,7 +82,7 @@ def _suspend(
     draft.row("step_failed", pointer, info)
     _reset(draft, pointer)
     if "wait" in pointer.extra:
-        draft.unsubscribed.append(pointer.id)
+        draft.end_wait(pointer)
     draft.turn(pointer, _FAILED, wake=None)
     draft.row("workflow_suspended", None, {"error": error, "reason": error["message"]})
     draft.become(WorkflowStatus.SUSPENDED, error)

@@ -335,9 +335,7 @@ def cancel(draft: Draft, pointer: Pointer) -> None:
     draft.drop(pointer)
     child = pointer.extra.get("child")
     if child is not None:
-        draft.messages.append(
-            Message(target=child, kind="terminate", reason="its parent cancelled it")
-        )
+        draft.send(Message(target=child, kind="terminate", reason="its parent cancelled it"))
 
 
 def _closed(draft: Draft, pointer: Pointer) -> None:
@@ -403,4 +401,4 @@ def finalize(
     draft.clear()
     draft.become(status, error)
     if any("child" in pointer.extra for pointer in live):
-        draft.messages.append(Message(target=None, kind="terminate", reason="its parent ended"))
+        draft.send(Message(target=None, kind="terminate", reason="its parent ended"))

@@ -55,6 +55,14 @@ class Pointer:
     wake: int | None
     extra: Mapping[str, Any]
 
+    def having(self, extra: Mapping[str, Any]) -> Pointer:
+        """Return the pointer with other extras."""
+        return Pointer(self.id, self.step, self.parent, self.status, self.attempt, self.wake, extra)
+
+    def turned(self, status: str, attempt: int, wake: int | None) -> Pointer:
+        """Return the pointer with another status, attempt and wake time."""
+        return Pointer(self.id, self.step, self.parent, status, attempt, wake, self.extra)
+
 
 @attrs.define
 class State:
@@ -92,10 +100,14 @@ def _put(state: State, op: list[Any]) -> None:
 
 def folded(state: State, rows: Iterable[list[Any]]) -> State:
     """Return what *state* becomes by *rows*; *state* stays as it is."""
-    after = attrs.evolve(
-        state,
-        pointers=dict(state.pointers),
-        writers=dict(state.writers),
+    after = State(
+        state.seq,
+        state.status,
+        state.error,
+        state.data,
+        dict(state.pointers),
+        dict(state.writers),
+        state.next_pointer,
     )
     for row in rows:
         apply(after, row)
@@ -113,20 +125,19 @@ def _extras(state: State, op: list[Any]) -> None:
     pointer = state.pointers[op[1]]
     merged = {**pointer.extra, **op[2]}
     extra = {key: value for key, value in merged.items() if value is not None}
-    state.pointers[op[1]] = attrs.evolve(pointer, extra=extra)
+    state.pointers[op[1]] = pointer.having(extra)
 
 
 def _entry(state: State, op: list[Any]) -> None:
     _, key, name, entry, value = op
     pointer = state.pointers[key]
     extra = {**pointer.extra, name: {**pointer.extra[name], entry: value}}
-    state.pointers[key] = attrs.evolve(pointer, extra=extra)
+    state.pointers[key] = pointer.having(extra)
 
 
 def _turn(state: State, op: list[Any]) -> None:
     _, key, status, attempt, wake = op
-    pointer = state.pointers[key]
-    state.pointers[key] = attrs.evolve(pointer, status=status, attempt=attempt, wake=wake)
+    state.pointers[key] = state.pointers[key].turned(status, attempt, wake)
 
 
 def _set(state: State, op: list[Any]) -> None:

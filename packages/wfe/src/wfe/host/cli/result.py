@@ -33,10 +33,12 @@ _CODES: Final[Mapping[WorkflowStatus, Exit]] = {
 
 def plain(value: Any) -> Any:
     """Return a value of a run as what JSON can hold; what it cannot is shown as text."""
+    if isinstance(value, Enum):
+        return plain(value.value)
     if value is None or isinstance(value, bool | int | float | str):
-        return value.value if isinstance(value, Enum) else value
+        return value
     if isinstance(value, Mapping):
-        known = cast("Mapping[Any, Any]", value)
+        known: Any = value
         return {str(key): plain(inner) for key, inner in known.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(inner) for inner in cast("Iterable[Any]", value)]
@@ -45,8 +47,6 @@ def plain(value: Any) -> Any:
 
 def _plain_object(value: Any) -> Any:
     cls: Any = value.__class__
-    if isinstance(value, Enum):
-        return plain(value.value)
     if attrs.has(cls):
         return plain(attrs.asdict(value, recurse=False))
     if hasattr(cls, "__dataclass_fields__"):

@@ -82,7 +82,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     as_json: bool,
     db: str,
 ) -> int:
-    r"""Run a workflow and watch it.
+    """Run a workflow and watch it.
 
     FILE is a workflow file (.yaml), a saved definition (.json), a Python file or
     package.module:NAME.  Everything is checked before anything runs.
@@ -90,7 +90,6 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     With --resume RUN an unfinished run goes on, with the definition that it began with; FILE may
     be left out when the run came from a workflow file.
 
-    \b
     Exit codes: 0 complete, 1 failed, 2 usage or invalid file, 3 suspended or waiting for an
     event, 4 terminated, 130 interrupted (the last line says how to go on).
     """
