@@ -31,7 +31,8 @@ class CountingStore:
         self.commits += 1
         self.items += len(items)
         self.rows += sum(len(item.rows) for item in items)
-        return await self._store.commit(epoch, items)
+        outcomes: Sequence[Outcome] = await self._store.commit(epoch, items)
+        return outcomes
 
     async def claim(self, *args: Any) -> Any:
         """Count claims that own something as a write, and pass on."""

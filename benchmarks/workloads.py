@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -215,7 +215,7 @@ async def _long(store: CountingStore, definition: WorkflowDefinition, steps: int
         return await _measured(store, work, steps)
 
 
-WORKLOADS: dict[str, Callable[[CountingStore], Awaitable[Measured]]] = {
+WORKLOADS: dict[str, Callable[[CountingStore], Coroutine[Any, Any, Measured]]] = {
     "SEQ": seq,
     "MANY": many,
     "FANOUT": fanout,

@@ -120,7 +120,7 @@ def _plant_a_rerun() -> None:
                 break
         return state, snapshot, tail
 
-    vars(seeking)["state_of"] = forgetful
+    setattr(seeking, "state_of", forgetful)  # noqa: B010 - it is not public there
 
 
 async def _drive(request: dict[str, Any]) -> None:

@@ -50,7 +50,9 @@ class Tagged:
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 parts = st.recursive(
-    st.builds(Part, text, numbers), lambda inner: st.builds(Part, text, numbers, inner), max_leaves=3
+    st.builds(Part, text, numbers),
+    lambda inner: st.builds(Part, text, numbers, inner),
+    max_leaves=3,
 )
 orders = st.builds(
     Order,

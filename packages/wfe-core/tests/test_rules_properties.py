@@ -53,14 +53,15 @@ class Maker:
             case ("step",):
                 return Node(name=self.name("step"), kind=Kind.STEP)
             case ("parallel", blocks):
-                made = tuple(self.block(block) for block in blocks)
-                return Node(name=self.name("parallel"), kind=Kind.PARALLEL, blocks=made)
+                branches = tuple(self.block(block) for block in blocks)
+                return Node(name=self.name("parallel"), kind=Kind.PARALLEL, blocks=branches)
             case ("dag", needs):
                 return self.dag(needs)
             case (kind, number, block):
                 made = self.block(block)
                 return Node(name=self.name(kind, number), kind=Kind(kind), blocks=(made,))
-        raise AssertionError(tree)
+            case _:
+                raise AssertionError(tree)
 
     def dag(self, needs: tuple[int, ...]) -> Node:
         names = [self.name("node") for _ in needs]

@@ -221,7 +221,8 @@ async def test_find_pages_through_all_runs() -> None:
     async with WorkflowTest(WorkflowBuilder().start_with(nothing).build("w")) as test:
         for n in range(5):
             await test.start("w", {"n": n}, reference="even" if n % 2 == 0 else "odd")
-        cursor, seen = None, []
+        cursor: str | None = None
+        seen: list[int] = []
         while True:
             page = await test.host.find(definition="w", limit=2, order="oldest", cursor=cursor)
             seen += [item.data["n"] for item in page.items]

@@ -10,7 +10,8 @@ import pytest
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
 from wfe.core.models import LifecycleEvent
 from wfe.host.cli.drawing import Line, clock_time, duration, fitted, tree
-from wfe.host.cli.model import Picture, State
+from wfe.host.cli.model import Picture
+from wfe.host.cli.visits import State
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -15,7 +15,8 @@ from wfe.core.models import (
     WorkflowStatus,
     to_micros,
 )
-from wfe.host.cli.model import Change, Picture, State, Visit, past
+from wfe.host.cli.model import Change, Picture, past
+from wfe.host.cli.visits import State, Visit
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ERROR = {"type": "ValueError", "message": "no", "step": "a"}
@@ -322,3 +323,33 @@ def test_without_a_definition_steps_appear_as_they_come() -> None:
     view.apply(event("step_started", "x", 1))
 
     assert list(view.root.steps) == ["x"]
+
+
+def test_a_long_loop_keeps_figures_and_forgets_the_rest() -> None:
+    loop = Node(name="each", kind=Kind.FOR_EACH, blocks=(Block((step("a"),)),))
+    view = picture(defined(loop))
+    view.apply(event("step_started", "a", 1, at=1))
+    view.apply(event("step_failed", "a", 1, at=2, error=ERROR))
+
+    for pointer in range(2, 1001):
+        view.apply(event("step_started", "a", pointer, at=pointer))
+        view.apply(event("step_completed", "a", pointer, at=pointer + 1))
+    running = view.apply(event("step_started", "a", 1001, at=2000))
+
+    looped = view.root.steps["a"]
+    assert running is not None
+    assert running.label == "a #1001"
+    assert len(looped.visits) <= 101
+    assert (looped.count, looped.over, looped.failed) == (1001, 1000, 1)
+    assert looped.span == (START + timedelta(seconds=1), START + timedelta(seconds=1001))
+    assert looped.state is State.RUNNING
+
+
+def test_a_forgotten_failure_still_shows() -> None:
+    view = picture(defined(step("a")))
+    view.apply(event("step_failed", "a", 1, error=ERROR))
+
+    for pointer in range(2, 300):
+        view.apply(event("step_completed", "a", pointer))
+
+    assert view.root.steps["a"].state is State.FAILED

@@ -278,6 +278,16 @@ def failed_picture() -> Picture:
             id="interrupted",
         ),
         pytest.param(
+            result(WorkflowStatus.RUNNABLE, interrupted=True, kept=False),
+            130,
+            "interrupted",
+            [
+                "↯ main (run r1) interrupted after 3.0s",
+                "  it was in memory only: nothing of it is kept",
+            ],
+            id="interrupted-in-memory",
+        ),
+        pytest.param(
             result(
                 WorkflowStatus.RUNNABLE,
                 stuck=Stuck(suspended=None, events=(("go", "a b"), ("stop", ""))),

@@ -27,6 +27,7 @@ from wfe.core.fields import stored_names
 __all__ = ["decode", "encode"]
 
 _TAG: Final = "$"
+_N: Final = 1 << 63  # integers below it fit every store
 _DEEPEST: Final = 200  # levels of the stored form; the JSON library ends at 254
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -86,7 +87,7 @@ def _text(value: str, _depth: int) -> Json:
 
 
 def _int(value: int, _depth: int) -> Json:
-    if -0x8000_0000_0000_0000 <= value <= 0x7FFF_FFFF_FFFF_FFFF:
+    if -_N <= value < _N:
         return value
     return {_TAG: "int", "v": hex(value)}  # decimal text of long integers is refused by Python
 
@@ -115,18 +116,18 @@ def _dict(value: Mapping[Any, Any], depth: int) -> Json:
     key: Any = None
     try:
         for key, item in value.items():
-            name = key
-            if type(key) is not str:
-                if not isinstance(key, str):
-                    break
-                name = str.__str__(key)
-            if not name.isascii():
-                _text(name, depth)
+            if type(key) is str:
+                name = key if key.isascii() else _text(key, depth)
+            elif isinstance(key, str):
+                name = _text(str.__str__(key), depth)
+            else:
+                break
             cls = item.__class__
-            encoder = encoders.get(cls)
-            if encoder is None:
-                encoder = _encoder_for(cls)
-            stored[name] = item if encoder is _same else encoder(item, depth - 1)
+            if cls is str and item.isascii():
+                stored[name] = item
+            else:
+                encoder = encoders.get(cls) or _encoder_for(cls)
+                stored[name] = item if encoder is _same else encoder(item, depth - 1)
         else:
             return stored
     except _UnfitError as unfit:

@@ -14,18 +14,24 @@ from collections.abc import (
     Sequence,
 )
 from collections.abc import Set as AbstractSet
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
-from uuid import UUID
 
 import attrs
 
 from wfe.core.errors import DataTypeError, DefinitionError
 from wfe.core.fields import DataField, data_fields
 from wfe.core.nearest import nearest
+from wfe.core.scalars import (
+    SCALARS,
+    Hook,
+    MismatchError,
+    enum_hook,
+    expected,
+    literal_hook,
+    scalar_hook,
+)
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -34,15 +40,6 @@ __all__ = ["Check", "checker", "type_name"]
 
 Check: TypeAlias = "Callable[[Any, str], Any]"
 """Takes a decoded value and its path; returns the typed value or raises ``DataTypeError``."""
-
-
-class _MismatchError(ValueError):
-    """A value is not of the declared type; *where* is the part of the path below it."""
-
-    def __init__(self, problem: str, where: str = "") -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.where = where
 
 
 @cache
@@ -102,7 +99,7 @@ def _first_problem(error: BaseException) -> tuple[str, str]:
         group = typing.cast("BaseExceptionGroup[BaseException]", error)
         inner, problem = _first_problem(group.exceptions[0])
         return where + inner, problem
-    if isinstance(error, _MismatchError):
+    if isinstance(error, MismatchError):
         return where + error.where, error.problem
     if isinstance(error, KeyError) and where:
         return where, "is missing"
@@ -119,13 +116,6 @@ def _note(error: BaseException) -> Iterable[str]:
             yield f"[{index!r}]"
 
 
-def _expected(what: str, value: object) -> _MismatchError:
-    shown = repr(value)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
-    return _MismatchError(f"expected {what}, got {shown} ({type(value).__name__})")
-
-
 # -- the converter --------------------------------------------------------------------------------
 
 
@@ -138,86 +128,13 @@ def _converter(strict: bool) -> Converter:
     converter.register_structure_hook_factory(_is_record, _record)
     converter.register_structure_hook_factory(_is_collection, _collection)
     converter.register_structure_hook_factory(_is_mapping, _mapping)
-    converter.register_structure_hook_factory(_is_enum, _enum)
-    converter.register_structure_hook_factory(_is_literal, _literal)
+    converter.register_structure_hook_factory(_is_enum, enum_hook)
+    converter.register_structure_hook_factory(_is_literal, literal_hook)
     converter.register_structure_hook_factory(_is_union, _union)
     converter.register_structure_hook_func(lambda t: t is object, lambda value, _: value)
-    for cls, (what, take) in _SCALARS.items():
-        converter.register_structure_hook(cls, _scalar(cls, what, take))
+    for cls, (what, take) in SCALARS.items():
+        converter.register_structure_hook(cls, scalar_hook(cls, what, take))
     return converter
-
-
-_Hook: TypeAlias = "Callable[[Any, Any], Any]"
-
-
-def _scalar(cls: type, what: str, take: Callable[[Any], Any]) -> _Hook:
-    def hook(value: Any, declared: Any) -> Any:
-        if declared is not cls and isinstance(declared, type):  # cattrs asks for subclasses, too
-            return _of_subclass(declared)(value, declared)
-        try:
-            taken = take(value)
-        except (ValueError, ArithmeticError):
-            taken = None
-        if taken is None:
-            raise _expected(what, value)
-        return taken
-
-    return hook
-
-
-@cache
-def _of_subclass(declared: Any) -> _Hook:
-    """Return the hook of an enum with plain members, or of a user's own kind of text or number."""
-    if issubclass(declared, Enum):
-        return _enum(declared)
-    what, take = next(_SCALARS[base] for base in declared.__mro__ if base in _SCALARS)
-
-    def hook(value: Any, _: Any) -> Any:
-        plain = take(value)
-        if plain is None:
-            raise _expected(f"{declared.__name__} ({what})", value)
-        return declared(plain)
-
-    return hook
-
-
-def _exactly(cls: type) -> Callable[[Any], Any]:
-    return lambda value: value if type(value) is cls else None
-
-
-def _float(value: Any) -> float | None:
-    return float(value) if type(value) is float or type(value) is int else None
-
-
-def _decimal(value: Any) -> Decimal | None:
-    if type(value) not in (Decimal, int, str):
-        return None
-    number = Decimal(value)
-    return number if number.is_finite() else None
-
-
-def _or_text(cls: type, parse: Callable[[str], Any]) -> Callable[[Any], Any]:
-    def take(value: Any) -> Any:
-        if type(value) is cls:
-            return value
-        return parse(value) if type(value) is str else None
-
-    return take
-
-
-_SCALARS: Final[Mapping[type, tuple[str, Callable[[Any], Any]]]] = {
-    str: ("str", _exactly(str)),
-    int: ("int", _exactly(int)),
-    bool: ("bool", _exactly(bool)),
-    bytes: ("bytes", _exactly(bytes)),
-    float: ("float", _float),
-    timedelta: ("timedelta", _exactly(timedelta)),
-    Decimal: ("Decimal or its text", _decimal),
-    datetime: ("datetime or ISO text", _or_text(datetime, datetime.fromisoformat)),
-    date: ("date or ISO text", _or_text(date, date.fromisoformat)),
-    time: ("time or ISO text", _or_text(time, time.fromisoformat)),
-    UUID: ("UUID or its text", _or_text(UUID, UUID)),
-}
 
 
 def _origin(declared: Any) -> Any:
@@ -236,7 +153,7 @@ def _is_record(declared: Any) -> bool:
     )
 
 
-def _record(declared: Any, converter: Converter) -> _Hook:
+def _record(declared: Any, converter: Converter) -> Hook:
     """Return the hook of an attrs class, dataclass or TypedDict, as cattrs generates it."""
     from cattrs import gen, override  # noqa: PLC0415 - see checker
 
@@ -260,18 +177,18 @@ def _record(declared: Any, converter: Converter) -> _Hook:
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, Mapping):
-            raise _expected(cls.__name__, value)
+            raise expected(cls.__name__, value)
         given = typing.cast("Mapping[str, Any]", value)
         if strict and not known.keys() >= given.keys():
             unknown = next(name for name in given if name not in known)
             problem = f"{cls.__name__} has no such field{nearest(unknown, known)}"
-            raise _MismatchError(problem, f".{unknown}")
+            raise MismatchError(problem, f".{unknown}")
         return build(given, declared)
 
     return hook
 
 
-def _typed_dict(fields: Iterable[DataField], converter: Converter) -> _Hook:
+def _typed_dict(fields: Iterable[DataField], converter: Converter) -> Hook:
     # cattrs does not see markers of required keys in annotations that are text.
     stored = [field for field in fields if not field.transient]
 
@@ -280,13 +197,13 @@ def _typed_dict(fields: Iterable[DataField], converter: Converter) -> _Hook:
         for field in stored:
             if field.name not in value:
                 if field.required:
-                    raise _MismatchError("is missing", f".{field.name}")
+                    raise MismatchError("is missing", f".{field.name}")
                 continue
             try:
                 made[field.name] = converter.structure(value[field.name], field.type)
             except Exception as error:  # noqa: BLE001 - as in checker
                 where, problem = _first_problem(error)
-                raise _MismatchError(problem, f".{field.name}{where}") from None
+                raise MismatchError(problem, f".{field.name}{where}") from None
         return made
 
     return build
@@ -308,7 +225,7 @@ def _is_collection(declared: Any) -> bool:
     return _origin(declared) in _COLLECTIONS
 
 
-def _collection(declared: Any, converter: Converter) -> _Hook:
+def _collection(declared: Any, converter: Converter) -> Hook:
     from cattrs import cols  # noqa: PLC0415 - see checker
 
     origin, args = _origin(declared), typing.get_args(declared)
@@ -317,7 +234,7 @@ def _collection(declared: Any, converter: Converter) -> _Hook:
         items = cols.list_structure_factory(as_list_type, converter)
         make: Any = set if origin in (set, MutableSet) else frozenset
         taken: tuple[type, ...] = (list, tuple, set, frozenset)
-        build: _Hook = lambda value, t: make(items(list(value), t))  # noqa: E731
+        build: Hook = lambda value, t: make(items(list(value), t))  # noqa: E731
     elif _is_class(declared, tuple) and args and args[-1] is not ...:
         taken, build = (list, tuple), _fixed(args, converter)
     else:
@@ -328,27 +245,27 @@ def _collection(declared: Any, converter: Converter) -> _Hook:
 
     def hook(value: Any, t: Any) -> Any:
         if not isinstance(value, taken):
-            raise _expected(what, value)
+            raise expected(what, value)
         return build(value, t)
 
     return hook
 
 
-def _fixed(args: Sequence[Any], converter: Converter) -> _Hook:
+def _fixed(args: Sequence[Any], converter: Converter) -> Hook:
     """Return the hook of a tuple with one type per place."""
     hooks = [converter.get_structure_hook(arg) for arg in args]
 
     def hook(value: Any, _: Any) -> Any:
         if len(value) != len(hooks):
             problem = f"expected {len(hooks)} items, got {len(value)}"
-            raise _MismatchError(problem)
+            raise MismatchError(problem)
         made: list[Any] = []
         for item, each, arg in zip(value, hooks, args, strict=True):
             try:
                 made.append(each(item, arg))
             except Exception as error:  # noqa: BLE001 - as in checker
                 where, problem = _first_problem(error)
-                raise _MismatchError(problem, f"[{len(made)}]{where}") from None
+                raise MismatchError(problem, f"[{len(made)}]{where}") from None
         return tuple(made)
 
     return hook
@@ -358,7 +275,7 @@ def _is_mapping(declared: Any) -> bool:
     return _origin(declared) in (dict, Mapping, MutableMapping)
 
 
-def _mapping(declared: Any, converter: Converter) -> _Hook:
+def _mapping(declared: Any, converter: Converter) -> Hook:
     from cattrs import cols  # noqa: PLC0415 - see checker
 
     args = typing.get_args(declared)
@@ -369,7 +286,7 @@ def _mapping(declared: Any, converter: Converter) -> _Hook:
 
     def hook(value: Any, t: Any) -> Any:
         if not isinstance(value, Mapping):
-            raise _expected(what, value)
+            raise expected(what, value)
         return build(value, t)
 
     return hook
@@ -379,48 +296,19 @@ def _is_enum(declared: Any) -> bool:
     return _is_class(declared, Enum)
 
 
-def _enum(declared: type[Enum]) -> _Hook:
-    def hook(value: Any, _: Any) -> Any:
-        if isinstance(value, declared):
-            return value
-        try:
-            member = declared(value)
-        except ValueError:
-            member = None
-        if member is None or isinstance(member.value, bool) != isinstance(value, bool):
-            values = ", ".join(repr(each.value) for each in declared)
-            raise _expected(f"{declared.__name__} ({values})", value)
-        return member
-
-    return hook
-
-
 def _is_literal(declared: Any) -> bool:
     return typing.get_origin(declared) is Literal
-
-
-def _literal(declared: Any) -> _Hook:
-    members = typing.get_args(declared)
-
-    def hook(value: Any, _: Any) -> Any:
-        for member in members:
-            plain = member.value if isinstance(member, Enum) else member
-            if type(plain) is type(value) and plain == value:
-                return member
-        raise _expected("one of " + ", ".join(repr(member) for member in members), value)
-
-    return hook
 
 
 def _is_union(declared: Any) -> bool:
     return typing.get_origin(declared) in (typing.Union, types.UnionType)
 
 
-def _union(declared: Any, converter: Converter) -> _Hook:
+def _union(declared: Any, converter: Converter) -> Hook:
     """Return the hook of a union: the value's own type, a class by its fields, then the rest."""
     members = typing.get_args(declared)
     what = " | ".join(type_name(member) for member in members)
-    exact = frozenset(m for m in members if m in _SCALARS or m is type(None))
+    exact = frozenset(m for m in members if m in SCALARS or m is type(None))
     records = tuple(m for m in members if _is_record(m))
     pick = _picker(records, converter)
     rest = [m for m in members if m is not type(None) and (m not in records or not pick)]
@@ -438,8 +326,8 @@ def _union(declared: Any, converter: Converter) -> _Hook:
                 if len(hooks) == 1 and value is not None:
                     where, problem = _first_problem(error)
                     if where:
-                        raise _MismatchError(problem, where) from None
-        raise _expected(what, value)
+                        raise MismatchError(problem, where) from None
+        raise expected(what, value)
 
     return hook
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -19,8 +18,8 @@ from wfe.core.conversion import checker
 from wfe.core.definition import Json
 from wfe.core.errors import DataTypeError, DefinitionError
 from wfe.core.fields import DataField, data_fields
+from wfe.core.merging import Merge, merge_of
 from wfe.core.nearest import nearest
-from wfe.core.reducers import difference, reducer_name
 from wfe.core.rules.inputs import Writes
 from wfe.core.rules.plan import Reducer
 
@@ -37,55 +36,6 @@ _UNSET: Final[Any] = object()
 _PLAIN: Final = frozenset(
     {str, int, bool, float, bytes, Decimal, datetime, date, time, timedelta, UUID, type(None)}
 )
-
-
-@attrs.frozen
-class _Merge:
-    """How writes of one field become operands, and operands its value.
-
-    Attributes:
-        name: In ``wfe.core.reducers``, which then works on stored values and grows the journal by
-            the operand only; ``None``: *rule* works on decoded values and its result is journaled.
-        kind: Built-in meaning, ``None`` for a user's own reducer.
-        rule: Takes decoded values.
-    """
-
-    name: str | None
-    kind: str | None
-    rule: Callable[[Any, Any], Any]
-
-    def operand(self, before: Json, after: Json) -> Json:
-        """Return the operand that made *after* of *before*, both stored."""
-        if self.kind is None or before is None or after is None:
-            return after
-        if self.kind == "add" and not isinstance(after, list | str):
-            return encode(decode(after) - decode(before))  # numbers, Decimal, timedelta
-        return difference(self.kind, before, after)[1]
-
-    def merge(self, current: Json, operand: Json) -> Json:
-        """Return the stored form of the merged value."""
-        if current is None:
-            return operand
-        return encode(self.rule(decode(current), decode(operand)))
-
-    def reducer(self) -> Reducer:
-        """Return the form that the rules take."""
-        return Reducer(self.name, self.merge)
-
-
-def _merge_of(field: DataField, reducer: Callable[[Any, Any], Any]) -> _Merge:
-    kind = reducer_name(reducer)
-    origin = typing.get_origin(field.type) or field.type
-    listed = isinstance(origin, type) and issubclass(origin, list | tuple)
-    if kind in ("add", "append", "union") and (listed or (kind == "add" and origin is str)):
-        # Stored as it is in JSON, so that the operand alone can be journaled.
-        return _Merge(kind, kind, reducer)
-    sets = isinstance(origin, type) and issubclass(origin, AbstractSet)
-    return _Merge(None, kind, _join_sets if kind == "union" and sets else reducer)
-
-
-def _join_sets(current: AbstractSet[Any], operand: AbstractSet[Any]) -> AbstractSet[Any]:
-    return current | operand
 
 
 @attrs.frozen(kw_only=True, eq=False, slots=False)
@@ -115,9 +65,9 @@ class DataModel:
         return {name: field.type for name, field in self.declared.items()}
 
     @cached_property
-    def _merges(self) -> Mapping[str, _Merge]:
+    def _merges(self) -> Mapping[str, Merge]:
         fields = (self.declared or {}).values()
-        return {f.name: _merge_of(f, f.reducer) for f in fields if f.reducer is not None}
+        return {f.name: merge_of(f, f.reducer) for f in fields if f.reducer is not None}
 
     @cached_property
     def _exact(self) -> Mapping[str, frozenset[Any]]:

@@ -85,6 +85,7 @@ def load(group: str, name: str) -> Any:
         extra = _PIP.get(name)
         install = f'pip install "wfe[{extra}]"' if extra else None
         raise PluginNotFoundError(group, name, installed(group), install)
-    if len(points) > 1:
+    first, *others = points
+    if others:
         raise PluginConflictError(group, name, tuple(_distribution(point) for point in points))
-    return points[0].load()
+    return first.load()

@@ -50,13 +50,14 @@ REDUCERS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 }
 """The built-in reducers by the name that stands in the journal."""
 
+_OPERATORS: Final[Any] = operator  # its functions are typed as overloads without a common form
 _NAMES: Final[dict[Any, str]] = {
-    operator.add: "add",
-    operator.iadd: "add",
-    operator.concat: "add",
+    _OPERATORS.add: "add",
+    _OPERATORS.iadd: "add",
+    _OPERATORS.concat: "add",
     append: "append",
     union: "union",
-    operator.or_: "union",
+    _OPERATORS.or_: "union",
     min: "min",
     max: "max",
 }
@@ -74,19 +75,34 @@ def difference(name: str, before: Any, after: Any) -> tuple[bool, Any]:
         (whether there is one, the operand).  There is none when the step did something else
         with the field than the reducer does; then the whole new value is the operand.
     """
-    if before is None:
+    find = _DIFFERENCES.get(name)
+    return (False, after) if find is None or before is None else find(before, after)
+
+
+def _added(before: Any, after: Any) -> tuple[bool, Any]:
+    kinds: set[type] = {type(before), type(after)}
+    if kinds <= {int, float}:
+        return True, after - before
+    if kinds in ({list}, {str}) and after[: len(before)] == before:
+        return True, after[len(before) :]
+    return False, after
+
+
+def _appended(before: Any, after: Any) -> tuple[bool, Any]:
+    if {type(before), type(after)} == {list} and after and after[:-1] == before:
+        return True, after[-1]
+    return False, after
+
+
+def _united(before: Any, after: Any) -> tuple[bool, Any]:
+    if {type(before), type(after)} != {list}:
         return False, after
-    match name, before, after:
-        case ("add", list(), list()) if after[: len(before)] == before:
-            return True, after[len(before) :]
-        case ("add", str(), str()) if after.startswith(before):
-            return True, after[len(before) :]
-        case ("add", int() | float(), int() | float()):
-            return True, after - before
-        case ("append", list(), list()) if len(after) == len(before) + 1 and after[:-1] == before:
-            return True, after[-1]
-        case ("union", list(), list()):
-            known = {_key(item) for item in before}
-            return True, [item for item in after if _key(item) not in known]
-        case _:
-            return False, after
+    known = {_key(item) for item in before}
+    return True, [item for item in after if _key(item) not in known]
+
+
+_DIFFERENCES: Final[Mapping[str, Callable[[Any, Any], tuple[bool, Any]]]] = {
+    "add": _added,
+    "append": _appended,
+    "union": _united,
+}

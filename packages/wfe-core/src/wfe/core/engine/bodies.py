@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 import attrs
 
@@ -52,10 +52,11 @@ def make_body(target: Any, factory: StepFactory | None, pools: Pools) -> Body:
         DefinitionError: It is none of these.
     """
     if inspect.isclass(target):
-        make = functools.partial(factory, target) if factory else None
-        return _ClassBody(target, make, pools)
+        make = functools.partial(factory, cast("type[Any]", target)) if factory else None
+        return _ClassBody(cast("type[Any]", target), make, pools)
     if callable(getattr(target, "run", None)):
-        return _ClassBody(type(target), functools.partial(copy.copy, target), pools)
+        cls = cast("type[Any]", type(target))
+        return _ClassBody(cls, functools.partial(copy.copy, target), pools)
     if callable(target):
         return _function(target, pools)
     problem = f"{target!r} is no step: it is neither a function nor has it a method run(ctx)"
@@ -86,8 +87,8 @@ class _ClassBody:
         if self.make is None:
             return self._made(inputs)
         body = self.make()
-        if inputs and _is_frozen(type(body)):
-            return attrs.evolve(body, **inputs)
+        if inputs and _is_frozen(self.cls):
+            return attrs.evolve(body, **inputs)  # a frozen body is copied with its inputs
         for name, value in inputs.items():
             setattr(body, name, value)
         return body
@@ -200,8 +201,8 @@ def _argument(parameter: inspect.Parameter, ctx: Context, inputs: Mapping[str, A
     if name in inputs:
         return inputs[name]
     if name in ctx.before:
-        data = ctx.data
-        return data[name] if isinstance(data, dict) else getattr(data, name)
+        data: Any = ctx.data
+        return data[name] if hasattr(data, "keys") else getattr(data, name)
     if parameter.default is not _NO_DEFAULT:
         return parameter.default
     known = ", ".join([*inputs, *ctx.before]) or "none"

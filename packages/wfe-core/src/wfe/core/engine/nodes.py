@@ -7,7 +7,7 @@ import functools
 import random  # noqa: TID251 - the shell draws the jitter; the rules get it
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import attrs
 
@@ -143,7 +143,7 @@ class NodeRunner:
             if result is None and not ctx.touched and not self.node.outputs:
                 return Completed(key, attempt, None, NO_WRITES, started)
             silent = result is None or isinstance(result, dict)
-            outcome = None if silent else encode(result, "result")
+            outcome = None if silent else encode(cast("object", result), "result")
             return Completed(key, attempt, outcome, self._writes(ctx, seen, result), started)
         return self._asked(ctx, seen, result, started)
 

@@ -7,7 +7,7 @@ is a batch: everything that arrived while the last decision was being committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from wfe.core.definition import Kind, Node
 from wfe.core.models import PointerStatus, WorkflowStatus
@@ -86,7 +86,7 @@ def _terminate_first(each: Input) -> bool:
 
 
 def _happened(draft: Draft, each: Any) -> None:
-    kind = type(each)
+    kind = cast("type[object]", type(each))
     if kind in _WHOLE:
         _WHOLE[kind](draft, each)
         return
@@ -351,7 +351,8 @@ def _child_done(draft: Draft, message: Received, _who: Mapping[str, Any]) -> boo
         _child_result(draft, draft.place(pointer).node, child["data"])
         finish(draft, pointer)
         return True
-    reason = (child["error"] or {}).get("message", child["status"])
+    error: Mapping[str, Any] = child["error"] or {}
+    reason = error.get("message", child["status"])
     text = f"sub-workflow {child['definition']!r} (run {child['id']}) {child['status']}: {reason}"
     fail(draft, pointer, _error("StepFailedError", text, pointer.step))
     return True
@@ -361,7 +362,7 @@ def _child_result(draft: Draft, node: Node, data: Mapping[str, Any]) -> None:
     config = node.config
     value: Any = data.get(config["select"]) if "select" in config else data
     if config.get("flatten") and isinstance(value, dict):
-        for name, part in value.items():
+        for name, part in cast("dict[str, Any]", value).items():
             draft.store(name, part)
     if config.get("output") is not None:
         draft.store(config["output"], {config["wrap"]: value} if "wrap" in config else value)

@@ -10,7 +10,8 @@ import attrs
 
 from wfe.core.definition import Kind, Node
 from wfe.core.models import WorkflowStatus
-from wfe.host.cli.model import ACTIVE, Picture, Run, State, Step, Visit, hidden
+from wfe.host.cli.model import Picture, Run, hidden
+from wfe.host.cli.visits import ACTIVE, State, Step, Visit
 
 __all__ = ["GLYPHS", "STATUS_GLYPHS", "Line", "clock_time", "duration", "fitted", "tree"]
 
@@ -119,7 +120,7 @@ class _Drawing:
     def run(self, run: Run) -> list[_Item]:
         if run.definition is not None:
             return self.nodes(run, run.definition.root.nodes)
-        return [self.leaf(run, step) for step in run.steps.values()]
+        return [self.leaf(step) for step in run.steps.values()]
 
     def nodes(self, run: Run, nodes: Sequence[Node]) -> list[_Item]:
         return [self.node(run, node) for node in nodes if not hidden(node)]
@@ -127,7 +128,7 @@ class _Drawing:
     def node(self, run: Run, node: Node) -> _Item:
         step = run.step(node.name)
         if not node.blocks:
-            return self.leaf(run, step)
+            return self.leaf(step)
         state = run.state(node)
         inner = [
             item for number in range(len(node.blocks)) for item in self.block(run, node, number)
@@ -148,26 +149,24 @@ class _Drawing:
         label = _label(node, number)
         return [_Item(Line(guides="", text=label), items)] if label and items else items
 
-    def leaf(self, run: Run, step: Step) -> _Item:
+    def leaf(self, step: Step) -> _Item:
+        if step.count > 1:
+            return self._repeated(step)
         visits = list(step.visits.values())
-        if len(visits) > 1:
-            return self._repeated(run, step, visits)
         if not visits:
             return _Item(Line(guides="", text=step.name, state=State.PENDING))
         return self._visit(visits[0], step.name)
 
-    def _repeated(self, run: Run, step: Step, visits: list[Visit]) -> _Item:
-        over = sum(visit.state not in ACTIVE for visit in visits)
-        state = run.state(step.node) if step.node is not None else visits[-1].state
+    def _repeated(self, step: Step) -> _Item:
+        visits = step.visits.values()
         notes = [visit.note for visit in visits if visit.state is State.FAILED and visit.note]
-        starts = [visit.started for visit in visits if visit.started is not None]
-        ends = [visit.ended for visit in visits if visit.ended is not None]
+        state = State.RUNNING if step.state in ACTIVE else step.state
         line = Line(
             guides="",
             text=step.name,
-            state=State.RUNNING if state in ACTIVE else state,
-            seconds=self._seconds(min(starts, default=None), max(ends, default=None), state),
-            note=f"{over}/{len(visits)}" + (f"  {notes[-1]}" if notes else ""),
+            state=state,
+            seconds=self._seconds(*step.span, state),
+            note=f"{step.over}/{step.count}" + (f"  {notes[-1]}" if notes else ""),
         )
         told = [v for v in visits if v.state in ACTIVE or (v.child and v.state is State.FAILED)]
         inner = [self._visit(visit, f"#{visit.number}") for visit in told[:_SHOWN_VISITS]]

@@ -12,10 +12,11 @@ import click
 from wfe.core.models import ErrorInfo, HistoryEntry, WorkflowInstance, WorkflowStatus
 from wfe.host.cli import store
 from wfe.host.cli.drawing import STATUS_GLYPHS, duration, tree
-from wfe.host.cli.model import Picture, error_text, past
+from wfe.host.cli.model import Picture, past
 from wfe.host.cli.references import every_run, found
 from wfe.host.cli.result import now_utc, outputs, plain, short, to_json
 from wfe.host.cli.stored import definition_of, family
+from wfe.host.cli.visits import error_text
 from wfe.host.host import WorkflowHost
 
 __all__ = ["history", "list_runs", "remember", "show"]

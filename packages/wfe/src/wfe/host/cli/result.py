@@ -15,8 +15,9 @@ from wfe.core.definition import WorkflowDefinition
 from wfe.core.models import WorkflowInstance, WorkflowStatus
 from wfe.host.cli.drawing import STATUS_GLYPHS, duration
 from wfe.host.cli.errors import Exit
-from wfe.host.cli.model import Change, Picture, State, error_text
+from wfe.host.cli.model import Change, Picture
 from wfe.host.cli.stored import Stuck
+from wfe.host.cli.visits import State, error_text
 
 __all__ = ["Result", "failures", "outputs", "plain", "short", "to_json"]
 
@@ -38,8 +39,7 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
-        known: Any = value
-        return {str(key): plain(inner) for key, inner in known.items()}
+        return {str(key): plain(inner) for key, inner in cast("Any", value).items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(inner) for inner in cast("Iterable[Any]", value)]
     return _plain_object(value)
@@ -98,6 +98,7 @@ class Result:
         source: File or module, ``None``: none was named.
         db: `` --db URL`` unless it is the default store.
         again: The command that started it, ``None``: it was resumed.
+        kept: Whether the store outlives this process.
     """
 
     instance: WorkflowInstance[Any]
@@ -108,6 +109,7 @@ class Result:
     source: str | None = None
     db: str = ""
     again: str | None = None
+    kept: bool = True
     definition: WorkflowDefinition | None = None
 
     @property
@@ -141,12 +143,10 @@ class Result:
     def summary(self) -> list[str]:
         """Return the lines that end every view but the JSON one."""
         if self.stuck is not None:
-            return self._left(self.stuck)
+            return self._gone(self._left(self.stuck))
         if self.interrupted:
-            return [
-                f"↯ {self._who()} interrupted after {self._took()}",
-                f"resume with: {self.resume}",
-            ]
+            stopped = f"↯ {self._who()} interrupted after {self._took()}"
+            return self._gone([stopped, f"resume with: {self.resume}"])
         head = f"{STATUS_GLYPHS[self.instance.status]} {self._who()} {self.instance.status}"
         match self.instance.status:
             case WorkflowStatus.COMPLETE:
@@ -162,6 +162,10 @@ class Result:
                     f"{head} after {self._took()}"
                     + (f": {self._reason()}" if self._reason() else "")
                 ]
+
+    def _gone(self, lines: list[str]) -> list[str]:
+        """Replace the advice on how to go on where nothing is left to go on with."""
+        return lines if self.kept else [lines[0], "  it was in memory only: nothing of it is kept"]
 
     def _who(self) -> str:
         return f"{self.instance.definition} (run {self.instance.id})"

@@ -239,7 +239,7 @@ async def _perform(request: _Request, view: View) -> int:
 
     def last_word() -> None:
         view.close()
-        if known:
+        if known and store.kept(request.url):
             complain(f"resume with: wfe run --resume {known[0]}{store.option(request.url)}")
 
     with interruptible(last_word) as stop:
@@ -297,5 +297,6 @@ async def _watched(
         source=request.source,
         db=store.option(request.url),
         again=request.again,
+        kept=store.kept(request.url),
         definition=request.main,
     )

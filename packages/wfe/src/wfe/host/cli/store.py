@@ -14,7 +14,7 @@ from wfe.host.cli.errors import CommandError, log_to_stderr
 from wfe.host.connect import DEFAULT_URL
 from wfe.host.host import WorkflowHost
 
-__all__ = ["DB", "existing", "made", "on_store", "option"]
+__all__ = ["DB", "existing", "kept", "made", "on_store", "option"]
 
 T = TypeVar("T")
 
@@ -41,6 +41,12 @@ def _file(url: str) -> Path | None:
     parts = urlsplit(url)
     path = unquote(parts.path).removeprefix("/")
     return Path(path) if parts.scheme == "sqlite" and path not in {"", ":memory:"} else None
+
+
+def kept(url: str) -> bool:
+    """Whether what is stored at *url* outlives the process."""
+    scheme = urlsplit(url).scheme
+    return scheme != "memory" and (scheme != "sqlite" or _file(url) is not None)
 
 
 def made(url: str) -> str:
@@ -73,7 +79,7 @@ def existing(url: str) -> str:
     """
     file = _file(url)
     if file is None:
-        if urlsplit(url).scheme in {"sqlite", "memory"}:
+        if not kept(url):
             problem = f"the store {url} lives in the memory of one process and has no runs"
             raise CommandError(
                 problem, "name a store that is kept, for example --db sqlite:///runs.db"

@@ -14,8 +14,9 @@ from rich.text import Text
 
 from wfe.core.models import LifecycleEvent, WorkflowStatus
 from wfe.host.cli.drawing import GLYPHS, STATUS_GLYPHS, Line, duration, fitted, tree
-from wfe.host.cli.model import Change, Picture, State
+from wfe.host.cli.model import Change, Picture
 from wfe.host.cli.result import Result, now_utc
+from wfe.host.cli.visits import State
 
 __all__ = ["LiveView"]
 

@@ -10,9 +10,10 @@ import attrs
 from wfe.core.definition import Kind
 from wfe.core.models import LifecycleEvent
 from wfe.host.cli.drawing import GLYPHS, clock_time, duration
-from wfe.host.cli.model import Change, Picture, State, Visit, hidden
+from wfe.host.cli.model import Change, Picture, hidden
 from wfe.host.cli.output import Output
 from wfe.host.cli.result import Result
+from wfe.host.cli.visits import State, Visit
 
 __all__ = ["PlainView"]
 
