@@ -330,6 +330,26 @@ def test_plain_data_may_be_read_in_expressions_without_declaring_it() -> None:
     assert builder.build("w").id == "w"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data.amount > 100",
+        "data['amount'] > 100.0",
+        "has(data.url) && data.url != ''",
+        "data.?url.orValue('') == ''",
+        "size(data.items) > 0 && data.items[0] == 'x'",
+        "data.items.all(item, item != '')",
+        "data.exists(name, name == 'id')",
+        "run.id == 'x' || event.data == 1",
+        "true",
+    ],
+)
+def test_expressions_that_fit_the_data_type(text: str) -> None:
+    definition = WorkflowBuilder(Order).if_do(text, _branch).build("w")
+
+    assert node(definition, "if_do").expr("condition") == Cel(text)
+
+
 def test_without_the_extra_an_expression_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cel_expr_python.cel", None)
     for cached in (cel._environment, cel._parse, cel._compile):  # pyright: ignore[reportPrivateUsage]

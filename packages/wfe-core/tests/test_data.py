@@ -63,6 +63,25 @@ class Cat2:
     purrs: bool
 
 
+class Name(str):
+    __slots__ = ()
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Word(enum.StrEnum):
+    ONE = "one"
+
+
+@attrs.define
+class Named:
+    name: Name
+    level: Level
+    word: Word
+
+
 def either(current: dict[str, int], operand: dict[str, int]) -> dict[str, int]:
     return {**current, **operand}
 
@@ -505,6 +524,31 @@ def test_data_types_that_cannot_work_are_refused() -> None:
         with pytest.raises(DefinitionError) as raised:
             model_for(wrong)
         assert message in str(raised.value).replace(f"{__name__}.", "test_data.")
+
+
+def test_frozen_classes_and_private_fields_work() -> None:
+    @attrs.frozen
+    class Sealed:
+        a: int
+        _b: int = 2
+        c: int = attrs.field(default=3, init=False)
+
+    model = model_for(Sealed)
+
+    assert model.start({"a": 1}) == {"a": 1, "_b": 2, "c": 3}
+    assert model.load({"a": 1, "_b": 5, "c": 3}) == Sealed(1, 5)
+
+
+def test_kinds_of_text_and_number_come_back_as_their_class() -> None:
+    model = model_for(Named)
+
+    loaded = model.load(model.start({"name": "x", "level": 3, "word": "one"}))
+
+    assert (type(loaded.name), loaded.level, loaded.word) == (Name, Level.HIGH, Word.ONE)
+    with pytest.raises(DataTypeError, match=r"^data\.word: expected Word \('one'\), got 'two'"):
+        model.start({"name": "x", "level": 3, "word": "two"})
+    with pytest.raises(DataTypeError, match=r"^data\.name: expected Name \(str\), got 5"):
+        model.start({"name": 5, "level": 3, "word": "one"})
 
 
 def test_one_type_has_one_model() -> None:

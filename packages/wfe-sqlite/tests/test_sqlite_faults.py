@@ -1,7 +1,6 @@
 """What goes wrong with a file has its own error, and loses nothing that was acknowledged."""
 
 # pyright: reportPrivateUsage=false
-# ruff: noqa: ASYNC240 - a test may look at small files
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """How the store uses its file: settings, statements, transactions, versions."""
 
 # pyright: reportPrivateUsage=false
-# ruff: noqa: ASYNC240 - a test may look at small files
 
 from __future__ import annotations
 

@@ -9,7 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wfe.core.builder import WorkflowBuilder, expr
+    from wfe.core.builder import (
+        BranchBuilder,
+        ParallelBuilder,
+        StepBuilder,
+        WorkflowBuilder,
+        expr,
+    )
     from wfe.core.dag import Dag
     from wfe.core.definition import WorkflowDefinition
     from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware
@@ -69,6 +75,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActivityTokenError",
     "Backoff",
+    "BranchBuilder",
     "CancelToken",
     "Continue",
     "Dag",
@@ -90,12 +97,14 @@ __all__ = [
     "LifecycleEvent",
     "LogLine",
     "Page",
+    "ParallelBuilder",
     "PluginNotFoundError",
     "PointerStatus",
     "ProviderError",
     "Retry",
     "RetryForever",
     "StepBody",
+    "StepBuilder",
     "StepExecutionContext",
     "StepFailedError",
     "StepMiddleware",
@@ -123,6 +132,9 @@ __all__ = [
 
 _HOMES = {
     "wfe.core.builder": (
+        "BranchBuilder",
+        "ParallelBuilder",
+        "StepBuilder",
         "WorkflowBuilder",
         "expr",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
@@ -36,6 +37,8 @@ def compile_expr(expr: Expr, function: Any, names: Iterable[str] = ()) -> Evalua
     """
     match expr:
         case Value(value):
+            if isinstance(value, list | dict):
+                return lambda _ctx: deepcopy(value)  # a body may change what it is given
             return lambda _ctx: value
         case Cel(text):
             return _cel(text, tuple(names))

@@ -182,6 +182,13 @@ class MemoryStore:
         heads = [head[0] for d in definitions if (head := self._runs.head(d)) is not None]
         return min(heads, default=None)
 
+    async def waiting(self, roots: Sequence[str]) -> Sequence[tuple[int, int, int]]:
+        return sorted(
+            (run.wake, n, run.new.d)
+            for n, run in self._runs.by_n.items()
+            if run.new.root_id in roots and run.owner is None and run.wake is not None
+        )
+
     async def fault(self, epoch: int, n: int, wake: int, reason: str, limit: int) -> None:
         run = self._runs.by_n.get(n)
         if run is None or run.owner != epoch or not self._alive(epoch):

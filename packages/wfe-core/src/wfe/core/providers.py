@@ -162,6 +162,13 @@ class PersistenceProvider(Protocol):
         """
         ...
 
+    async def waiting(self, roots: Sequence[str]) -> Sequence[tuple[int, int, int]]:
+        """Return (wake, n, d) of the unowned runs with a wake time below these roots; read-only.
+
+        A root is below itself.  Earliest first.
+        """
+        ...
+
     async def fault(self, epoch: int, n: int, wake: int, reason: str, limit: int) -> None:
         """Release *n* until *wake* and count a fault; at *limit* faults it is SUSPENDED.
 

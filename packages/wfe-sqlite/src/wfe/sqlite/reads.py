@@ -48,6 +48,9 @@ WHERE d = ? AND owner IS NULL AND wake <= ? ORDER BY wake, n LIMIT ?"""
 _FIRST_DUE: Final = """
 SELECT wake FROM wfe_instances
 WHERE d = ? AND owner IS NULL AND wake IS NOT NULL ORDER BY wake LIMIT 1"""
+_BELOW: Final = f"""
+SELECT wake, n, d FROM wfe_instances
+WHERE root_id IN {_MANY} AND owner IS NULL AND wake IS NOT NULL ORDER BY wake, n"""  # noqa: S608 - constants
 _HINTED_DUE: Final = f"""
 SELECT 1 FROM wfe_instances
 WHERE n IN {_MANY} AND owner IS NULL AND wake <= ? LIMIT 1"""  # noqa: S608 - constants
@@ -96,6 +99,9 @@ class Reader:
     def due(self, definitions: Sequence[int]) -> int | None:
         rows = [row for d in definitions for row in self._all(_FIRST_DUE, d)]
         return min((wake for (wake,) in rows), default=None)
+
+    def waiting(self, roots: Sequence[str]) -> list[tuple[int, int, int]]:
+        return self._all(_BELOW, _json(roots))
 
     def claimable(self, definitions: Sequence[int], hints: Sequence[int] | None, now: int) -> bool:
         """Whether a claim may find something."""
@@ -234,8 +240,8 @@ class _Moment:
             self._db.execute("COMMIT")
 
 
-def _json(numbers: Sequence[int]) -> str:
-    return orjson.dumps(list(numbers)).decode()
+def _json(values: Sequence[int] | Sequence[str]) -> str:
+    return orjson.dumps(list(values)).decode()
 
 
 def _has(data: str, wanted: str) -> bool:

@@ -344,6 +344,9 @@ class SqliteStore:
     async def due(self, definitions: Sequence[int]) -> int | None:
         return self._opened.reader.due(definitions)
 
+    async def waiting(self, roots: Sequence[str]) -> Sequence[tuple[int, int, int]]:
+        return self._opened.reader.waiting(roots)
+
     async def history(self, n: int, after: int, limit: int) -> Sequence[Row]:
         return self._opened.reader.history(n, after, limit)
 

@@ -47,6 +47,7 @@ class WorkflowHost:
         linger: timedelta = timedelta(seconds=5),
         threads: int = 64,
         strict_versions: bool = False,
+        own_runs_only: bool = False,
         name: str = "wfe",
     ) -> None:
         """Make a host; nothing is opened before :meth:`start`.
@@ -64,6 +65,8 @@ class WorkflowHost:
             linger: How long a waiting run stays in memory before it is given up.
             threads: For sync bodies.
             strict_versions: Refuse a definition whose id and version is stored with other contents.
+            own_runs_only: Drive only the runs that are started here or given to :meth:`drive`, and
+                their sub-workflows; other hosts on the store are left their work.
             name: Shown to operators.
 
         Raises:
@@ -80,6 +83,7 @@ class WorkflowHost:
                 linger=to_micros(linger),
                 threads=threads,
                 strict_versions=strict_versions,
+                own_runs_only=own_runs_only,
                 name=name,
             ),
             app=app,
@@ -195,6 +199,18 @@ class WorkflowHost:
             WorkflowNotFoundError: There is none with this id or name.
         """
         header = await self._engine.reads.header(id_or_name)
+        return WorkflowRun(header.id, False, self._engine)
+
+    async def drive(self, id_or_name: str) -> WorkflowRun:
+        """Drive an unfinished run on this host too; only needed with *own_runs_only*.
+
+        Raises:
+            WorkflowNotFoundError: There is none with this id or name.
+        """
+        header = await self._engine.reads.header(id_or_name)
+        if self._engine.roots is not None:
+            self._engine.roots.add(header.root_id)
+            self._engine.nudge()
         return WorkflowRun(header.id, False, self._engine)
 
     async def get(self, id_or_name: str) -> WorkflowInstance[Any]:

@@ -14,7 +14,7 @@ from wfe.core.errors import DefinitionError
 from wfe.core.nearest import nearest
 
 if TYPE_CHECKING:
-    from wfe.core.cel import CelProgram, CelType
+    from wfe.core.cel import CelPath, CelProgram, CelType
 
 __all__ = ["CelCheck"]
 
@@ -45,10 +45,13 @@ class CelCheck:
                     _check_result(draft.kind, role, program, at)
 
     def _compiled(self, text: str, where: str, *, item: bool) -> CelProgram:
-        from wfe.core.cel import compile_cel  # noqa: PLC0415 - the extra is optional
+        from wfe.core.cel import CelType, cel_paths, compile_cel  # noqa: PLC0415 - the extra is optional
 
         try:
-            program = compile_cel(text, self._variables(item=item))
+            # The checker takes has(data.x) of a declared x for x itself, unless its type is open.
+            asked = [path.segments[0].name for path in cel_paths(text) if _asked_for(path)]
+            open_types = {f"data.{name}": CelType.DYN for name in asked}
+            program = compile_cel(text, {**self._variables(item=item), **open_types})
         except DefinitionError as error:
             raise attrs.evolve(error, where=where) from error
         declared, data_type = self._model.declared, self._model.data_type
@@ -72,6 +75,10 @@ class CelCheck:
         fields = {f"data.{name}": cel_type_of(kind) for name, kind in types.items()}
         typed = {name: CelType.DYN if kind in timed else kind for name, kind in fields.items()}
         return {**dict.fromkeys(names, CelType.DYN), **typed}
+
+
+def _asked_for(path: CelPath) -> bool:
+    return path.root == "data" and bool(path.segments) and path.segments[0].tested
 
 
 _SHOWN: Final[Mapping[str, str]] = {"run_if": "run_if()"}

@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
@@ -52,11 +52,12 @@ def make_body(target: Any, factory: StepFactory | None, pools: Pools) -> Body:
         DefinitionError: It is none of these.
     """
     if inspect.isclass(target):
-        make = functools.partial(factory, cast("type[Any]", target)) if factory else None
-        return _ClassBody(cast("type[Any]", target), make, pools)
+        cls: type[Any] = target
+        make = functools.partial(factory, cls) if factory else None
+        return _ClassBody(cls, make, pools)
     if callable(getattr(target, "run", None)):
-        cls = cast("type[Any]", type(target))
-        return _ClassBody(cls, functools.partial(copy.copy, target), pools)
+        prototype: type[Any] = type(target)
+        return _ClassBody(prototype, functools.partial(copy.copy, target), pools)
     if callable(target):
         return _function(target, pools)
     problem = f"{target!r} is no step: it is neither a function nor has it a method run(ctx)"

@@ -60,6 +60,7 @@ class Settings:
         linger: µs that a waiting run stays in memory before it is given up.
         poll: µs between looks at the store for work that nobody announced.
         threads: For sync bodies.
+        own_runs_only: Drive only runs that were started or asked for here, and what they start.
     """
 
     lease: int = 30 * _SECOND
@@ -68,6 +69,7 @@ class Settings:
     poll: int = _SECOND
     threads: int = 64
     strict_versions: bool = False
+    own_runs_only: bool = False
     name: str = "wfe"
 
 
@@ -109,6 +111,7 @@ class Engine:
             ),
             strict=self.settings.strict_versions,
         )
+        self.roots: set[str] | None = set() if self.settings.own_runs_only else None
         self.epoch = 0
         self.running = False
         self.info: StoreInfo | None = None
@@ -279,6 +282,10 @@ class Engine:
         self.timers.at(when, lambda: run.timer(pointer))
 
     # -- owning
+
+    def may_drive(self, root_id: str) -> bool:
+        """Whether this host drives runs below this root."""
+        return self.roots is None or root_id in self.roots
 
     @property
     def room(self) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 import attrs
 
 from wfe.core.codec import encode
+from wfe.core.data import same
 from wfe.core.definition import Kind, Node
 from wfe.core.engine.bodies import Body
 from wfe.core.errors import DefinitionError, StepTimeoutError, WfeError
@@ -261,7 +262,8 @@ def _for_each(runner: NodeRunner, ctx: Context) -> Input:
 def _decide(runner: NodeRunner, ctx: Context) -> Input:
     value = encode(runner.exprs["value"](ctx), "value")
     blocks = runner.node.blocks
-    chosen = [i for i, block in enumerate(blocks) if not block.default and block.label == value]
+    cases = [(i, block) for i, block in enumerate(blocks) if not block.default]
+    chosen = [i for i, block in cases if same(block.label, value)]
     otherwise = [i for i, block in enumerate(blocks) if block.default]
     return Branched(ctx.pointer.id, ctx.pointer.attempt, tuple(chosen or otherwise))
 

@@ -151,15 +151,24 @@ class Seeker:
             if self._crowded:
                 break  # whoever ends makes room, and has this looked at again
             now = engine.clock.now()
-            due = await engine.store.due(numbers)
+            due, hints = await self._due(numbers)
             if due is None or due > now:
                 return self._until(due, now)
             limit = min(engine.room, _CLAIM)
-            claimed = await engine.store.claim(engine.epoch, numbers, limit)
+            claimed = await engine.store.claim(engine.epoch, numbers, limit, hints)
             if not claimed:
                 return poll if engine.durable else poll // 10
             await self._take(claimed)
         return poll
+
+    async def _due(self, numbers: Sequence[int]) -> tuple[int | None, Sequence[int] | None]:
+        """Return when the next run is due, and which runs may be claimed (``None``: all)."""
+        engine = self._engine
+        if engine.roots is None:
+            return await engine.store.due(numbers), None
+        found = await engine.store.waiting(tuple(engine.roots))
+        mine = [(wake, n) for wake, n, d in found if d in numbers]
+        return (mine[0][0] if mine else None), [n for _, n in mine]
 
     def _until(self, due: int | None, now: int) -> int:
         """Without other processes every change is announced, and no safety poll is needed."""

@@ -104,6 +104,8 @@ class Starter:
         run_id = uuid7()
         ref = _ref(ready, run_id, options, None, run_id)
         await self._ask(ready, ref, stored)
+        if engine.roots is not None:
+            engine.roots.add(run_id)
         owner = engine.epoch if engine.room > 0 and not delayed else None
         wake = engine.clock.now() + (to_micros(options.delay) if options.delay else 0)
         idem = None if options.idempotency_key is None else f"key:{options.idempotency_key}"

@@ -176,7 +176,8 @@ class Draft:
         # Overwritten is what another step of this batch wrote, or a row after the step's start.
         lost = [name for name in written if name in mine or last.get(name, -1) > writes.base]
         mine.update(written)
-        return lost
+        # A step of a workflow file records itself: the iterations of a loop do so by turns.
+        return [name for name in lost if not name.startswith("steps.")]
 
     def _reduce(self, name: str, operand: Any) -> None:
         reducer = self.plan.reducers[name]

@@ -134,6 +134,24 @@ class OwnerLaws:
         assert [entry.n for entry in claimed] == [second, first]
         assert (await load(store, third)).header.owner is None
 
+    async def test_waiting_names_what_is_unowned_below_the_roots(
+        self, store: PersistenceProvider
+    ) -> None:
+        epoch = await worker(store)
+        now = store.clock.now()
+        late = await begin(store, wake=now + HOUR, root_id="root")
+        early = await begin(store, id_="other", wake=now, root_id="root")
+        await begin(store, epoch, root_id="root")
+        await begin(store, wake=None, root_id="root")
+        await begin(store, wake=now, root_id="another root")
+        d, other = await definition(store), await definition(store, "other")
+
+        assert list(await store.waiting(["root", "unknown"])) == [
+            (now, early, other),
+            (now + HOUR, late, d),
+        ]
+        assert list(await store.waiting([])) == []
+
     async def test_claim_by_hints_takes_only_those(self, store: PersistenceProvider) -> None:
         epoch, other = await worker(store), await worker(store)
         now = store.clock.now()

@@ -231,7 +231,7 @@ def _lament(instance: WorkflowInstance[Any], db: str) -> None:
 
 
 async def _perform(request: _Request, view: View) -> int:
-    host = WorkflowHost(request.url, name="wfe-run")
+    host = WorkflowHost(request.url, name="wfe-run", own_runs_only=True)
     host.register(*request.definitions.values())
     feed = Feed(view)
     forget = host.subscribe(feed.take)
@@ -265,7 +265,7 @@ async def _begin(host: WorkflowHost, request: _Request, feed: Feed) -> WorkflowR
             request.main, request.data, name=request.name, actor="wfe run"
         )
     else:
-        started = await host.run(request.resumed.id)
+        started = await host.drive(request.resumed.id)
     picture = Picture(started.id, request.definitions, request.main.id)
     if request.resumed is not None:
         await remember(host, picture)
