@@ -175,8 +175,11 @@ async def idle(store: CountingStore, sleepers: int = 1000) -> Measured:
         tasks = len(asyncio.all_tasks())
 
         async def work() -> dict[str, float]:
+            cpu = time.process_time()
             await asyncio.sleep(5)
-            return {"tasks": tasks, "writes": store.commits + store.writes}
+            percent = (time.process_time() - cpu) / 5 * 100
+            writes = store.commits + store.writes
+            return {"tasks": tasks, "writes": writes, "cpu_percent": percent}
 
         return await _measured(store, work, sleepers)
 
@@ -233,6 +236,7 @@ def imports(tries: int = 5) -> dict[str, float]:
     commands = {
         "python": [sys.executable, "-c", "pass"],
         "import wfe.core": [sys.executable, "-c", "import wfe.core"],
+        "use wfe.core": [sys.executable, "-c", "from wfe.core import WorkflowBuilder, step"],
         "wfe --help": [wfe, "--help"],
     }
     best: dict[str, float] = {}
@@ -243,11 +247,11 @@ def imports(tries: int = 5) -> dict[str, float]:
             subprocess.run(command, check=True, capture_output=True)
             times.append(time.perf_counter() - began)
         best[name] = min(times) * 1e3
-    code = "import sys, wfe.core; print(len(sys.modules)); print(*sys.modules)"
+    code = "import sys; from wfe.core import WorkflowBuilder; print(len(sys.modules), *sys.modules)"
     out = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.splitlines()
+    ).stdout.split()
     best["modules"] = float(out[0])
     drivers = {"sqlite3", "psycopg", "valkey", "opensearchpy", "cattrs", "ruamel", "rich", "click"}
-    best["drivers"] = float(len(drivers.intersection(out[1].split())))
+    best["drivers"] = float(len(drivers.intersection(out)))
     return best
