@@ -58,8 +58,39 @@ def test_a_planted_fault_is_found(tmp_path: Path) -> None:
     assert [found.code for found in check([path])] == ["WFE013", "WFE013"]
 
 
+CONTEXT = """workflow:
+  id: docs
+  version: 1
+  inputs: {image: string, mode: string, count: integer}
+  steps:
+    - {name: build, outputs: {digest: string}, run: make}
+    - {name: maybe, when: inputs.count > 1, outputs: {size: integer}, run: make}
+    - name: example
+"""
+LINES = re.findall(r"^\| (WFE\d{3}) \| `(.*)` \| `(.*)` \|$", read("diagnostics.md"), re.MULTILINE)
+
+
+def _codes(line: str, path: Path) -> list[str]:
+    line = line.replace("\\|", "|")
+    run = "" if line.startswith("run:") else "      run: make\n"
+    path.write_text(f"{CONTEXT}      {line}\n{run}", encoding="utf-8")
+    return [found.code for found in check([path])]
+
+
+@pytest.mark.parametrize(("code", "wrong", "right"), LINES)
+def test_a_wrong_line_gives_its_code_and_the_right_one_gives_none(
+    code: str, wrong: str, right: str, tmp_path: Path
+) -> None:
+    assert _codes(wrong, tmp_path / "wrong.yaml") == [code]
+    assert _codes(right, tmp_path / "right.yaml") == []
+
+
+def test_the_common_codes_have_a_wrong_and_a_right_line() -> None:
+    assert len(LINES) >= 15
+
+
 def test_the_page_of_diagnostics_names_each_code_with_its_meaning() -> None:
-    rows = re.findall(r"^\| (WFE\d{3}) \| (.*?) \|", read("diagnostics.md"), re.MULTILINE)
+    rows = re.findall(r"^\| (WFE\d{3}) \| ([^|]+) \|$", read("diagnostics.md"), re.MULTILINE)
 
     assert dict(rows) == dict(MEANINGS)
     assert len(rows) == len(MEANINGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 from attrs import validators as v
@@ -59,13 +59,13 @@ class Backoff:
             return float("inf")
 
 
-fixed = Backoff(Growth.EXPONENTIAL, 1.0)
+fixed: Final[Backoff] = Backoff(Growth.EXPONENTIAL, 1.0)
 """The same pause before each retry."""
 
-linear = Backoff(Growth.LINEAR, 1.0)
+linear: Final[Backoff] = Backoff(Growth.LINEAR, 1.0)
 """One interval more before each further retry."""
 
-exponential = Backoff(Growth.EXPONENTIAL, 2.0)
+exponential: Final[Backoff] = Backoff(Growth.EXPONENTIAL, 2.0)
 """Twice the pause before each further retry."""
 
 

@@ -284,14 +284,14 @@ class StepExecutionContext(Generic[D]):
         self._services = services
         self._data: Any = _UNSET
         self._item: Any = _UNSET
-        self.instance = instance
-        self.pointer = pointer
-        self.before = before
-        self.seq = seq
-        self.created_at = created_at  # of the run, µs
+        self.instance: InstanceRef = instance
+        self.pointer: PointerRef = pointer
+        self.before: Mapping[str, Any] = before
+        self.seq: int = seq
+        self.created_at: int = created_at  # of the run, µs
         self.persistence_data: Any = extra.get("memory")
         self.event: Mapping[str, Any] | None = extra.get("event")
-        self.cancelled = CancelToken()
+        self.cancelled: CancelToken = CancelToken()
 
     @property
     def data(self) -> D:

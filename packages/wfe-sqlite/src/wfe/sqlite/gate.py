@@ -41,7 +41,7 @@ class Gate:
         self._key = key
         self._mutex = threading.Lock()
         self._epochs: set[int] = set()
-        self.users = 1
+        self.users: int = 1
 
     # -- writers ------------------------------------------------------------------------------
 

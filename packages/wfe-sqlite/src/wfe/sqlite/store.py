@@ -106,7 +106,7 @@ class SqliteStore:
     ) -> None:
         self.clock: Clock = SystemClock() if clock is None else clock
         self._in_memory = str(path) == _MEMORY
-        self.path = Path(path) if self._in_memory else Path(path).absolute()
+        self.path: Path = Path(path) if self._in_memory else Path(path).absolute()
         self._synchronous = synchronous
         self._patience = patience.total_seconds()
         self._on_commit = on_commit

@@ -74,9 +74,11 @@ class WorkflowTest:
             options: More of :class:`~wfe.host.WorkflowHost`.
         """
         self._clock = VirtualClock(start)
-        self.store = MemoryStore(self._clock)
-        self.host = WorkflowHost(self.store, app=app, middleware=middleware, **options)
-        self.clock = TestClock(self._clock, self._settle)
+        self.store: MemoryStore = MemoryStore(self._clock)
+        self.host: WorkflowHost = WorkflowHost(
+            self.store, app=app, middleware=middleware, **options
+        )
+        self.clock: TestClock = TestClock(self._clock, self._settle)
         self._definitions = definitions
 
     async def __aenter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 __all__ = [
@@ -81,7 +82,7 @@ MODIFIERS_LATER: Final = (
     "services",
 )
 LEAF_KEYS: Final = ("type", "config", "run", "inputs", "outputs")
-KIND_KEYS: Final = {
+KIND_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "parallel": ("parallel", "limit", "fail_fast", "join"),
     "do": ("do",),
     "if": ("if", "then", "else"),

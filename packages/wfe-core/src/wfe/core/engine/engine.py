@@ -34,6 +34,7 @@ from wfe.core.engine.timers import Timers
 from wfe.core.engine.waits import Waits
 from wfe.core.errors import HostStoppingError
 from wfe.core.providers import (
+    Clock,
     Hint,
     LockProvider,
     PersistenceProvider,
@@ -74,7 +75,18 @@ class Settings:
 
 
 class Engine:
-    """Runs definitions over a store."""
+    """Runs definitions over a store.
+
+    Attributes:
+        live: Runs in memory, by number.
+        roots: Which runs are driven here, with what they start; ``None``: all.
+        timers: From :meth:`start` on, as ``numbers``, ``committer`` and ``seeker``.
+    """
+
+    timers: Timers
+    numbers: Numbers
+    committer: Committer
+    seeker: Seeker
 
     def __init__(
         self,
@@ -89,19 +101,21 @@ class Engine:
     ) -> None:
         """Make an engine that does not run yet."""
         self.store = store
-        self.clock = store.clock
+        self.clock: Clock = store.clock
         self.app = app
-        self.settings = settings or Settings()
-        self.waits = Waits(self)
+        self.settings: Settings = settings or Settings()
+        self.waits: Waits = Waits(self)
         self.live: dict[int, LiveRun] = {}
-        self.report = Reporter(store, self.live)
+        self.report: Reporter = Reporter(store, self.live)
         self._by_id: dict[str, LiveRun] = {}
-        self.pools = WorkerPools(self.settings.threads)
-        self.starter = Starter(self)
-        self.reads = Reads(self)
-        self.control = Control(self)
-        self.hooks = tuple(m for m in middleware if isinstance(m, WorkflowMiddleware))
-        self.registry = Registry(
+        self.pools: WorkerPools = WorkerPools(self.settings.threads)
+        self.starter: Starter = Starter(self)
+        self.reads: Reads = Reads(self)
+        self.control: Control = Control(self)
+        self.hooks: tuple[WorkflowMiddleware, ...] = tuple(
+            m for m in middleware if isinstance(m, WorkflowMiddleware)
+        )
+        self.registry: Registry = Registry(
             Surroundings(
                 clock=self.clock,
                 pools=self.pools,
@@ -112,11 +126,12 @@ class Engine:
             strict=self.settings.strict_versions,
         )
         self.roots: set[str] | None = set() if self.settings.own_runs_only else None
-        self.epoch = 0
-        self.running = False
+        self.epoch: int = 0
+        self.running: bool = False
         self.info: StoreInfo | None = None
         self._queue = queue
         self._lock = lock
+        self._heartbeat: Heartbeat | None = None
         self._posts: set[asyncio.Task[None]] = set()
 
     # -- starting and stopping
@@ -124,6 +139,13 @@ class Engine:
     async def start(self) -> None:
         """Open the store, register as a worker, and begin to work."""
         self.info = await self.store.open()
+        try:
+            await self._start(self.info)
+        except BaseException:
+            await self.store.close()
+            raise
+
+    async def _start(self, info: StoreInfo) -> None:
         self.timers = Timers(self.clock)
         self.report.open()
         self.numbers = Numbers(self.store)
@@ -140,8 +162,7 @@ class Engine:
         self.running = True
         self.committer.start()
         self.seeker = Seeker(self, self._queue, self._lock)
-        self._heartbeat: Heartbeat | None = None
-        if self.info.durable:
+        if info.durable:
             self._heartbeat = Heartbeat(
                 self._lock, self.settings.lease, lambda: self.epoch, lambda: bool(self.live)
             )
@@ -274,8 +295,12 @@ class Engine:
         self.forget(run)
         run.close()
         reason = dumps({"type": type(error).__name__, "message": str(error), "step": None})
+        self._later(self._set_aside(run.n, reason))
+
+    async def _set_aside(self, n: int, reason: str) -> None:
         wake = self.clock.now() + _SECOND
-        self._later(self.store.fault(self.epoch, run.n, wake, reason, FAULTS))
+        await self.store.fault(self.epoch, n, wake, reason, FAULTS)
+        self.nudge()
 
     def timer(self, run: LiveRun, when: int, pointer: int | None) -> None:
         """Call :meth:`LiveRun.timer` at *when* (µs)."""

@@ -24,7 +24,7 @@ class Reporter:
 
     def __init__(self, store: PersistenceProvider, live: Mapping[int, LiveRun]) -> None:
         """Report on the runs in *live*; log lines go to *store*."""
-        self.lifecycle = Lifecycle()
+        self.lifecycle: Lifecycle = Lifecycle()
         self._clock = store.clock
         self._store = store
         self._live = live

@@ -29,8 +29,8 @@ class Draft:
         """Begin a transition at *now* (µs)."""
         self.plan = plan
         self.now = now
-        self.status = state.status
-        self.error = state.error
+        self.status: str = state.status
+        self.error: Mapping[str, Any] | None = state.error
         self.rows: list[list[Any]] = []
         self._state = state
         self._ops: list[list[Any]] = []

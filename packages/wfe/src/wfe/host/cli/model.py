@@ -129,7 +129,7 @@ class Picture:
         """Begin with the run *id* of the definition *main*, one of *definitions* (by id)."""
         self._definitions = definitions
         self.runs: dict[str, Run] = {}
-        self.root = self._add(id, main, None)
+        self.root: Run = self._add(id, main, None)
 
     def _add(self, id: str, definition: str, parent: tuple[Run, Step] | None) -> Run:
         known = self._definitions.get(definition)

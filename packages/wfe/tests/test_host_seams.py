@@ -1,0 +1,204 @@
+"""A host over separate providers, many hosts on one store, and a host that lost its lease."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import attrs
+import pytest
+
+from wfe.core import (
+    ProviderError,
+    StepExecutionContext,
+    WorkflowBuilder,
+    WorkflowDefinition,
+)
+from wfe.core.errors import StoreUnavailableError
+from wfe.core.memory import MemoryStore
+from wfe.core.providers import Item, Outcome
+from wfe.host import WorkflowHost
+from wfe.testing import WorkflowTest
+
+Ctx = StepExecutionContext[Any]
+
+
+@attrs.define
+class Counts:
+    """How often each step ran; the application object of these tests."""
+
+    ran: Counter[str] = attrs.field(factory=Counter[str])
+
+
+async def note(ctx: Ctx) -> None:
+    ctx.app.ran[ctx.idempotency_key] += 1
+    await asyncio.sleep(0)
+
+
+def _three(name: str = "three") -> WorkflowDefinition:
+    return WorkflowBuilder().start_with(note).then(note).then(note).build(name)
+
+
+class BareStore:
+    """A store that is neither queue nor lock."""
+
+    features: frozenset[str] = frozenset()
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def test_queue_and_lock_may_live_elsewhere() -> None:
+    bare: Any = BareStore(MemoryStore())
+    with pytest.raises(ProviderError, match=r"is no queue; pass one with queue="):
+        WorkflowHost(bare)
+    other = MemoryStore()
+    counts = Counts()
+    waiting = WorkflowBuilder().wait_for("go", key="k").then(note).build("waiting")
+
+    async with WorkflowHost(bare, queue=other, lock=other, app=counts) as host:
+        host.register(_three(), waiting)
+        run = await host.start_workflow("three")
+        late = await host.start_workflow("waiting")
+        assert (await run.wait(5)).status == "complete"
+        await host.publish_event("go", "k")
+        assert (await late.wait(5)).status == "complete"
+
+    assert set(counts.ran.values()) == {1}
+
+
+async def test_several_hosts_on_one_store_share_the_work() -> None:
+    store = MemoryStore()
+    counts = Counts()
+    hosts = [WorkflowHost(store, app=counts, max_live=20) for _ in range(3)]
+    for host in hosts:
+        host.register(_three())
+        await host.start()
+
+    runs = [await hosts[0].start_workflow("three") for _ in range(100)]
+    instances = [await run.wait(10) for run in runs]
+    for host in reversed(hosts):
+        await host.stop()
+
+    assert {instance.status for instance in instances} == {"complete"}
+    assert len(counts.ran) == 300
+    assert set(counts.ran.values()) == {1}
+
+
+async def test_a_host_that_was_fenced_begins_anew_and_finishes() -> None:
+    store = MemoryStore()
+    gate = asyncio.Event()
+    ran: list[str] = []
+
+    async def held(ctx: Ctx) -> None:
+        ran.append("held")
+        await gate.wait()
+
+    definition = WorkflowBuilder().start_with(held).then(note).build("held")
+    async with WorkflowHost(store, app=Counts()) as host:
+        host.register(definition)
+        fenced: list[str] = []
+        host.subscribe(lambda e: fenced.append(e.kind) if e.kind == "host_fenced" else None)
+        run = await host.start_workflow("held")
+        await asyncio.sleep(0)
+        (worker,) = await store.workers()
+
+        await store.fence([worker.epoch], lease=None)
+        await store.orphans(100)
+        gate.set()
+        instance = await run.wait(10)
+
+    assert instance.status == "complete"
+    assert fenced == ["host_fenced"]
+    assert ran == ["held", "held"]
+
+
+class Failing:
+    """A store whose commits fail for a while."""
+
+    def __init__(self, store: MemoryStore, failures: int) -> None:
+        self._store = store
+        self.failures = failures
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome]:
+        if self.failures and epoch is not None and items[0].new is None:
+            self.failures -= 1
+            raise StoreUnavailableError("test", "gone for a while")
+        return await self._store.commit(epoch, items)
+
+
+async def test_a_store_that_fails_for_a_while_fails_no_step(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store: Any = Failing(MemoryStore(), 2)
+    counts = Counts()
+
+    async with WorkflowHost(store, app=counts) as host:
+        host.register(_three())
+        run = await host.start_workflow("three")
+        instance = await run.wait(timedelta(seconds=10))
+
+    assert instance.status == "complete"
+    assert set(counts.ran.values()) == {1}
+    assert "the store refuses writes" in caplog.text
+
+
+async def test_a_caller_hears_of_a_store_that_fails() -> None:
+    memory = MemoryStore()
+    store: Any = Failing(memory, 0)
+    async with WorkflowHost(store) as host:
+        host.register(_three())
+        store.failures = 1
+        with pytest.raises(StoreUnavailableError, match="gone for a while"):
+            await host.publish_event("go", "k")
+
+
+async def test_a_run_that_breaks_the_engine_is_suspended_with_the_reason(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        message = "it broke"
+        raise RuntimeError(message)
+
+    test = WorkflowTest(app=Counts())
+    async with test:
+        monkeypatch.setattr("wfe.core.engine.live.decide", broken)
+        run = await test.start(_three())
+        await test.clock.advance(timedelta(minutes=1))
+        header = await test.store.get(run.id)
+
+    assert header is not None
+    assert header.status == "suspended"
+    assert header.faults == 5
+    assert "it broke" in (header.error or "")
+    assert "internal error on run" in caplog.text
+
+
+async def test_only_own_runs_are_driven_when_asked() -> None:
+    store = MemoryStore()
+    counts = Counts()
+    starter = WorkflowHost(store, max_live=0)
+    mine = WorkflowHost(store, app=counts, own_runs_only=True)
+    for host in (starter, mine):
+        host.register(_three())
+        await host.start()
+
+    foreign = await starter.start_workflow("three")
+    own = await mine.start_workflow("three")
+    assert (await own.wait(5)).status == "complete"
+    assert (await starter.get(foreign.id)).status == "runnable"
+    driven = await mine.drive(foreign.id)
+    assert (await driven.wait(5)).status == "complete"
+    await mine.stop()
+    await starter.stop()
+
+    assert len(counts.ran) == 6
