@@ -1,4 +1,4 @@
-"""The reference pages of workflow files: their examples are sound, their lists are whole."""
+"""The documents on workflow files: their examples are sound, their lists are whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 from wfe.yaml import check, load_workflows
 from wfe.yaml.codes import MEANINGS
 
-REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
+ROOT = Path(__file__).parents[3]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+REFERENCE = ROOT / "docs" / "reference"
 _FENCE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMPLETE = re.compile(r"^workflows?:$", re.MULTILINE)
 
@@ -24,15 +26,14 @@ def read(name: str) -> str:
     return (REFERENCE / name).read_text(encoding="utf-8")
 
 
-FILES = complete_files(read("workflow-files.md"))
+FILES = [
+    pytest.param(text, id=f"{path.stem}-{number}")
+    for path in PAGES
+    for number, text in enumerate(complete_files(path.read_text(encoding="utf-8")), 1)
+]
 
 
-def _id(text: str) -> str:
-    found = re.search(r"id: (\S+)", text)
-    return found[1] if found else text[:40]
-
-
-@pytest.mark.parametrize("text", FILES, ids=_id)
+@pytest.mark.parametrize("text", FILES)
 def test_each_example_is_sound_and_becomes_definitions(text: str, tmp_path: Path) -> None:
     path = tmp_path / "example.yaml"
     path.write_text(text, encoding="utf-8")
@@ -42,9 +43,10 @@ def test_each_example_is_sound_and_becomes_definitions(text: str, tmp_path: Path
 
 
 def test_every_kind_of_step_has_an_example() -> None:
-    together = "\n".join(FILES)
+    files = complete_files(read("workflow-files.md"))
+    together = "\n".join(files)
 
-    assert len(FILES) >= 15
+    assert len(files) >= 15
     for key in ("run", "type", "parallel", "do", "if", "for_each", "while", "wait_for", "delay"):
         assert re.search(rf"^ *(?:- )?{key}:", together, re.MULTILINE), key
 

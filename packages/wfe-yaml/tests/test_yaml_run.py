@@ -161,6 +161,63 @@ async def test_nested_loops_see_the_items_around_them(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text(encoding="utf-8") == "a1\na2\nb1\nb2\n"
 
 
+async def test_a_round_reads_what_its_own_steps_made(tmp_path: Path) -> None:
+    text = flow(
+        "    - for_each: [a, b, c, d]\n"
+        "      do:\n"
+        "        - name: make\n"
+        "          outputs: {word: string}\n"
+        '          run: echo "word=${{ item }}${{ index }}" >> $WFE_OUTPUT\n'
+        "        - for_each: [x, y]\n"
+        "          do:\n"
+        "            - name: inner\n"
+        "              outputs: {both: string}\n"
+        '              run: echo "both=${{ steps.make.outputs.word }}${{ item }}" >> $WFE_OUTPUT\n'
+        "            - name: say\n"
+        '              run: echo "${{ steps.inner.outputs.both }}" >> log\n'
+        "    - name: after\n"
+        "      run: echo after ${{ steps.make.?outputs.word.orValue('none') }} >> log\n"
+    )
+
+    instance = await finish(text, tmp_path)
+
+    assert (instance.status, instance.error) == ("complete", None)
+    lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    assert lines[-1] == "after d3"
+    assert sorted(lines[:-1]) == ["a0x", "a0y", "b1x", "b1y", "c2x", "c2y", "d3x", "d3y"]
+    recorded = [name for name in instance.data if name.startswith("steps.")]
+    assert sorted(recorded) == [
+        "steps.after",
+        "steps.inner[3/1]",
+        "steps.make[3]",
+        "steps.say[3/1]",
+    ]
+
+
+async def test_a_child_in_a_loop_gives_its_outputs_to_its_round(tmp_path: Path) -> None:
+    text = """workflows:
+  - id: child
+    version: 1
+    inputs: {n: integer}
+    outputs: {m: {type: integer, value: "${{ inputs.n * 2 }}"}}
+    steps:
+      - {name: nothing, run: "true"}
+  - id: parent
+    version: 1
+    steps:
+      - for_each: [1, 2, 3]
+        do:
+          - {name: twice, type: workflow, config: {workflow: child}, inputs: {n: "${{ item }}"}}
+          - {name: say, run: "echo ${{ item }} ${{ steps.twice.outputs.m }} >> log"}
+"""
+
+    instance = await finish(text, tmp_path)
+
+    assert (instance.status, instance.error) == ("complete", None)
+    lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    assert sorted(lines) == ["1 2", "2 4", "3 6"]
+
+
 async def test_needs_order_the_steps(tmp_path: Path) -> None:
     text = flow(
         '    - {name: c, needs: [a, b], run: "echo ${{ data.x }}$(cat b) > c"}\n'

@@ -33,6 +33,7 @@ def context(lines: Lines) -> StepExecutionContext[Any]:
         instance=SimpleNamespace(id="run-1", definition="wf"),
         pointer=SimpleNamespace(step="the step"),
         attempt=2,
+        path=(),
     )
     return cast("StepExecutionContext[Any]", fake)
 
@@ -299,7 +300,7 @@ from types import SimpleNamespace as N
 from wfe.core.steps import StepLog
 from wfe.yaml.shell import Shell
 log = StepLog(lambda stream, line: print(line, flush=True))
-ctx = N(log=log, instance=N(id='r', definition='d'), pointer=N(step='s'), attempt=0)
+ctx = N(log=log, instance=N(id='r', definition='d'), pointer=N(step='s'), attempt=0, path=())
 asyncio.run(Shell(run="trap '' TERM; echo ready; sleep 65.25").run(ctx))
 """
 

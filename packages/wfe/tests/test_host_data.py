@@ -277,7 +277,7 @@ async def test_history_has_no_gaps_and_names_what_changed() -> None:
 
 async def test_subscribers_see_events_after_their_commit() -> None:
     async with WorkflowTest(WorkflowBuilder().start_with(nothing).build("w")) as test:
-        events = test.host.subscribe()
+        events = test.host.subscribe(kinds=None)
         await test.run("w")
         events.close()
         kinds = [event.kind async for event in events]

@@ -19,7 +19,7 @@ from wfe.core import (
 )
 from wfe.core.errors import StoreUnavailableError
 from wfe.core.memory import MemoryStore
-from wfe.core.providers import Item, Outcome
+from wfe.core.providers import Item, Outcome, WorkerInfo
 from wfe.host import WorkflowHost
 from wfe.testing import WorkflowTest
 
@@ -119,6 +119,21 @@ async def test_a_host_that_was_fenced_begins_anew_and_finishes() -> None:
     assert ran == ["held", "held"]
 
 
+def test_a_provider_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Old(MemoryStore):
+        PROVIDER_API = 0
+
+    def made(_url: str) -> Old:
+        return Old()
+
+    def load(*_: str) -> Any:
+        return made
+
+    monkeypatch.setattr("wfe.host.connect.load", load)
+    with pytest.raises(ProviderError, match=r"version 0 of the provider protocols"):
+        WorkflowHost("old://")
+
+
 class Failing:
     """A store whose commits fail for a while."""
 
@@ -181,6 +196,36 @@ async def test_a_run_that_breaks_the_engine_is_suspended_with_the_reason(
     assert header.faults == 5
     assert "it broke" in (header.error or "")
     assert "internal error on run" in caplog.text
+
+
+async def test_a_run_that_killed_its_hosts_is_set_aside_and_may_be_resumed() -> None:
+    store = MemoryStore()
+    counts = Counts()
+    definition = _three()
+    async with WorkflowHost(store, app=counts, max_live=0) as starter:
+        starter.register(definition)
+        run = await starter.start_workflow("three", name="killer")
+        header = await store.get("killer")
+        assert header is not None
+        for _ in range(5):  # five hosts that die with it
+            epoch = await store.register(WorkerInfo(name="dies", host="h", pid=1))
+            assert len(await store.claim(epoch, [header.d], 1)) == 1
+            await store.fence([epoch], lease=None)
+            await store.orphans(10)
+
+    async with WorkflowHost(store, app=counts) as host:
+        host.register(definition)
+        aside = await (await host.run("killer")).wait(5, suspended=True)
+        assert counts.ran == Counter()
+        assert (await host.find(status="suspended")).items == (aside,)
+        await host.resume("killer")
+        instance = await (await host.run(run.id)).wait(5)
+
+    assert aside.status == "suspended"
+    assert aside.error is not None
+    assert aside.error.message == "its host died 5 times while it ran"
+    assert instance.status == "complete"
+    assert set(counts.ran.values()) == {1}
 
 
 async def test_only_own_runs_are_driven_when_asked() -> None:

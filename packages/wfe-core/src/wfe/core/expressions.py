@@ -11,6 +11,7 @@ import orjson
 
 from wfe.core.codec import decode
 from wfe.core.definition import Call, Cel, Expr, ListOf, Record, Text, Value
+from wfe.core.rounds import recorded
 
 if TYPE_CHECKING:
     from wfe.core.steps import StepExecutionContext
@@ -37,9 +38,7 @@ def compile_expr(expr: Expr, function: Any, names: Iterable[str] = ()) -> Evalua
     """
     match expr:
         case Value(value):
-            if isinstance(value, list | dict):
-                return lambda _ctx: deepcopy(value)  # a body may change what it is given
-            return lambda _ctx: value
+            return _constant(value)
         case Cel(text):
             return _cel(text, tuple(names))
         case Call():
@@ -53,6 +52,12 @@ def compile_expr(expr: Expr, function: Any, names: Iterable[str] = ()) -> Evalua
         case ListOf(items):
             listed = [compile_expr(item, function, names) for item in items]
             return lambda ctx: [item(ctx) for item in listed]
+
+
+def _constant(value: Any) -> Evaluate:
+    if type(value) in {list, dict}:
+        return lambda _ctx: deepcopy(value)  # a body may change what it is given
+    return lambda _ctx: value
 
 
 def render(value: Any) -> str:
@@ -106,9 +111,8 @@ def _roots(ctx: StepExecutionContext[Any], wanted: frozenset[str]) -> dict[str, 
 
 
 def _steps(ctx: StepExecutionContext[Any]) -> dict[str, Any]:
-    prefix = len("steps.")
-    found = ctx.before.items()
-    return {key[prefix:]: decode(value) for key, value in found if key.startswith("steps.")}
+    found = recorded(ctx.before, ctx.path)
+    return {name: decode(value) for name, value in found.items()}
 
 
 def _run(ctx: StepExecutionContext[Any]) -> dict[str, Any]:

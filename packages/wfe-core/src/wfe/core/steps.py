@@ -229,6 +229,10 @@ class Services(Protocol):
         """Return index and value of a for-each around the step; level 0 is the innermost."""
         ...
 
+    def path(self, ctx: StepExecutionContext[Any]) -> tuple[int, ...]:
+        """Return the numbers of the for-each items around the step, outermost first."""
+        ...
+
     def environment(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any]:
         """Return the step's declared environment."""
         ...
@@ -321,6 +325,11 @@ class StepExecutionContext(Generic[D]):
             self._item = self._services.item(self, 0)
         found: tuple[int | None, Any] = self._item
         return found
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """Numbers of the for-each items around the step, outermost first; empty outside of one."""
+        return self._services.path(self)
 
     def enclosing_item(self, level: int) -> Any:
         """Return the item of a for-each around the step; level 0 is the innermost."""

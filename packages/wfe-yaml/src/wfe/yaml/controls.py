@@ -255,6 +255,10 @@ def _wait_for(it: _Step) -> Control:
 
 def _delay(it: _Step) -> Control:
     node = it.step.get("delay")
+    timeout = it.step.get("timeout")
+    if timeout is not None:
+        hint = "shorten the delay, or put it into a `do` with that `timeout`"
+        it.context.problems.error("WFE015", timeout.span, "a `delay` has no time-out", hint)
     expr: Expr | None = None
     if isinstance(node, Scalar) and "${{" in node.value:
         found = it.context.expressions.value(node, it.scope)

@@ -64,8 +64,8 @@ class Scope:
         data: Further data fields, such as the payloads of events.
         host_env: Variables of the host that steps get.
         working_dir: Where steps run, ``None``: in the workspace.
-        before_loop: Inside a loop whose rounds run together: the steps that ran before it.  What a
-            step of the loop makes is shared by all rounds, so it cannot be read there.
+        before_loop: Inside a loop whose rounds run together: the steps that ran before it.  The
+            flat data fields that a step of the loop makes are shared by all rounds.
     """
 
     inputs: Mapping[str, ValueType] = attrs.field(factory=dict[str, ValueType])
@@ -80,7 +80,7 @@ class Scope:
     before_loop: frozenset[str] | None = None
 
     def shared(self, step: str) -> bool:
-        """Whether what *step* made may come from another round of a loop."""
+        """Whether the flat data fields of *step* may come from another round of a loop."""
         return self.before_loop is not None and step not in self.before_loop
 
     def after(self, name: str, visible: Visible) -> Scope:
@@ -254,8 +254,6 @@ def _maybe(path: CelPath, name: str) -> str:
 
 def _visible(path: CelPath, name: str, text: str, scope: Scope) -> Visible:
     if name in scope.steps:
-        if scope.shared(name):
-            raise NameProblem("WFE014", _SHARED.format(name), _SEQUENTIAL, 1)
         return scope.steps[name]
     if name in scope.every:
         line = scope.every[name]
@@ -275,7 +273,7 @@ def _visible(path: CelPath, name: str, text: str, scope: Scope) -> Visible:
 
 
 _SHARED: Final = "reading `{}` inside a loop that runs its rounds together is not supported"
-_SEQUENTIAL: Final = "write `sequential: true` on the loop, or put the work into one step"
+_OWN_ROUND: Final = "write `steps.{}.outputs.{}`, which is that of the same round"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -332,7 +330,8 @@ def _data(path: CelPath, scope: Scope) -> Resolved:
 def _refuse_other_rounds(output: str, scope: Scope) -> None:
     for step, visible in scope.steps.items():
         if output in visible.outputs and scope.shared(step):
-            raise NameProblem("WFE014", _SHARED.format(f"data.{output}"), _SEQUENTIAL, 1)
+            hint = _OWN_ROUND.format(step, output)
+            raise NameProblem("WFE014", _SHARED.format(f"data.{output}"), hint, 1)
 
 
 def _fields(scope: Scope) -> tuple[dict[str, CelType], dict[str, str]]:

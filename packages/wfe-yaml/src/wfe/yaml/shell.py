@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 import attrs
 
 from wfe.core.errors import WfeError
+from wfe.core.rounds import round_field
 from wfe.core.steps import ExecutionResult, StepExecutionContext
 from wfe.yaml.process import run_process
 from wfe.yaml.step_outputs import StepOutputs, read_marker
@@ -120,7 +121,8 @@ class Shell:
         if self.key is None:
             return ExecutionResult.next()
         record = {"outputs": self.results, "status": "complete"}
-        return ExecutionResult.output(**{**self.results, f"steps.{self.key}": record})
+        field = round_field(f"steps.{self.key}", ctx.path)
+        return ExecutionResult.output(**{**self.results, field: record})
 
     async def _execute(
         self, ctx: StepExecutionContext[Any], private: Path, file: Path, outputs: StepOutputs

@@ -326,6 +326,7 @@ class _Workflow:
             "inputs": {name: _input_json(declared) for name, declared in signature.inputs.items()},
             "outputs": {name: kind.to_json() for name, kind in signature.outputs.items()},
             "source": spec.source.name,
+            "records": True,
         }
         for key in ("name", "description"):
             node = spec.get(key)

@@ -8,7 +8,7 @@ import attrs
 
 from wfe.core.errors import ProviderError
 from wfe.core.plugins import load
-from wfe.core.providers import LockProvider, PersistenceProvider, QueueProvider
+from wfe.core.providers import PROVIDER_API, LockProvider, PersistenceProvider, QueueProvider
 
 __all__ = ["DEFAULT_URL", "Providers", "connect"]
 
@@ -51,7 +51,15 @@ def _made(group: str, given: Any) -> Any:
     if not colon:
         problem = f"{given!r} is no URL; write for example sqlite:///runs.db or memory://"
         raise ProviderError("host", problem, False)
-    return load(group, scheme)(given)
+    provider = load(group, scheme)(given)
+    made_for = getattr(provider, "PROVIDER_API", PROVIDER_API)
+    if made_for != PROVIDER_API:
+        problem = (
+            f"the plugin for {scheme!r} was made for version {made_for} of the provider protocols,"
+            f" this host has version {PROVIDER_API}; install versions that fit together"
+        )
+        raise ProviderError("host", problem, False)
+    return provider
 
 
 def _seam(name: str, store: Any, given: Any) -> Any:

@@ -342,11 +342,11 @@ class WorkflowHost:
     # -- observing
 
     @overload
-    def subscribe(self, kinds: Collection[str] | None = None, /) -> Subscription: ...
+    def subscribe(self, kinds: Collection[str] | None = None) -> Subscription: ...
     @overload
-    def subscribe(self, kinds: Callable[[LifecycleEvent], Any], /) -> Callable[[], None]: ...
+    def subscribe(self, kinds: Callable[[LifecycleEvent], Any]) -> Callable[[], None]: ...
     def subscribe(
-        self, kinds: Collection[str] | Callable[[LifecycleEvent], Any] | None = None, /
+        self, kinds: Collection[str] | Callable[[LifecycleEvent], Any] | None = None
     ) -> Subscription | Callable[[], None]:
         """Observe lifecycle events from now on.
 

@@ -56,8 +56,7 @@ def make_body(target: Any, factory: StepFactory | None, pools: Pools) -> Body:
         make = functools.partial(factory, cls) if factory else None
         return _ClassBody(cls, make, pools)
     if callable(getattr(target, "run", None)):
-        prototype: type[Any] = type(target)
-        return _ClassBody(prototype, functools.partial(copy.copy, target), pools)
+        return _ClassBody(target.__class__, functools.partial(copy.copy, target), pools)
     if callable(target):
         return _function(target, pools)
     problem = f"{target!r} is no step: it is neither a function nor has it a method run(ctx)"

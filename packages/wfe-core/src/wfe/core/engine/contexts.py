@@ -63,16 +63,26 @@ class _Services:
         return self._run.ready.model.load(ctx.before)
 
     def item(self, ctx: StepExecutionContext[Any], level: int) -> tuple[int | None, Any]:
+        rounds = self._rounds(ctx)
+        if level >= len(rounds):
+            return None, None
+        index, items = rounds[level]
+        return index, decode(items[index])
+
+    def path(self, ctx: StepExecutionContext[Any]) -> tuple[int, ...]:
+        return tuple(index for index, _ in reversed(self._rounds(ctx)))
+
+    def _rounds(self, ctx: StepExecutionContext[Any]) -> list[tuple[int, list[Any]]]:
+        """Return number and items of each for-each around a step, innermost first."""
         pointers = self._run.state.pointers
+        found: list[tuple[int, list[Any]]] = []
         index = _index(pointers, ctx.pointer.id)
         for key in reversed(ctx.pointer.scope):
             container = pointers.get(key)
             if container is not None and "items" in container.extra and index is not None:
-                if level == 0:
-                    return index, decode(container.extra["items"][index])
-                level -= 1
+                found.append((index, container.extra["items"]))
             index = _index(pointers, key)
-        return None, None
+        return found
 
     def environment(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any]:
         node = self._run.ready.plan.places[ctx.pointer.step].node

@@ -295,11 +295,13 @@ class Engine:
         self.forget(run)
         run.close()
         reason = dumps({"type": type(error).__name__, "message": str(error), "step": None})
-        self._later(self._set_aside(run.n, reason))
+        self._later(self.set_aside(run.n, run.ref.id, reason, FAULTS))
 
-    async def _set_aside(self, n: int, reason: str) -> None:
+    async def set_aside(self, n: int, id: str, reason: str, limit: int) -> None:
+        """Give a run up for a second; at *limit* faults it is suspended for *reason* (JSON)."""
         wake = self.clock.now() + _SECOND
-        await self.store.fault(self.epoch, n, wake, reason, FAULTS)
+        await self.store.fault(self.epoch, n, wake, reason, limit)
+        self.waits.again(id)
         self.nudge()
 
     def timer(self, run: LiveRun, when: int, pointer: int | None) -> None:
@@ -391,9 +393,11 @@ class Engine:
             run = self.live.get(n)
             if run is not None:
                 self.poke(run)
-            elif owner is None and self.registry.number(d) is not None:
+                continue
+            mine = owner is None and self.registry.number(d) is not None
+            if mine:
                 self.nudge()
-            else:
+            if not mine or self.room <= 0 or self.roots is not None:
                 away.append(Hint(n, d, owner))
         if away:
             self._later(self.seeker.hint(away))

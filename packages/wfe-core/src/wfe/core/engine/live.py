@@ -230,7 +230,7 @@ class LiveRun:
         self._taken, self._decision, self.in_flight = taken, decision, True
         rows = tuple([dumps(row) for row in decision.rows])
         self._bytes = sum(map(len, rows))
-        progress = self.fresh and any(not isinstance(i, Recovered | Received) for i in taken)
+        progress = self.fresh and any(not isinstance(i, Recovered) for i in taken)
         return Item(
             n=self.n,
             base=self.state.seq,

@@ -281,7 +281,7 @@ def _delay(runner: NodeRunner, ctx: Context) -> Input:
 def _wait_for(runner: NodeRunner, ctx: Context) -> Input:
     key = runner.exprs["key"](ctx) if "key" in runner.exprs else ""
     as_of = runner.exprs["as_of"](ctx) if "as_of" in runner.exprs else None
-    timeout = runner.node.config.get("timeout")
+    timeout = runner.node.config.get("timeout", runner.node.timeout)
     limit = None if timeout is None else timedelta(microseconds=timeout)
     return runner._wait(ctx, runner.node.config["event"], key, as_of, limit)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 

@@ -13,6 +13,7 @@ from wfe.core.engine.live import dumps
 from wfe.core.engine.membership import Takeover, cancelled
 from wfe.core.engine.views import state_of
 from wfe.core.errors import ProviderError
+from wfe.core.models import WorkflowStatus
 from wfe.core.providers import (
     Claimed,
     Done,
@@ -179,22 +180,23 @@ class Seeker:
         return min(wait, poll) if durable else wait
 
     async def _take(self, claimed: Sequence[Claimed]) -> None:
-        store, epoch = self._engine.store, self._engine.epoch
+        engine = self._engine
         takeovers = {each.n: each.takeovers for each in claimed}
-        for loaded in await store.load(list(takeovers)):
-            times = takeovers[loaded.header.n]
-            if times >= FAULTS:
+        for loaded in await engine.store.load(list(takeovers)):
+            header = loaded.header
+            times = takeovers[header.n]
+            aside = header.status == WorkflowStatus.SUSPENDED
+            if times >= FAULTS and not aside:  # else somebody asks for it again
                 message = f"its host died {times} times while it ran"
                 reason = dumps({"type": "PoisonError", "message": message, "step": None})
-                await store.fault(epoch, loaded.header.n, self._engine.clock.now(), reason, 1)
+                await engine.set_aside(header.n, header.id, reason, 1)
                 continue
             try:
                 self.resume(loaded, times)
             except Exception as error:  # noqa: BLE001 - whatever it is, the run is set aside
-                _LOG.exception("cannot go on with run %s", loaded.header.id)
+                _LOG.exception("cannot go on with run %s", header.id)
                 reason = dumps({"type": type(error).__name__, "message": str(error), "step": None})
-                wake = self._engine.clock.now() + _SECOND
-                await store.fault(epoch, loaded.header.n, wake, reason, FAULTS)
+                await engine.set_aside(header.n, header.id, reason, FAULTS)
 
     def resume(self, loaded: Loaded, takeovers: int) -> None:
         """Go on with a run as stored; after *takeovers*, bodies may have been interrupted."""

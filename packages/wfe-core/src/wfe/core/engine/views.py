@@ -39,7 +39,15 @@ def state_of(loaded: Loaded) -> tuple[State, int, int]:
     for row in loaded.tail:
         apply(state, orjson.loads(row.event))
         tail += len(row.event)
+    _set_aside(state, loaded.header)
     return state, size, tail
+
+
+def _set_aside(state: State, header: StoredInstance) -> None:
+    """Take over a suspension that only the header has: nothing of such a run could be folded."""
+    aside = header.status == WorkflowStatus.SUSPENDED and header.error is not None
+    if aside and state.status == WorkflowStatus.RUNNABLE:
+        state.status, state.error = header.status, orjson.loads(header.error or "null")
 
 
 def instance_of(

@@ -31,6 +31,12 @@ class Waits:
             if not future.done():
                 future.set_result(run)
 
+    def again(self, id: str) -> None:
+        """Something changed about a run that is not driven here: whoever waits looks again."""
+        for future in self._futures.pop(id, ()):
+            if not future.done():
+                future.set_result(None)
+
     def close(self) -> None:
         """The host stops: whoever waits looks again, and finds it stopped."""
         for futures in self._futures.values():

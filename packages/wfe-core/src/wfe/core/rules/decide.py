@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from wfe.core.definition import Kind, Node
 from wfe.core.models import PointerStatus, WorkflowStatus
 from wfe.core.providers import Message, Subscription
+from wfe.core.rounds import round_field
 from wfe.core.rules.draft import Draft
 from wfe.core.rules.failing import fail, resume_failed
 from wfe.core.rules.flow import (
@@ -348,7 +349,7 @@ def _child_done(draft: Draft, message: Received, _who: Mapping[str, Any]) -> boo
         return False
     if child["status"] == WorkflowStatus.COMPLETE:
         draft.row("step_completed", pointer, {"child": child["id"]})
-        _child_result(draft, draft.place(pointer).node, child["data"])
+        _child_result(draft, pointer, child["data"])
         finish(draft, pointer)
         return True
     error: Mapping[str, Any] = child["error"] or {}
@@ -358,14 +359,17 @@ def _child_done(draft: Draft, message: Received, _who: Mapping[str, Any]) -> boo
     return True
 
 
-def _child_result(draft: Draft, node: Node, data: Mapping[str, Any]) -> None:
-    config = node.config
+def _child_result(draft: Draft, pointer: Pointer, data: Mapping[str, Any]) -> None:
+    config = draft.place(pointer).node.config
     value: Any = data.get(config["select"]) if "select" in config else data
     if config.get("flatten") and isinstance(value, dict):
         for name, part in cast("dict[str, Any]", value).items():
             draft.store(name, part)
     if config.get("output") is not None:
-        draft.store(config["output"], {config["wrap"]: value} if "wrap" in config else value)
+        field = config["output"]
+        if draft.plan.rounds:
+            field = round_field(field, draft.path(pointer))
+        draft.store(field, {config["wrap"]: value} if "wrap" in config else value)
 
 
 _MESSAGES: Final[Mapping[str, Callable[[Draft, Received, Mapping[str, Any]], bool]]] = {

@@ -9,6 +9,7 @@ from wfe.core.definition import Node
 from wfe.core.errors import DefinitionError
 from wfe.core.models import PointerStatus, WorkflowStatus
 from wfe.core.providers import Item, Message, Subscription
+from wfe.core.rounds import of_round
 from wfe.core.rules.inputs import Decision, Writes
 from wfe.core.rules.plan import Place, Plan
 from wfe.core.rules.state import FORMAT, Pointer, State
@@ -68,6 +69,23 @@ class Draft:
     def remaining(self) -> list[Pointer]:
         """Return every live pointer."""
         return list(self.live())
+
+    def path(self, pointer: Pointer) -> tuple[int, ...]:
+        """Return the numbers of the for-each items that *pointer* stands in, outermost first."""
+        path: list[int] = []
+        index, key = pointer.extra.get("index"), pointer.parent
+        while key is not None and (container := self.pointer(key)) is not None:
+            if "items" in container.extra and index is not None:
+                path.append(index)
+            index, key = container.extra.get("index"), container.parent
+        return tuple(reversed(path))
+
+    def forget_round(self, path: tuple[int, ...]) -> None:
+        """Delete what the steps of a round recorded."""
+        fields = [*self._state.data, *self._fields]
+        gone = list(dict.fromkeys(of_round(fields, path)))
+        if gone:
+            self._ops.append(["x", gone])
 
     def place(self, pointer: Pointer) -> Place:
         """Return where the pointer's node stands in the definition."""
@@ -176,8 +194,7 @@ class Draft:
         # Overwritten is what another step of this batch wrote, or a row after the step's start.
         lost = [name for name in written if name in mine or last.get(name, -1) > writes.base]
         mine.update(written)
-        # A step of a workflow file records itself: the iterations of a loop do so by turns.
-        return [name for name in lost if not name.startswith("steps.")]
+        return lost
 
     def _reduce(self, name: str, operand: Any) -> None:
         reducer = self.plan.reducers[name]

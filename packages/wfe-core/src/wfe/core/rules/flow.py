@@ -191,7 +191,7 @@ def branch_over(
     elif node.kind is Kind.PARALLEL:
         _parallel_over(draft, pointer, node, state)
     elif "items" in pointer.extra:
-        _item_over(draft, pointer)
+        _item_over(draft, pointer, child)
     elif live == 0 and node.kind is Kind.WHILE:
         turns = pointer.extra.get("turns", 0) + 1
         draft.turn(draft.extra(pointer, turns=turns, live=None), PENDING)
@@ -208,7 +208,16 @@ def _merge(
     return merged
 
 
-def _item_over(draft: Draft, pointer: Pointer) -> None:
+def _forget_round(draft: Draft, pointer: Pointer, child: Pointer) -> None:
+    """Drop what a round recorded; the last round's is what is seen after the loop."""
+    index = child.extra.get("index")
+    if index is not None and index < len(pointer.extra["items"]) - 1:
+        draft.forget_round((*draft.path(pointer), index))
+
+
+def _item_over(draft: Draft, pointer: Pointer, child: Pointer | None) -> None:
+    if child is not None and draft.plan.rounds:
+        _forget_round(draft, pointer, child)
     following = pointer.extra["next"]
     if following < len(pointer.extra["items"]):
         live = pointer.extra["live"] + 1

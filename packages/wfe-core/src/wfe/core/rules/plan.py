@@ -53,11 +53,16 @@ class Reducer:
 
 @attrs.frozen
 class Plan:
-    """A definition with its index."""
+    """A definition with its index.
+
+    Attributes:
+        rounds: Whether its steps record themselves by round (``wfe.core.rounds``): those of files.
+    """
 
     definition: WorkflowDefinition
     places: Mapping[str, Place]
     reducers: Mapping[str, Reducer]
+    rounds: bool
 
 
 def make_plan(
@@ -66,7 +71,7 @@ def make_plan(
     """Return the plan of *definition*."""
     places: dict[str, Place] = {}
     _index(definition, definition.root, None, places)
-    return Plan(definition, places, reducers or {})
+    return Plan(definition, places, reducers or {}, bool(definition.meta.get("records")))
 
 
 def _index(
