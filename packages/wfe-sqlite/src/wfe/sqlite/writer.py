@@ -112,6 +112,7 @@ class Writer:
         self._changes = 0.0  # since the last checkpoint
         self._idle_at = 0.0
         self._checkpoint_at = _FIRST_CHECKPOINT
+        self._shortening = False  # a checkpoint waits for the thread, or is being done
 
     async def run(self, work: Callable[[], T], size: int = 1) -> T:
         """Run *work* in a write transaction and return its result when that is durable.
@@ -121,14 +122,17 @@ class Writer:
         Raises:
             ProviderError: The database failed, and nothing was written.
         """
-        if size <= _SMALL and self._average < _FAST and self.gate.try_enter():
+        # The thread waits for the gate to shorten the log: when it waits in vain, go behind it.
+        behind = self._shortening and self._changes >= 2 * self._checkpoint_at
+        inline = size <= _SMALL and self._average < _FAST and not behind
+        if inline and self.gate.try_enter():
             try:
                 return self._transact(work)
             except _BusyError:
                 pass
             finally:
                 self.gate.leave()
-                if self._changes >= self._checkpoint_at:
+                if self._changes >= self._checkpoint_at and not self._shortening:
                     self._checkpoint_later("PASSIVE")
         return await self._hand_over(work)
 
@@ -204,12 +208,14 @@ class Writer:
             try:
                 self.gate.enter()
             except OSError as error:
+                self._shortening = False
                 if isinstance(job, _Job) and job.claim():
                     job.settle(None, translate(error, self._path))
                 continue
             try:
                 if isinstance(job, str):
                     self._checkpoint(job)
+                    self._shortening = False
                 elif job.claim():
                     self._do(job)
                 if self._changes >= self._checkpoint_at:
@@ -241,7 +247,7 @@ class Writer:
     # -- checkpoints: only inside the gate, or a race with a commit may lose pages --------------
 
     def _checkpoint_later(self, mode: str) -> None:
-        self._changes = 0.0
+        self._shortening = True
         self._send(mode)
 
     def _checkpoint(self, mode: str) -> None:
