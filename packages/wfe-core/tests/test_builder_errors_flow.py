@@ -212,9 +212,13 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         "Plain: timeout() must be a timedelta or a number of seconds, got '30s' (str)",
     ),
     "timeout-zero": (lambda: some().timeout(0), "Plain: timeout() must be positive, got 0 s"),
-    "timeout-of-a-container": (
-        lambda: some().if_do("true", branch).timeout(5),
-        ("if_do: timeout() has no meaning after if_do(); it belongs to a step with a body"),
+    "timeout-of-a-wait": (
+        lambda: some().wait_for("go").timeout(5),
+        "wait_for: timeout() has no meaning after wait_for(); write wait_for(..., timeout=...)",
+    ),
+    "timeout-of-a-delay": (
+        lambda: some().delay(timedelta(seconds=9)).timeout(5),
+        "delay: timeout() has no meaning after delay(); shorten the delay",
     ),
     "on-error-number": (
         lambda: some().on_error(3),

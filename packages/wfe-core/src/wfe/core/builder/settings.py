@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Generic, Self, TypeAlias, overload
+from typing import Any, Final, Generic, Self, TypeAlias, overload
 
 from typing_extensions import TypeVar
 
@@ -108,10 +108,15 @@ class StepSettingsMixin(Generic[D, B]):
     def timeout(self, timeout: timedelta | float) -> Self:
         """Fail an attempt that takes longer than this; a number is seconds.
 
+        A container has it for all that is in it, a sub-workflow for the whole child.
+
         Raises:
-            DefinitionError: It is not positive, or this is no step with a body.
+            DefinitionError: It is not positive, or has no meaning here.
         """
-        draft = self._step("timeout()")
+        draft = self._draft
+        if draft.kind in _TIMELESS:
+            problem = f"timeout() has no meaning after {draft.method}"
+            raise DefinitionError(problem, draft.shown, _TIMELESS[draft.kind])
         draft.timeout = args.seconds(timeout, "timeout()", draft.shown)
         return self
 
@@ -136,6 +141,14 @@ class StepSettingsMixin(Generic[D, B]):
             problem = f"{method} has no meaning after {draft.method}"
             raise DefinitionError(problem, draft.shown, "it belongs to a step with a body")
         return draft
+
+
+_TIMELESS: Final[Mapping[Kind, str]] = {
+    Kind.DELAY: "shorten the delay",
+    Kind.WAIT_FOR: "write wait_for(..., timeout=...)",
+    Kind.GOTO: "leave it out",
+    Kind.END: "leave it out",
+}
 
 
 def input_value(name: str, value: Any, where: str) -> tuple[Any, Any]:
