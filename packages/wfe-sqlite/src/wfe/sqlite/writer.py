@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
@@ -212,18 +213,23 @@ class Writer:
                 if isinstance(job, _Job) and job.claim():
                     job.settle(None, translate(error, self._path))
                 continue
+            answer: Callable[[], None] | None = None
             try:
                 if isinstance(job, str):
                     self._checkpoint(job)
                     self._shortening = False
                 elif job.claim():
-                    self._do(job)
+                    answer = self._done(job)
                 if self._changes >= self._checkpoint_at:
                     self._checkpoint("PASSIVE")
             finally:
                 self.gate.leave()
+            # Only now: whom it wakes may want the gate at once.
+            if answer is not None:
+                answer()
 
-    def _do(self, job: _Job) -> None:
+    def _done(self, job: _Job) -> Callable[[], None]:
+        """Do the transaction of *job*; return how to tell its caller."""
         self.stats.handed_over += 1
         end = time.monotonic() + self._patience
         pause = threading.Event()
@@ -234,15 +240,12 @@ class Writer:
                 if time.monotonic() > end:
                     problem = locked(self._path, self._patience)
                     problem.__cause__ = error.__cause__
-                    job.settle(None, problem)
-                    return
+                    return partial(job.settle, None, problem)
                 pause.wait((1 + secrets.randbelow(25)) / 1000)
             except BaseException as error:  # noqa: BLE001 - it belongs to the caller
-                job.settle(None, error)
-                return
+                return partial(job.settle, None, error)
             else:
-                job.settle(result)
-                return
+                return partial(job.settle, result)
 
     # -- checkpoints: only inside the gate, or a race with a commit may lose pages --------------
 
