@@ -137,6 +137,15 @@ def wfe(ctx: click.Context) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line *args* (``None``: the process's) and return the exit code."""
+    code = _main(args)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader left with lines still in the buffer
+        _leave_pipe()
+    return code
+
+
+def _main(args: Sequence[str] | None) -> int:
     try:
         code = wfe.main(args=args, prog_name="wfe", standalone_mode=False)
     except click.exceptions.Abort:
