@@ -247,3 +247,31 @@ def test_a_definition_without_its_code_is_refused_by_name() -> None:
 
     with pytest.raises(DefinitionError, match=r"no code is registered for nothing/body"):
         WorkflowHost("memory://").register(bare)
+
+
+async def test_a_delayed_start_begins_later() -> None:
+    ran: list[str] = []
+
+    async def note(ctx: Ctx) -> None:
+        ran.append(ctx.instance.id)
+
+    async with WorkflowTest(WorkflowBuilder().start_with(note).build("w")) as test:
+        run = await test.start("w", delay=HOUR)
+        await test.clock.advance(HOUR / 2)
+        assert ran == []
+        await test.clock.advance(HOUR / 2)
+        await run.wait(5)
+
+    assert ran == [run.id]
+
+
+async def test_the_timers_of_ended_runs_do_not_pile_up() -> None:
+    definition = WorkflowBuilder().start_with(nothing).definition_timeout(1000 * HOUR).build("w")
+    async with WorkflowTest(definition) as test:
+        for _ in range(30):
+            runs = [await test.host.start_workflow("w") for _ in range(100)]
+            await asyncio.gather(*(run.wait(10) for run in runs))
+        engine: Any = vars(test.host)["_engine"]
+        waited_for = len(engine.timers)
+
+    assert waited_for < 1500

@@ -32,7 +32,7 @@ from wfe.core.engine.seeking import FAULTS, Seeker
 from wfe.core.engine.starts import Starter
 from wfe.core.engine.timers import Timers
 from wfe.core.engine.waits import Waits
-from wfe.core.errors import HostStoppingError
+from wfe.core.errors import HostStoppingError, ProviderError
 from wfe.core.providers import (
     Clock,
     Hint,
@@ -49,6 +49,7 @@ __all__ = ["Engine", "Settings"]
 
 _LOG: Final = logging.getLogger("wfe.engine")
 _SECOND: Final = 1_000_000  # µs
+_STALLED: Final = 300 * _SECOND  # without a turn of the loop a host counts as hung
 
 
 @attrs.frozen(kw_only=True)
@@ -164,10 +165,19 @@ class Engine:
         self.seeker = Seeker(self, self._queue, self._lock)
         if info.durable:
             self._heartbeat = Heartbeat(
-                self._lock, self.settings.lease, lambda: self.epoch, lambda: bool(self.live)
+                self._lock, self.settings.lease, lambda: self.epoch, self._alive
             )
             self._heartbeat.start()
         self.seeker.start()
+
+    def _alive(self) -> bool:
+        """Whether this host owns runs and gets on with them; asked by the heartbeat's thread.
+
+        A host that beats but never progresses would hold its runs for ever.
+        """
+        looked = self.seeker.last_look
+        stalled = looked is not None and self.clock.now() - looked > _STALLED
+        return bool(self.live) and not stalled
 
     async def _register(self) -> None:
         worker = WorkerInfo(name=self.settings.name, host=socket.gethostname(), pid=os.getpid())
@@ -196,7 +206,11 @@ class Engine:
         await self.report.close()
         if self._heartbeat is not None:
             await self._heartbeat.close()
-        await self.store.unregister(self.epoch)
+        try:
+            await self.store.unregister(self.epoch)
+        except ProviderError as error:
+            # What is owned is taken over from a dead worker instead: later, but as surely.
+            _LOG.warning("the store did not take the good-bye of this host: %s", error)
         self.live.clear()
         self._by_id.clear()
         self.waits.close()
@@ -306,7 +320,7 @@ class Engine:
 
     def timer(self, run: LiveRun, when: int, pointer: int | None) -> None:
         """Call :meth:`LiveRun.timer` at *when* (µs)."""
-        self.timers.at(when, lambda: run.timer(pointer))
+        self.timers.wake(when, run, pointer)
 
     # -- owning
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from wfe.core.errors import WorkflowNotFoundError
 from wfe.core.models import WorkflowInstance, WorkflowStatus
 
 if TYPE_CHECKING:
@@ -79,11 +78,9 @@ class Waits:
         run = self._engine.driven(id)
         if run is None:
             self._engine.check_running()
-            instance = await self._engine.reads.get(id)
-            if instance is None:
-                raise WorkflowNotFoundError(id)
-            if _over(instance, suspended=suspended):
-                return instance
+            header = await self._engine.reads.header(id)
+            if _over(WorkflowStatus(header.status), suspended=suspended):
+                return await self._engine.reads.get(id)
         elif suspended and run.state.status == WorkflowStatus.SUSPENDED:
             return run.view()
         if run is None and self._engine.durable:  # another process may drive it: look again soon
@@ -94,5 +91,5 @@ class Waits:
         return ended.view() if ended is not None and ended.final_at is not None else None
 
 
-def _over(instance: WorkflowInstance[Any], *, suspended: bool) -> bool:
-    return instance.status.final or (suspended and instance.status is WorkflowStatus.SUSPENDED)
+def _over(status: WorkflowStatus, *, suspended: bool) -> bool:
+    return status.final or (suspended and status is WorkflowStatus.SUSPENDED)
