@@ -174,7 +174,7 @@ class Committer:
             if item is not None:
                 runs.append(run)
                 items.append(item)
-                size += _size(item)
+                size += run.size
         return runs, items, size
 
     async def _commit(

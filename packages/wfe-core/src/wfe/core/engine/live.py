@@ -122,17 +122,15 @@ class LiveRun:
 
     def begin(self) -> None:
         """Start what is runnable: after a start, a claim, a resume."""
-        now = self.owner.clock.now()
         for key in list(self.state.pointers):
-            self._launch(key, now, [])
+            self._launch(key, [])
         timeout = self.ready.definition.timeout
         if timeout is not None:
             self.owner.timer(self, self.created_at + timeout, None)
 
     def recover(self) -> None:
         """Record that bodies may have been interrupted by the death of another host."""
-        now = self.owner.clock.now()
-        keys = tuple(p.id for p in self.state.pointers.values() if self._runnable(p, now))
+        keys = tuple(p.id for p in self.state.pointers.values() if self._runnable(p))
         if keys:
             self.feed(Recovered(keys))
 
@@ -193,7 +191,7 @@ class LiveRun:
         if pointer.status == _WAITING or "slept" in pointer.extra or "live" in pointer.extra:
             self.feed(Due(key))
         elif pointer.status == _SLEEPING and key not in self.branches:
-            self._launch(key, now, [])
+            self._launch(key, [])
 
     # -- one transition
 
@@ -215,6 +213,11 @@ class LiveRun:
                     )
                 )
 
+    @property
+    def size(self) -> int:
+        """Bytes of the transition that was prepared last."""
+        return self._bytes + (self._folded_bytes if self._folded is not None else 0)
+
     def prepare(self) -> Item | None:
         """Decide on what arrived; return what to commit, ``None`` when nothing follows."""
         if self.parking:
@@ -230,25 +233,24 @@ class LiveRun:
         self._taken, self._decision, self.in_flight = taken, decision, True
         rows = tuple([dumps(row) for row in decision.rows])
         self._bytes = sum(map(len, rows))
+        fold = self._fold(decision)
         progress = self.fresh and any(not isinstance(i, Recovered) for i in taken)
         return Item(
             n=self.n,
             base=self.state.seq,
             rows=rows,
-            fold=self._fold(decision),
+            fold=fold,
             starts=decision.starts,
-            header=self._header(decision),
+            header=self._header(decision) if decision.changed else None,
             seen=self.seen,
             consumed=decision.consumed,
             subscribe=decision.subscribe,
             unsubscribe=decision.unsubscribe,
-            messages=self._messages(decision),
+            messages=self._messages(decision) if decision.final else decision.messages,
             alive=progress,
         )
 
-    def _header(self, decision: Decision) -> HeaderChange | None:
-        if not decision.changed:
-            return None
+    def _header(self, decision: Decision) -> HeaderChange:
         error = None if decision.error is None else dumps(decision.error)
         return HeaderChange(status=decision.status, error=error, final=decision.final)
 
@@ -263,7 +265,7 @@ class LiveRun:
         return Snapshot(after.seq, state, data)
 
     def _messages(self, decision: Decision) -> tuple[Message, ...]:
-        if not decision.final or self.parent is None or self._folded is None:
+        if self.parent is None or self._folded is None:
             return decision.messages
         payload = {
             "pointer": self.parent_pointer,
@@ -313,15 +315,14 @@ class LiveRun:
 
     def _go_on(self, decision: Decision, taken: list[Input]) -> None:
         free = self._free(taken)
-        now = self.owner.clock.now()
         if decision.changed and self.runnable:  # resumed: everything may be runnable
             for key in list(self.state.pointers):
-                self._launch(key, now, free)
+                self._launch(key, free)
         else:
             for row in decision.rows:
                 for op in row[6]:
                     if op[0] in _MAKES_RUNNABLE:
-                        self._launch(op[1], now, free)
+                        self._launch(op[1], free)
         for branch in free:
             branch.go_on(None)
 
@@ -338,13 +339,14 @@ class LiveRun:
 
     # -- branches
 
-    def _runnable(self, pointer: Pointer, now: int) -> bool:
+    def _runnable(self, pointer: Pointer) -> bool:
         if pointer.status == _PENDING:
             return True
-        due = pointer.status == _SLEEPING and pointer.wake is not None and pointer.wake <= now
-        return due and "slept" not in pointer.extra
+        if pointer.status != _SLEEPING or pointer.wake is None or "slept" in pointer.extra:
+            return False
+        return pointer.wake <= self.owner.clock.now()
 
-    def _launch(self, key: int, now: int, free: list[Branch]) -> None:
+    def _launch(self, key: int, free: list[Branch]) -> None:
         """Start, cancel or set the timer of a pointer, as its status says; safe to repeat."""
         pointer = self.state.pointers.get(key)
         if pointer is None:
@@ -353,7 +355,7 @@ class LiveRun:
             self._cancel(key)
         elif not self.runnable:
             return
-        elif self._runnable(pointer, now):
+        elif self._runnable(pointer):
             if key not in self.branches and not self.draining:
                 self._start(key, free)
         elif pointer.wake is not None:

@@ -57,6 +57,7 @@ class NodeRunner:
 
     Attributes:
         exprs: The node's expressions, by role as in ``WorkflowDefinition.code``.
+        plain: Whether nothing but the body must be called.
         timeout: Of one attempt, µs; ``None``: none.
     """
 
@@ -69,11 +70,20 @@ class NodeRunner:
     timeout: int | None
     middleware: Sequence[StepMiddleware]
     start_child: ChildStart
+    plain: bool = attrs.field(init=False)
+
+    @plain.default
+    def _is_plain(self) -> bool:
+        around = self.inputs or self.middleware or "run_if" in self.exprs
+        return self.timeout is None and not around
 
     async def __call__(self, ctx: Context) -> Input:
         """Run one attempt; every exception of user code becomes a ``Failed``."""
         started = self.clock.now()
         try:
+            if self.plain and self.body is not None:  # the usual step: no detours
+                seen, result = await self.body(ctx, _NOTHING)
+                return self._interpreted(ctx, seen, result, started)
             if self.timeout is not None:
                 return await self._limited(ctx, started, self.timeout)
             return await self._attempt(ctx, started)
