@@ -51,6 +51,11 @@ ChildStart: TypeAlias = "Callable[[Context, Node, Any], Awaitable[Item]]"
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
+def _is_plain(runner: NodeRunner) -> bool:
+    around = runner.inputs or runner.middleware or "run_if" in runner.exprs
+    return runner.timeout is None and not around
+
+
 @attrs.frozen(kw_only=True)
 class NodeRunner:
     """A node with everything that it needs from the host.
@@ -70,12 +75,10 @@ class NodeRunner:
     timeout: int | None
     middleware: Sequence[StepMiddleware]
     start_child: ChildStart
-    plain: bool = attrs.field(init=False)
-
-    @plain.default
-    def _is_plain(self) -> bool:
-        around = self.inputs or self.middleware or "run_if" in self.exprs
-        return self.timeout is None and not around
+    plain: bool = attrs.field(
+        default=attrs.Factory(_is_plain, takes_self=True),
+        init=False,
+    )
 
     async def __call__(self, ctx: Context) -> Input:
         """Run one attempt; every exception of user code becomes a ``Failed``."""
