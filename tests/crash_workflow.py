@@ -67,6 +67,8 @@ def pipeline() -> WorkflowDefinition:
         WorkflowBuilder()
         .start_with(effect).name("first")
         .then(effect).name("second")
+        .then(effect).name("third")
+        .then(effect).name("fourth")
         .if_do(lambda d: d["big"], lambda b: b.then(effect).name("yes").then(effect).name("yes2"))
         .else_do(lambda b: b.then(effect).name("no"))
         .parallel(

@@ -17,7 +17,9 @@ import pytest
 SCRIPT = Path(__file__).with_name("crash_workflow.py")
 STEPS = Counter(
     {
-        **dict.fromkeys(["first", "second", "yes", "yes2", "left", "left2", "right"], 1),
+        **dict.fromkeys(
+            ["first", "second", "third", "fourth", "yes", "yes2", "left", "left2", "right"], 1
+        ),
         **dict.fromkeys(["far", "far2", "case-a", "c1", "c2", "almost", "last"], 1),
         "item": 3,
         "turn": 2,
