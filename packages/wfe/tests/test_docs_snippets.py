@@ -79,6 +79,16 @@ def test_snippet_that_is_a_test_passes(snippet: Snippet, pytester: pytest.Pytest
     result.assert_outcomes(passed=count)
 
 
+def test_the_first_snippet_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert found is not None
+
+    exec(compile(found[1], "README.md", "exec", dont_inherit=True), {})
+
+    assert capsys.readouterr().out == "Hello, world!\ncomplete\n"
+
+
 def test_the_pages_have_snippets() -> None:
     pages = {snippet.name.rpartition("-")[0] for snippet in ALL}
 

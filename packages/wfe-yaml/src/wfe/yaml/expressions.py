@@ -16,9 +16,10 @@ from wfe.yaml.scalars import resolve
 from wfe.yaml.scope import NameProblem, Resolved, Scope, resolve_path
 from wfe.yaml.shell_quoting import HOLE, Context, Place, places
 from wfe.yaml.tree import ListNode, MapNode, Node, Scalar
+from wfe.yaml.value_types import type_of_value
 from wfe.yaml.variables import MISSING
 
-__all__ = ["Expressions", "Script", "type_of_value"]
+__all__ = ["Expressions", "Script"]
 
 Locate = Callable[[int, int], Span]
 
@@ -72,25 +73,6 @@ class Script:
 
     text: str
     env: Mapping[str, Expr]
-
-
-def type_of_value(value: object) -> CelType:
-    """Return the type of a constant in expressions."""
-    match value:
-        case bool():
-            return CelType.BOOL
-        case int():
-            return CelType.INT
-        case float():
-            return CelType.DOUBLE
-        case str():
-            return CelType.STRING
-        case list():
-            return CelType.list_of(CelType.DYN)
-        case dict():
-            return CelType.map_of(CelType.DYN)
-        case _:
-            return CelType.DYN
 
 
 @attrs.frozen

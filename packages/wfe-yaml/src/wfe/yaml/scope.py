@@ -11,7 +11,7 @@ import attrs
 from wfe.core.cel import CelPath, CelType
 from wfe.core.definition import Cel, Expr, Text, Value
 from wfe.yaml.diagnostics import nearest
-from wfe.yaml.value_types import ValueType
+from wfe.yaml.value_types import ValueType, type_of_value
 from wfe.yaml.variables import MISSING, Variables, render_value
 
 __all__ = [
@@ -376,27 +376,13 @@ def _variable(path: CelPath, scope: Scope) -> Resolved:
         value = scope.variables.find(".".join(names[:covered]))
         if value is not MISSING:
             name = "var." + ".".join(names[:covered])
-            return Resolved(name, _type_of(value), covered, cel_literal(value))
+            return Resolved(name, type_of_value(value), covered, cel_literal(value))
     name = ".".join(names)
     if not name:
         raise NameProblem("WFE032", "`var` cannot be read as a whole", "read one: `var.name`")
     near = nearest(name, scope.variables.values)
     hint = f"did you mean `var.{near}`?" if near else f"set it with `-v {name}=...`"
     raise NameProblem("WFE021", f"the variable `{name}` has no value", hint, 1)
-
-
-def _type_of(value: object) -> CelType:
-    match value:
-        case bool():
-            return CelType.BOOL
-        case int():
-            return CelType.INT
-        case float():
-            return CelType.DOUBLE
-        case str():
-            return CelType.STRING
-        case _:
-            return CelType.DYN
 
 
 def cel_literal(value: Any) -> str:

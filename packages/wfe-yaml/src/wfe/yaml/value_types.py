@@ -13,7 +13,15 @@ import attrs
 from wfe.core.cel import CelType
 from wfe.yaml.scalars import kind_of, parse_duration, resolve
 
-__all__ = ["ANY", "STRING", "TypeTextError", "UnfitValueError", "ValueType", "parse_type"]
+__all__ = [
+    "ANY",
+    "STRING",
+    "TypeTextError",
+    "UnfitValueError",
+    "ValueType",
+    "parse_type",
+    "type_of_value",
+]
 
 SIMPLE: Final = ("string", "number", "integer", "bool", "any", "duration", "timestamp")
 LATER: Final = ("bytes", "artifact", "secret")
@@ -350,3 +358,22 @@ def _named(name: str, at: int, records: Mapping[str, ValueType]) -> ValueType:
 
 def _known(records: Mapping[str, ValueType]) -> str:
     return ", ".join([*SIMPLE, "list<T>", "map<T>", "enum(a|b)", "T?", *records])
+
+
+def type_of_value(value: object) -> CelType:
+    """Return the type of a constant in expressions."""
+    match value:
+        case bool():
+            return CelType.BOOL
+        case int():
+            return CelType.INT
+        case float():
+            return CelType.DOUBLE
+        case str():
+            return CelType.STRING
+        case list():
+            return CelType.list_of(CelType.DYN)
+        case dict():
+            return CelType.map_of(CelType.DYN)
+        case _:
+            return CelType.DYN
