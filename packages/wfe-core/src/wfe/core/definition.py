@@ -21,12 +21,15 @@ from wfe.core.errors import DefinitionError
 from wfe.core.policies import ErrorPolicy, policy_from_json, policy_to_json
 
 __all__ = [
+    "HOOKS",
+    "TRIGGERS",
     "Block",
     "Call",
     "Cel",
     "Expr",
     "Json",
     "Kind",
+    "Limit",
     "ListOf",
     "Node",
     "Record",
@@ -42,6 +45,12 @@ Json: TypeAlias = Any
 
 LIMIT = 512  # bytes of an indexed name (engine.md 1.10)
 
+HOOKS = ("on_success", "on_failure", "on_abort", "ensure")
+"""Blocks that run after a node, in this order; by what became of it, ``ensure`` always."""
+
+TRIGGERS = ("all", "any", "all_done", "any_failed", "none_failed")
+"""When a node of a ``dag`` begins, by what became of those it needs."""
+
 
 class Kind(StrEnum):
     """What a node does; the values are stored."""
@@ -54,8 +63,13 @@ class Kind(StrEnum):
     PARALLEL = "parallel"
     DECIDE = "decide"
     DAG = "dag"
+    SAGA = "saga"
+    RECUR = "recur"
     DELAY = "delay"
     WAIT_FOR = "wait_for"
+    ACTIVITY = "activity"
+    APPROVAL = "approval"
+    FUNCTION = "function"
     SUB_WORKFLOW = "sub_workflow"
     SET = "set"
     GOTO = "goto"
@@ -154,6 +168,21 @@ class Block:
     default: bool = False
 
 
+@attrs.frozen
+class Limit:
+    """How many may run at a time, or begin within a time.
+
+    Attributes:
+        key: Computes which ones count together; ``None``: all of this step or definition.
+        limit: At least 1.
+        per: µs; at most *limit* begin within this; ``None``: at most *limit* run at a time.
+    """
+
+    key: Expr | None
+    limit: int
+    per: int | None = None
+
+
 @attrs.frozen(kw_only=True)
 class Node:
     """One named step of a definition.
@@ -161,8 +190,8 @@ class Node:
     Attributes:
         name: Unique in the definition.
         blocks: Contained steps: ``if`` has then and else, ``while``, ``for_each``, ``sequence``
-            and ``dag`` have one, ``parallel`` one a branch, ``decide`` one a case, ``step`` one a
-            ``when``.
+            ``dag``, ``saga`` and ``recur`` have one, ``parallel`` one a branch, ``decide`` one a
+            case, ``step`` and ``approval`` one a ``when``.
         needs: In a ``dag``: names that must be done before.
         needs_any: In a ``dag``: names of which one must be done before.
         run_if: The node is skipped (and counts as done) when this is false.
@@ -174,6 +203,13 @@ class Node:
         config: What the kind needs as constants, see ``wfe.core.rules``.
         on_error: ``None``: the definition's default.
         timeout: Of one attempt in µs, ``None``: the definition's default.
+        undo: Steps that undo this node when the saga around it fails, or as ``on_error`` says.
+        hooks: Block by name (see :data:`HOOKS`).
+        limits: Acquired before the node begins, freed when it ends.  Callable keys have the roles
+            ``limit:0``, ``limit:1`` …
+        cancel_when: The node is cancelled as soon as this holds; ``config["proceed"]``: the run
+            goes on after it, else its branch ends there.
+        trigger: In a ``dag``: one of :data:`TRIGGERS`, about ``needs``.
     """
 
     name: str
@@ -188,6 +224,23 @@ class Node:
     config: Mapping[str, Json] = attrs.field(factory=dict[str, Json])
     on_error: ErrorPolicy | None = None
     timeout: int | None = None
+    undo: Block | None = None
+    hooks: tuple[tuple[str, Block], ...] = ()
+    limits: tuple[Limit, ...] = ()
+    cancel_when: Expr | None = None
+    trigger: str = "all"
+
+    def hook(self, name: str) -> Block | None:
+        """Return the hook called *name*, ``None`` when there is none."""
+        return next((block for key, block in self.hooks if key == name), None)
+
+    def inner(self) -> Iterator[Block]:
+        """Yield every block that belongs to the node: contained ones, undo and hooks."""
+        yield from self.blocks
+        if self.undo is not None:
+            yield self.undo
+        for _, block in self.hooks:
+            yield block
 
     def expr(self, name: str) -> Expr | None:
         """Return the expression called *name*, ``None`` when there is none."""
@@ -213,7 +266,34 @@ def _node_to_json(node: Node) -> Json:
         stored["on_error"] = policy_to_json(node.on_error)
     if node.timeout is not None:
         stored["timeout"] = node.timeout
+    stored.update(_around_to_json(node))
     return stored
+
+
+def _around_to_json(node: Node) -> dict[str, Json]:
+    """Return the stored form of what stands around a node: undo, hooks, limits, conditions."""
+    stored: dict[str, Json] = {}
+    if node.undo is not None:
+        stored["undo"] = _block_to_json(node.undo)
+    if node.hooks:
+        stored["hooks"] = [[name, _block_to_json(block)] for name, block in node.hooks]
+    if node.limits:
+        stored["limits"] = [_limit_to_json(limit) for limit in node.limits]
+    if node.cancel_when is not None:
+        stored["cancel_when"] = expr_to_json(node.cancel_when)
+    if node.trigger != "all":
+        stored["trigger"] = node.trigger
+    return stored
+
+
+def _limit_to_json(limit: Limit) -> Json:
+    key = None if limit.key is None else expr_to_json(limit.key)
+    return [key, limit.limit, limit.per]
+
+
+def _limit_from_json(stored: Json) -> Limit:
+    key, limit, per = stored
+    return Limit(None if key is None else expr_from_json(key), limit, per)
 
 
 def _block_to_json(block: Block) -> Json:
@@ -243,6 +323,11 @@ def _node_from_json(stored: Mapping[str, Json]) -> Node:
         config=stored.get("config", {}),
         on_error=policy_from_json(stored["on_error"]) if "on_error" in stored else None,
         timeout=stored.get("timeout"),
+        undo=_block_from_json(stored["undo"]) if "undo" in stored else None,
+        hooks=tuple((name, _block_from_json(block)) for name, block in stored.get("hooks", ())),
+        limits=tuple(_limit_from_json(limit) for limit in stored.get("limits", ())),
+        cancel_when=expr_from_json(stored["cancel_when"]) if "cancel_when" in stored else None,
+        trigger=stored.get("trigger", "all"),
     )
 
 
@@ -252,6 +337,12 @@ def _block_from_json(stored: Mapping[str, Json]) -> Block:
         label=stored.get("label"),
         default=stored.get("default", False),
     )
+
+
+def _limit_calls(step: str, limits: tuple[Limit, ...]) -> Iterator[tuple[str, str]]:
+    for position, limit in enumerate(limits):
+        if isinstance(limit.key, Call):
+            yield step, f"limit:{position}"
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -264,6 +355,12 @@ class WorkflowDefinition:
         default_error: For steps without their own policy; ``None``: fail.
         default_timeout: Of one attempt of a step without its own, in µs; ``None``: none.
         timeout: Of a whole run in µs; ``None``: none.
+        limits: For whole runs, per definition; callable keys have the roles ``/limit:0`` …
+        retention: µs that a finished run is kept; ``None``: the host's setting; -1: for ever.
+        requires: Labels that a host must have to run it.
+        handlers: Names of its ``update:NAME``, ``validate:NAME`` and ``query:NAME`` callables
+            (roles ``/update:NAME`` …).
+        result: Data field that is the run's result; ``None``: all data.
         meta: Further constants for tools (declared inputs and outputs of a file, description …).
         code: Callables by ``step/role``; not part of equality, hash or the stored form.
         data_type: Class of the data, ``None``: plain ``dict``; not stored either.
@@ -275,6 +372,11 @@ class WorkflowDefinition:
     default_error: ErrorPolicy | None = None
     default_timeout: int | None = None
     timeout: int | None = None
+    limits: tuple[Limit, ...] = ()
+    retention: int | None = None
+    requires: tuple[str, ...] = ()
+    handlers: tuple[str, ...] = ()
+    result: str | None = None
     meta: Mapping[str, Json] = attrs.field(factory=dict[str, Json])
     code: Mapping[str, Any] = attrs.field(factory=dict[str, Any], eq=False, repr=False)
     data_type: type | None = attrs.field(default=None, eq=False)
@@ -289,8 +391,16 @@ class WorkflowDefinition:
         }
         if self.default_error is not None:
             stored["default_error"] = policy_to_json(self.default_error)
-        limits = {"default_timeout": self.default_timeout, "timeout": self.timeout}
-        stored.update({key: value for key, value in limits.items() if value is not None})
+        optional = {
+            "default_timeout": self.default_timeout,
+            "timeout": self.timeout,
+            "limits": [_limit_to_json(limit) for limit in self.limits] or None,
+            "retention": self.retention,
+            "requires": list(self.requires) or None,
+            "handlers": list(self.handlers) or None,
+            "result": self.result,
+        }
+        stored.update({key: value for key, value in optional.items() if value is not None})
         if self.meta:
             stored["meta"] = dict(self.meta)
         return stored
@@ -312,6 +422,11 @@ class WorkflowDefinition:
             default_error=policy_from_json(error) if error else None,
             default_timeout=stored.get("default_timeout"),
             timeout=stored.get("timeout"),
+            limits=tuple(_limit_from_json(limit) for limit in stored.get("limits", ())),
+            retention=stored.get("retention"),
+            requires=tuple(stored.get("requires", ())),
+            handlers=tuple(stored.get("handlers", ())),
+            result=stored.get("result"),
             meta=stored.get("meta", {}),
             code=code or {},
             data_type=data_type,
@@ -328,21 +443,27 @@ class WorkflowDefinition:
         return hashlib.sha256(self.body.encode()).hexdigest()
 
     def walk(self) -> Iterator[Node]:
-        """Yield every node, containers before what they contain."""
+        """Yield every node, containers before what they contain, undo and hooks last."""
         stack = list(reversed(self.root.nodes))
         while stack:
             node = stack.pop()
             yield node
-            for block in reversed(node.blocks):
+            for block in reversed(list(node.inner())):
                 stack.extend(reversed(block.nodes))
 
     def callables(self) -> Iterator[tuple[str, str]]:
         """Yield (step name, role) of each callable that the definition needs."""
+        for role in self.handlers:
+            yield "", role
+        yield from _limit_calls("", self.limits)
         for node in self.walk():
-            if node.kind is Kind.STEP:
+            if node.kind in (Kind.STEP, Kind.FUNCTION) and "uses" not in node.config:
                 yield node.name, "body"
             if isinstance(node.run_if, Call):
                 yield node.name, "run_if"
+            if isinstance(node.cancel_when, Call):
+                yield node.name, "cancel_when"
+            yield from _limit_calls(node.name, node.limits)
             roles = (("input:", node.inputs), ("output:", node.outputs), ("", node.exprs))
             for prefix, pairs in roles:
                 for name, expr in pairs:

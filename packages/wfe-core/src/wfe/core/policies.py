@@ -14,6 +14,9 @@ from wfe.core.models import to_micros
 
 __all__ = [
     "Backoff",
+    "Compensate",
+    "CompensateThenRetry",
+    "CompensateThenSuspend",
     "Continue",
     "ErrorPolicy",
     "Exhausted",
@@ -89,7 +92,17 @@ class Continue:
     """The step is recorded as FAILED and the run goes on after it."""
 
 
-Exhausted: TypeAlias = Fail | Suspend | Terminate | Continue
+@attrs.frozen
+class Compensate:
+    """Undo, then go on: after the saga the step stands in, else after the step itself."""
+
+
+@attrs.frozen
+class CompensateThenSuspend:
+    """Undo, then the run is SUSPENDED with the error; ``resume`` tries again from the start."""
+
+
+Exhausted: TypeAlias = Fail | Suspend | Terminate | Continue | Compensate
 
 
 def _backoff(value: float | Backoff) -> Backoff:
@@ -119,6 +132,7 @@ class Retry:
         max_interval: Longest pause; ``None``: no bound.
         jitter: 0 to 1; a pause is scaled by 1 ± jitter.
         then: What follows when the retries are used up.
+        compensate: Undo what was done before each further attempt, and wait for the undo's end.
     """
 
     max_retries: int | None = attrs.field(default=3, validator=_not_negative)
@@ -127,6 +141,7 @@ class Retry:
     max_interval: timedelta | None = attrs.field(default=None, validator=_positive)
     jitter: float = attrs.field(default=0.0, validator=[v.ge(0), v.le(1)])
     then: Exhausted = attrs.field(factory=Fail)
+    compensate: bool = False
 
     def delay(self, k: int, spread: float) -> int:
         """Return the pause in µs before retry *k* (from 0).
@@ -160,27 +175,47 @@ def RetryForever(  # noqa: N802 - reads as the policy it makes, as in workflow-c
     )
 
 
-ErrorPolicy: TypeAlias = Retry | Fail | Suspend | Terminate | Continue
+def CompensateThenRetry(  # noqa: N802 - reads as the policy it makes
+    max_retries: int | None = 3,
+    interval: timedelta = timedelta(seconds=1),
+    backoff: float | Backoff = fixed,
+    *,
+    max_interval: timedelta | None = None,
+    jitter: float = 0.0,
+    then: Exhausted | None = None,
+) -> Retry:
+    """Return a :class:`Retry` that undoes before each further attempt."""
+    return Retry(
+        max_retries=max_retries,
+        interval=interval,
+        backoff=backoff,
+        max_interval=max_interval,
+        jitter=jitter,
+        then=Fail() if then is None else then,
+        compensate=True,
+    )
 
-_ACTIONS: dict[str, Callable[[], Exhausted]] = {
+
+ErrorPolicy: TypeAlias = (
+    Retry | Fail | Suspend | Terminate | Continue | Compensate | CompensateThenSuspend
+)
+
+_ACTIONS: dict[str, Callable[[], Any]] = {
     "fail": Fail,
     "suspend": Suspend,
     "terminate": Terminate,
     "continue": Continue,
+    "compensate": Compensate,
+    "compensate_then_suspend": CompensateThenSuspend,
 }
-_NAMES: dict[type, str] = {
-    Fail: "fail",
-    Suspend: "suspend",
-    Terminate: "terminate",
-    Continue: "continue",
-}
+_NAMES: dict[type, str] = {action: name for name, action in _ACTIONS.items()}  # type: ignore[misc]
 
 
 def policy_to_json(policy: ErrorPolicy) -> dict[str, Any]:
     """Return the stored form of *policy*; durations are µs."""
     if not isinstance(policy, Retry):
         return {"do": _NAMES[type(policy)]}
-    return {
+    stored = {
         "do": "retry",
         "max_retries": policy.max_retries,
         "interval": to_micros(policy.interval),
@@ -189,12 +224,14 @@ def policy_to_json(policy: ErrorPolicy) -> dict[str, Any]:
         "jitter": policy.jitter,
         "then": _NAMES[type(policy.then)],
     }
+    return {**stored, "compensate": True} if policy.compensate else stored
 
 
 def policy_from_json(stored: Mapping[str, Any]) -> ErrorPolicy:
     """Return the policy that :func:`policy_to_json` stored."""
     if stored["do"] != "retry":
-        return _ACTIONS[stored["do"]]()
+        policy: ErrorPolicy = _ACTIONS[stored["do"]]()
+        return policy
     longest = stored["max_interval"]
     return Retry(
         max_retries=stored["max_retries"],
@@ -203,4 +240,5 @@ def policy_from_json(stored: Mapping[str, Any]) -> ErrorPolicy:
         max_interval=None if longest is None else timedelta(microseconds=longest),
         jitter=stored["jitter"],
         then=_ACTIONS[stored["then"]](),
+        compensate=stored.get("compensate", False),
     )

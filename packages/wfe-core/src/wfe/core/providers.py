@@ -5,19 +5,23 @@ Each rule that a docstring names is a test of the suites in ``wfe.testing.contra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final, Protocol, runtime_checkable
 
 from wfe.core.records import (
+    ActivityRow,
+    ActivityStart,
     Claimed,
     Conflict,
     DefinitionRow,
     Done,
     Event,
     Fenced,
+    Fire,
     Header,
     HeaderChange,
     Hint,
+    Hold,
     InboxRow,
     InstanceQuery,
     Item,
@@ -25,21 +29,28 @@ from wfe.core.records import (
     LogRow,
     Message,
     Outcome,
+    PurgeQuery,
     Refused,
     Row,
+    ScheduleRow,
     Snapshot,
     Stale,
     StoredInstance,
     StoreInfo,
+    StreamRow,
     Subscription,
     WorkerInfo,
     WorkerRow,
+    activity_payload,
     data_has,
     event_payload,
+    granted_payload,
 )
 
 __all__ = [
     "PROVIDER_API",
+    "ActivityRow",
+    "ActivityStart",
     "Claimed",
     "Clock",
     "Conflict",
@@ -47,9 +58,11 @@ __all__ = [
     "Done",
     "Event",
     "Fenced",
+    "Fire",
     "Header",
     "HeaderChange",
     "Hint",
+    "Hold",
     "InboxRow",
     "InstanceQuery",
     "Item",
@@ -57,20 +70,26 @@ __all__ = [
     "LockProvider",
     "LogRow",
     "Message",
+    "OutboxProvider",
     "Outcome",
     "PersistenceProvider",
+    "PurgeQuery",
     "QueueProvider",
     "Refused",
     "Row",
+    "ScheduleRow",
     "Snapshot",
     "Stale",
     "StoreInfo",
     "StoredInstance",
+    "StreamRow",
     "Subscription",
     "WorkerInfo",
     "WorkerRow",
+    "activity_payload",
     "data_has",
     "event_payload",
+    "granted_payload",
 ]
 
 PROVIDER_API: Final = 1
@@ -214,12 +233,124 @@ class PersistenceProvider(Protocol):
         """Return the first of *count* instance numbers (>= 1) that nobody else gets."""
         ...
 
+    async def claim_activity(
+        self, names: Sequence[str], worker: str, token: str, lease: int
+    ) -> ActivityRow | None:
+        """Claim the oldest activity of *names* that nobody holds, for *lease* µs.
+
+        A claim whose lease has passed does not count.  The row gets *token*, which nobody else
+        ever used, and is returned as changed; ``None``: there is none.
+        """
+        ...
+
+    async def beat_activity(self, token: str, lease: int, progress: str | None) -> bool:
+        """Hold a claim for another *lease* µs from now; ``False``: it does not count any more."""
+        ...
+
+    async def finish_activity(self, token: str, result: str) -> Outcome:
+        """Delete the claimed activity and tell its run, in one transaction.
+
+        The run gets a message ``activity_done`` with :func:`activity_payload`.  ``Refused``
+        (``missing``): the token is unknown, was used, its lease has passed, or the run is final.
+        """
+        ...
+
+    async def activities(self, n: int | None = None) -> Sequence[ActivityRow]:
+        """Return the open activities, all or those of one instance, oldest first."""
+        ...
+
+    async def put_schedule(self, row: ScheduleRow) -> bool:
+        """Insert a schedule (``rev`` 0), or replace it if it is still at ``row.rev``.
+
+        Its stored ``rev`` is ``row.rev + 1``.  ``False``: it exists, or is not at that rev.
+        ``last_n`` and ``created_at`` of a stored one stay; a new one's ``created_at`` is now.
+        """
+        ...
+
+    async def delete_schedule(self, id: str) -> bool:
+        """Delete a schedule; its runs stay.  ``False``: there is none."""
+        ...
+
+    async def schedules(
+        self, id: str | None = None, definition: str | None = None
+    ) -> Sequence[ScheduleRow]:
+        """Return the schedules that fit, by id."""
+        ...
+
+    async def due_schedules(self, limit: int) -> tuple[Sequence[ScheduleRow], int | None]:
+        """Return up to *limit* schedules that are due and not paused, the earliest first.
+
+        And, read-only too, when the next one after these is due (µs; ``None``: none).
+        """
+        ...
+
+    async def pause_definition(self, id: str, *, paused: bool) -> bool:
+        """Mark a definition (all versions) as paused or not; ``False``: it was so already."""
+        ...
+
+    async def paused(self) -> Sequence[str]:
+        """Return the ids of the paused definitions."""
+        ...
+
+    async def append_stream(self, rows: Sequence[StreamRow]) -> None:
+        """Store what steps emitted."""
+        ...
+
+    async def stream(self, n: int, after: int, limit: int) -> Sequence[StreamRow]:
+        """Return up to *limit* rows of *n* with ``s`` > *after*, in order."""
+        ...
+
+    async def purgeable(self, query: PurgeQuery) -> Sequence[StoredInstance]:
+        """Return roots that fit and whose whole families are final; read-only."""
+        ...
+
+    async def purge(self, roots: Sequence[int]) -> int:
+        """Delete families: everything that is stored of these roots and what is below them.
+
+        In transactions of bounded size, each header last, so that a crash in between leaves
+        families that are still found and deleted by a later call.  A family that is not wholly
+        final is passed over.  Returns the number of instances deleted.
+        """
+        ...
+
+    async def purge_events(self, limit: int) -> int:
+        """Delete up to *limit* events that have expired; return how many."""
+        ...
+
     async def append_logs(self, rows: Sequence[LogRow]) -> None:
         """Store log lines."""
         ...
 
     async def logs(self, n: int, after: int, limit: int) -> Sequence[LogRow]:
         """Return up to *limit* lines of *n* with ``l`` > *after*, in order."""
+        ...
+
+
+@runtime_checkable
+class OutboxProvider(Protocol):
+    """A store that takes starts and events inside the application's own transaction.
+
+    Feature ``outbox`` of a persistence provider.
+    """
+
+    def enqueue(self, connection: Any, item: Item) -> Awaitable[None] | None:
+        """Write *item* on the application's connection; it counts once that is committed.
+
+        Args:
+            connection: The driver's own, inside a transaction.  What is returned is awaited when
+                it can be.
+            item: A start without owner, or publications.
+
+        Raises:
+            ProviderError: It is no connection of this store's driver, or to another database.
+        """
+        ...
+
+    async def drain_outbox(self, limit: int) -> Sequence[tuple[int, int, int | None]]:
+        """Publish up to *limit* events that committed transactions left; return who woke.
+
+        As ``Done.woken``.  Each event is published once, whichever host does it.
+        """
         ...
 
 

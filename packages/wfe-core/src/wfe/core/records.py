@@ -14,15 +14,19 @@ import attrs
 import orjson
 
 __all__ = [
+    "ActivityRow",
+    "ActivityStart",
     "Claimed",
     "Conflict",
     "DefinitionRow",
     "Done",
     "Event",
     "Fenced",
+    "Fire",
     "Header",
     "HeaderChange",
     "Hint",
+    "Hold",
     "InboxRow",
     "InstanceQuery",
     "Item",
@@ -30,17 +34,22 @@ __all__ = [
     "LogRow",
     "Message",
     "Outcome",
+    "PurgeQuery",
     "Refused",
     "Row",
+    "ScheduleRow",
     "Snapshot",
     "Stale",
     "StoreInfo",
     "StoredInstance",
+    "StreamRow",
     "Subscription",
     "WorkerInfo",
     "WorkerRow",
+    "activity_payload",
     "data_has",
     "event_payload",
+    "granted_payload",
 ]
 
 
@@ -53,6 +62,8 @@ class Header:
         wake: When it is due; ``None``: nothing is due.
         owner: Epoch of the worker that owns it from the start; ``None``: nobody.
         idem: Idempotency key, unique per definition id; ``None``: none.
+        priority: Of those due, higher ones are claimed first.
+        dedup: Unique per definition id among runs that are not final; ``None``: none.
     """
 
     n: int
@@ -70,6 +81,8 @@ class Header:
     parent_id: str | None = None
     root_id: str
     idem: str | None = None
+    priority: int = 0
+    dedup: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -146,6 +159,7 @@ class Event:
     Attributes:
         id: A second event with the same id is dropped.
         at: Its time; ``None``: the store's now.
+        expires: From this time on (µs) it matches nobody and may be deleted; ``None``: never.
     """
 
     id: str
@@ -153,6 +167,7 @@ class Event:
     key: str
     payload: str = "null"
     at: int | None = None
+    expires: int | None = None
 
 
 def event_payload(pointer: int, e: int, at: int, event: Event) -> str:
@@ -164,6 +179,123 @@ def event_payload(pointer: int, e: int, at: int, event: Event) -> str:
     """
     id_ = orjson.dumps(event.id).decode()
     return f'{{"pointer":{pointer},"e":{e},"at":{at},"id":{id_},"payload":{event.payload}}}'
+
+
+@attrs.frozen(kw_only=True)
+class ActivityStart:
+    """Work for whoever claims it; at most one per (instance, pointer).
+
+    Attributes:
+        parameters: JSON.
+    """
+
+    pointer: int
+    attempt: int
+    name: str
+    parameters: str = "null"
+
+
+@attrs.frozen(kw_only=True)
+class ActivityRow:
+    """An activity as stored.
+
+    Attributes:
+        token: Of the present claim; ``None``: nobody has claimed it yet.
+        lease_until: µs; after it the claim does not count and anybody may claim it anew.
+        progress: JSON that the worker's last heartbeat said; ``None``: nothing.
+    """
+
+    a: int
+    n: int
+    pointer: int
+    attempt: int
+    name: str
+    parameters: str
+    token: str | None
+    worker: str | None
+    lease_until: int | None
+    progress: str | None
+
+
+def activity_payload(pointer: int, attempt: int, result: str) -> str:
+    """Return the payload of the ``activity_done`` message: *result* with whose it is.
+
+    Args:
+        pointer: That waits.
+        attempt: Of the pointer when the activity was issued.
+        result: A JSON object with at least one member.
+    """
+    return f'{{"pointer":{pointer},"attempt":{attempt},{result[1:]}'
+
+
+@attrs.frozen(kw_only=True)
+class Hold:
+    """A place under a limit that a pointer wants.
+
+    The store answers with a message of kind ``granted`` as soon as there is a place: at once, in
+    the same commit, or when another holder frees it; first come, first served per key.
+
+    Attributes:
+        limit: At most so many holders of *key* (of those who ask now: the latest limit counts).
+        per: µs; a rate: at most *limit* grants within any time of this length.  A grant of a rate
+            is given at once, with the time ``at`` from which it counts, and never freed.
+            ``None``: a place that is held until it is freed.
+    """
+
+    pointer: int
+    attempt: int
+    key: str
+    limit: int
+    per: int | None = None
+
+
+def granted_payload(hold: Hold, at: int) -> str:
+    """Return the payload of the ``granted`` message; *at* (µs): from when it counts."""
+    key = orjson.dumps(hold.key).decode()
+    return f'{{"pointer":{hold.pointer},"attempt":{hold.attempt},"key":{key},"at":{at}}}'
+
+
+@attrs.frozen(kw_only=True)
+class ScheduleRow:
+    """A schedule as stored.
+
+    Attributes:
+        data: JSON of what its runs start with.
+        spec: JSON: when and how it fires; the engine's.
+        next_at: When it fires next, µs; ``None``: never again.
+        state: JSON: what the engine remembers (waiting fires, the last run …).
+        last_n: The run that it started last.
+        rev: Grows with every change; 0 when not stored yet.
+    """
+
+    id: str
+    definition: str
+    version: int | None
+    data: str
+    spec: str
+    next_at: int | None
+    paused: bool = False
+    state: str = "null"
+    last_n: int | None = None
+    created_at: int = 0
+    rev: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Fire:
+    """A change of a schedule, made only if it is still at *rev*; its ``rev`` then grows by one.
+
+    Attributes:
+        next_at: Its new value.
+        state: Its new value.
+        started: Whether the item's own ``new`` becomes ``last_n``.
+    """
+
+    id: str
+    rev: int
+    next_at: int | None
+    state: str = "null"
+    started: bool = True
 
 
 @attrs.frozen(kw_only=True)
@@ -184,6 +316,14 @@ class Item:
         subscribe: Waits that begin; each is matched against stored events at once.
         unsubscribe: Pointers whose waits end.
         alive: Set ``takeovers`` and ``faults`` to 0 (the first item after a claim).
+        activities: Work to offer; one of the same pointer is replaced.
+        end_activities: Pointers whose activities are not wanted any more.
+        hold: Places wanted.
+        unhold: Pointers that free (or do not want any more) all places of theirs.
+        fire: A schedule's change that goes with ``new`` or with nothing: applied if and only if
+            the rest is.
+
+    A final header ends waits, activities and places of the instance.
     """
 
     n: int = 0
@@ -200,6 +340,11 @@ class Item:
     messages: tuple[Message, ...] = ()
     publish: tuple[Event, ...] = ()
     alive: bool = False
+    activities: tuple[ActivityStart, ...] = ()
+    end_activities: tuple[int, ...] = ()
+    hold: tuple[Hold, ...] = ()
+    unhold: tuple[int, ...] = ()
+    fire: Fire | None = None
 
 
 @attrs.frozen
@@ -231,11 +376,12 @@ class Refused:
     """The item can never be applied.  Nothing was written.
 
     Attributes:
-        why: ``name``: taken; ``idem``: the start exists; ``final`` or ``missing``: the target is.
+        why: ``name``: taken; ``idem`` or ``dedup``: the start exists; ``final`` or ``missing``:
+            the target is; ``schedule``: it was changed meanwhile, or is paused.
         existing: Public id of the instance in the way, or the target's status for ``final``.
     """
 
-    why: Literal["name", "idem", "final", "missing"]
+    why: Literal["name", "idem", "dedup", "final", "missing", "schedule"]
     existing: str | None = None
 
 
@@ -321,6 +467,8 @@ class StoredInstance:
     error: str | None
     created_at: int
     completed_at: int | None
+    priority: int = 0
+    retain_until: int | None = None
 
 
 @attrs.frozen
@@ -400,6 +548,43 @@ class LogRow:
     stream: str
     line: str
     l: int = 0  # noqa: E741 - the column's name
+
+
+@attrs.frozen(kw_only=True)
+class StreamRow:
+    """Something that a step emitted.
+
+    Attributes:
+        s: Position in the store, growing; 0 when not stored yet.
+        payload: JSON.
+    """
+
+    n: int
+    at: int
+    step: str | None
+    pointer: int | None
+    name: str
+    payload: str
+    s: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class PurgeQuery:
+    """Which finished families may be deleted: a root run with everything below it, all final.
+
+    Attributes:
+        definition: Of the root.
+        status: Of the root.
+        completed_before: µs; the root's ``completed_at``.
+        retained_until: µs; the root's ``retain_until`` is at or before this (``None`` never is).
+        limit: How many roots at most, those that were completed first.
+    """
+
+    definition: str | None = None
+    status: str | None = None
+    completed_before: int | None = None
+    retained_until: int | None = None
+    limit: int = 500
 
 
 @attrs.frozen

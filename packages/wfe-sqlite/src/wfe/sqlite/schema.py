@@ -109,6 +109,71 @@ CREATE TABLE wfe_logs (
 CREATE INDEX wfe_logs_instance ON wfe_logs (instance)""",
         ),
     ),
+    (
+        "0002_whole_engine",
+        (
+            """
+ALTER TABLE wfe_instances ADD COLUMN priority INTEGER NOT NULL DEFAULT 0""",
+            """
+ALTER TABLE wfe_instances ADD COLUMN dedup TEXT""",
+            """
+CREATE UNIQUE INDEX wfe_instances_dedup ON wfe_instances (definition, dedup)
+    WHERE dedup IS NOT NULL AND completed_at IS NULL""",
+            # Only what is out of the ordinary stands in it: usual runs cost nothing here.
+            """
+CREATE INDEX wfe_instances_priority ON wfe_instances (d, priority, wake)
+    WHERE owner IS NULL AND wake IS NOT NULL AND priority <> 0""",
+            """
+ALTER TABLE wfe_events ADD COLUMN expires INTEGER""",
+            """
+CREATE INDEX wfe_events_expires ON wfe_events (expires) WHERE expires IS NOT NULL""",
+            """
+CREATE TABLE wfe_activities (
+    a INTEGER PRIMARY KEY AUTOINCREMENT, instance INTEGER NOT NULL, pointer INTEGER NOT NULL,
+    attempt INTEGER NOT NULL, name TEXT NOT NULL, parameters TEXT NOT NULL, token TEXT UNIQUE,
+    worker TEXT, lease_until INTEGER, progress TEXT, UNIQUE (instance, pointer))""",
+            """
+CREATE INDEX wfe_activities_name ON wfe_activities (name, a)""",
+            """
+CREATE TABLE wfe_holders (
+    key TEXT NOT NULL, instance INTEGER NOT NULL, pointer INTEGER NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (key, instance, pointer)) WITHOUT ROWID""",
+            """
+CREATE INDEX wfe_holders_instance ON wfe_holders (instance)""",
+            """
+CREATE TABLE wfe_waiters (
+    w INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, lim INTEGER NOT NULL,
+    instance INTEGER NOT NULL, pointer INTEGER NOT NULL, attempt INTEGER NOT NULL)""",
+            """
+CREATE INDEX wfe_waiters_key ON wfe_waiters (key, w)""",
+            """
+CREATE INDEX wfe_waiters_instance ON wfe_waiters (instance)""",
+            """
+CREATE TABLE wfe_rates (r INTEGER PRIMARY KEY, key TEXT NOT NULL, at INTEGER NOT NULL)""",
+            """
+CREATE INDEX wfe_rates_key ON wfe_rates (key, at)""",
+            """
+CREATE TABLE wfe_schedules (
+    id TEXT PRIMARY KEY, definition TEXT NOT NULL, version INTEGER, data TEXT NOT NULL,
+    spec TEXT NOT NULL, next_at INTEGER, paused INTEGER NOT NULL, state TEXT NOT NULL,
+    last_n INTEGER, created_at INTEGER NOT NULL, rev INTEGER NOT NULL) WITHOUT ROWID""",
+            """
+CREATE INDEX wfe_schedules_due ON wfe_schedules (next_at)
+    WHERE next_at IS NOT NULL AND NOT paused""",
+            """
+CREATE TABLE wfe_paused (definition TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID""",
+            """
+CREATE TABLE wfe_stream (
+    s INTEGER PRIMARY KEY AUTOINCREMENT, instance INTEGER NOT NULL, at INTEGER NOT NULL,
+    step TEXT, pointer INTEGER, name TEXT NOT NULL, payload TEXT NOT NULL)""",
+            """
+CREATE INDEX wfe_stream_instance ON wfe_stream (instance, s)""",
+            """
+CREATE TABLE wfe_outbox (
+    i INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL,
+    at INTEGER NOT NULL, payload TEXT NOT NULL, expires INTEGER)""",
+        ),
+    ),
 )
 
 SCHEMA: Final = len(MIGRATIONS)
