@@ -218,7 +218,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "timeout-of-a-delay": (
         lambda: some().delay(timedelta(seconds=9)).timeout(5),
-        "delay: timeout() has no meaning after delay(); shorten the delay",
+        "delay: timeout() has no meaning after delay(); wait for a shorter time",
     ),
     "on-error-number": (
         lambda: some().on_error(3),

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from wfe.core.dag import Dag
+from wfe.core.dag import Dag, Trigger
 from wfe.core.definition import Call, Cel, Kind, Value
 from wfe.core.errors import DefinitionError
 from wfe.core.policies import Retry, Suspend
@@ -190,3 +190,53 @@ def test_a_wrong_dag_says_what_where_and_what_to_do(name: str) -> None:
         use()
 
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("trigger", ["any", "all_done", "any_failed", "none_failed"])
+def test_a_trigger_is_about_the_dependencies(trigger: Trigger) -> None:
+    definition = Dag("etl").step("a", work).step("b", work, depends_on=["a"], trigger=trigger)
+
+    _, a, b = definition.build().walk()
+    assert (a.trigger, b.trigger) == ("all", trigger)
+    with pytest.raises(DefinitionError, match=f"trigger='{trigger}' has no meaning without"):
+        Dag("etl").step("a", work, trigger=trigger)
+
+
+@pytest.mark.parametrize(
+    ("skip", "propagates"),
+    [
+        ("satisfy", None),
+        ("propagate", ["a", "b"]),
+        ({"b": "propagate"}, ["b"]),
+        ({"a": "satisfy"}, None),
+    ],
+)
+def test_skips_propagate_by_edge(skip: Any, propagates: list[str] | None) -> None:
+    made = Dag("etl").step("a", work).step("b", work)
+
+    made.step("c", work, depends_on=["a"], depends_on_any=["b"], skip=skip)
+
+    assert list(made.build().walk())[-1].config.get("propagates") == propagates
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"trigger": "some"}, "trigger takes one of all, any, all_done, any_failed, none_failed"),
+        ({"trigger": None}, "trigger takes one of"),
+        ({"skip": "never"}, "skip takes 'satisfy' or 'propagate', got 'never'"),
+        ({"skip": ["a"]}, "skip takes 'satisfy' or 'propagate'"),
+        ({"skip": {"c": "propagate"}}, "skip says something of 'c', which is no dependency"),
+        ({"depends_on": [], "skip": "propagate"}, "skip='propagate' has no meaning without"),
+        ({"trigger": "all_done", "skip": "propagate"}, "contradicts trigger='all_done'"),
+        ({"trigger": "any_failed", "skip": "propagate"}, "contradicts trigger='any_failed'"),
+    ],
+)
+def test_wrong_triggers_and_skips_are_refused(options: dict[str, Any], problem: str) -> None:
+    made = Dag("etl").step("a", work)
+
+    with pytest.raises(DefinitionError) as caught:
+        made.step("b", work, **{"depends_on": ["a"], **options})
+
+    assert problem in str(caught.value)
+    assert str(caught.value).startswith("etl: b: ")

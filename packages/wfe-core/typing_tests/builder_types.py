@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypedDict, assert_type
 
 import attrs
@@ -19,7 +19,7 @@ from wfe.core.builder import BranchBuilder, StepBuilder, WorkflowBuilder, expr
 from wfe.core.dag import Dag
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.fields import merged, transient
-from wfe.core.policies import Retry, Suspend
+from wfe.core.policies import Compensate, CompensateThenRetry, Retry, Suspend
 from wfe.core.steps import ExecutionResult, StepBody, StepExecutionContext, step
 
 
@@ -151,6 +151,72 @@ definition = (
     .build("order-pipeline", version=1, description="Orders")
 )
 assert_type(definition, WorkflowDefinition)
+
+
+def _undo(ctx: StepExecutionContext[Order]) -> None: ...
+
+
+# Everything around a step keeps what the step is; containers and waits have no body.
+assert_type(
+    builder.then(Charge).compensate_with(Validate, _undo, on_error=Retry()).ensure(size),
+    StepBuilder[Order, Charge],
+)
+assert_type(builder.saga(_branch), StepBuilder[Order, None])
+assert_type(builder.recur(timedelta(1), _branch, until="data.tries > 3"), StepBuilder[Order, None])
+assert_type(builder.approval("Go?", options=["yes", "no"]), StepBuilder[Order, None])
+assert_type(builder.concurrency(limit=3), WorkflowBuilder[Order])
+builder.saga(lambda b: assert_type(b, BranchBuilder[Order]).then(Charge).compensate_with(Charge))
+builder.then(Charge).cancel_when(lambda d: d.amuont)  # type: ignore[attr-defined]
+builder.then(Charge).concurrency(lambda d: d.amuont, limit=1)  # type: ignore[attr-defined]
+builder.then(Charge).compensate_with(1)  # type: ignore[arg-type]
+builder.wait_for("x", scope="run", key=1)  # type: ignore[call-overload]
+builder.schedule(at=lambda d: d.amuont)  # type: ignore[attr-defined]
+builder.activity("a", parameters=lambda d: d.amuont)  # type: ignore[attr-defined]
+builder.on_query("state", lambda d: d.amuont)  # type: ignore[attr-defined]
+builder.workflow_concurrency(lambda d: d.amuont, limit=1)  # type: ignore[attr-defined]
+
+
+def _validated(d: Order, payload: int) -> None: ...
+
+
+whole = (
+    WorkflowBuilder(Order)
+    .concurrency(lambda d: d.id, limit=2)
+    .rate_limit("orders", limit=100, per=timedelta(minutes=1))
+    .retention(None)
+    .requires("gpu", "linux")
+    .on_update("amount", lambda d, payload: d.amount + payload["amount"], validator=_validated)
+    .on_query("state", lambda d: d.receipt)
+    .saga(lambda b: b.then(Charge).compensate_with(_undo).then(Validate).compensate_with(Validate))
+    .on_error(Compensate())
+    .then(Charge)
+    .on_error(CompensateThenRetry(3))
+    .on_success(size)
+    .on_failure(_undo)
+    .on_abort(Validate)
+    .cancel_when(lambda d, ctx: d.tries > ctx.attempt, proceed=True)
+    .concurrency(lambda d, ctx: f"{d.id}-{ctx.attempt}", limit=1)
+    .rate_limit(expr("data.receipt"), limit=10)
+    .activity("review", parameters=lambda d: {"id": d.id}, output="receipt")
+    .activity("review", parameters={"id": expr("data.id")}, timeout=60)
+    .approval(
+        lambda d, ctx: f"{ctx.instance.id}: release {d.id}?",
+        output="receipt",
+        timeout=timedelta(days=1),
+    )
+    .when("yes", _branch)
+    .otherwise(_branch)
+    .schedule(at=datetime(2030, 1, 1, tzinfo=UTC))
+    .schedule(lambda d, ctx: d.id if ctx.attempt else d.receipt)
+    .recur(lambda d: timedelta(hours=d.tries), _branch, until=lambda d, ctx: d.tries > ctx.attempt)
+    .recur(lambda d, ctx: timedelta(hours=d.tries + ctx.attempt), _branch, until=lambda d: d.tries)
+    .wait_for("poke", scope="run", output="receipt")
+    .sub_workflow("child", detached=True, name=lambda d: f"child-{d.id}", reference="r")
+    .sub_workflow("child", data=lambda d: {"id": d.id}, on_parent_end="abandon")
+    .workflow_rate_limit(expr("data.receipt"), limit=5)
+    .build("whole")
+)
+assert_type(whole, WorkflowDefinition)
 
 # DAGs.
 dag = Dag("etl", data_type=Order)

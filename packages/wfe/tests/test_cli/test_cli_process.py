@@ -332,7 +332,7 @@ def test_a_terminal_gets_a_tree(folder: Path) -> None:
     assert "⠋ tree" in text
     assert "│ working" in text
     assert re.search(r"✖ slower\S*  0\.\ds  the command exited with code 4", text)
-    assert text.rstrip().endswith("comes in a later version)")
+    assert text.rstrip().endswith("--rerun-failed")
 
 
 def test_a_terminal_gets_lines_when_it_asks_for_them(folder: Path) -> None:

@@ -36,7 +36,12 @@ def test_show_draws_the_tree(wfe: Wfe) -> None:
 
     shown = re.sub(r"\d+\.\ds", "T", wfe("show", run).out).splitlines()
 
-    assert shown[:3] == [f"run       {run}", "workflow  parent v1", "status    ✔ complete"]
+    assert shown[:4] == [
+        f"run       {run}",
+        "name      parent-1",
+        "workflow  parent v1",
+        "status    ✔ complete",
+    ]
     assert shown[-3:] == ["  ├─ ✔ first  T", "  └─ ✔ kid  T", "     └─ ✔ inner  T"]
 
 

@@ -49,7 +49,7 @@ def test_run_fails(wfe: Wfe) -> None:
         "  │ it broke",
         f"  all its lines:  wfe logs {ended.run} --step broken",
         "  run it again:   wfe run failing.yaml --plain",
-        "  (rerunning only what failed, --rerun-failed, comes in a later version)",
+        f"  or what failed: wfe run failing.yaml --resume {ended.run} --rerun-failed",
     ]
     assert "never" not in ended.out
 
@@ -264,7 +264,7 @@ def test_resume_of_a_failed_run_is_refused(wfe: Wfe) -> None:
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == (
         f"error: run {run} has failed: the command exited with code 3: it broke\n"
-        "  rerunning only what failed comes with --rerun-failed in a later version\n"
+        f"  try it again with: wfe run --resume {run} --rerun-failed\n"
         f"  see what happened with: wfe show {run}\n"
     )
 

@@ -256,7 +256,7 @@ def failed_picture() -> Picture:
                 "  │ last words",
                 "  all its lines:  wfe logs r1 --step b",
                 "  run it again:   wfe run 'my file.yaml'",
-                "  (rerunning only what failed, --rerun-failed, comes in a later version)",
+                "  or what failed: wfe run 'my file.yaml' --resume r1 --rerun-failed",
             ],
             id="failed",
         ),

@@ -28,18 +28,24 @@ if TYPE_CHECKING:
         DeterminismError,
         DuplicateNameError,
         HostStoppingError,
+        HttpError,
         InvalidStateTransitionError,
         LeaseLostError,
         PluginNotFoundError,
         ProviderError,
         StepFailedError,
         StepTimeoutError,
+        UpdateRejectedError,
         WfeError,
         WorkflowNotFoundError,
         WorkflowTerminatedError,
     )
     from wfe.core.fields import merged, transient
+    from wfe.core.flow import Flow
+    from wfe.core.flow_builder import FlowBuilder, FlowNode
+    from wfe.core.http import HttpRequest
     from wfe.core.models import (
+        ArchivedRun,
         ErrorInfo,
         ExecutionPointer,
         HistoryEntry,
@@ -47,11 +53,15 @@ if TYPE_CHECKING:
         LogLine,
         Page,
         PointerStatus,
+        StreamItem,
         WorkflowInstance,
         WorkflowStatus,
     )
     from wfe.core.policies import (
         Backoff,
+        Compensate,
+        CompensateThenRetry,
+        CompensateThenSuspend,
         Continue,
         ErrorPolicy,
         Fail,
@@ -63,6 +73,7 @@ if TYPE_CHECKING:
         fixed,
         linear,
     )
+    from wfe.core.polling import PollEndpoint
     from wfe.core.reducers import append, union
     from wfe.core.steps import (
         CancelToken,
@@ -71,12 +82,17 @@ if TYPE_CHECKING:
         StepExecutionContext,
         step,
     )
+    from wfe.core.tasks import task
 
 __all__ = [
     "ActivityTokenError",
+    "ArchivedRun",
     "Backoff",
     "BranchBuilder",
     "CancelToken",
+    "Compensate",
+    "CompensateThenRetry",
+    "CompensateThenSuspend",
     "Continue",
     "Dag",
     "DataTypeError",
@@ -90,8 +106,13 @@ __all__ = [
     "ExecutionPointer",
     "ExecutionResult",
     "Fail",
+    "Flow",
+    "FlowBuilder",
+    "FlowNode",
     "HistoryEntry",
     "HostStoppingError",
+    "HttpError",
+    "HttpRequest",
     "InvalidStateTransitionError",
     "LeaseLostError",
     "LifecycleEvent",
@@ -100,6 +121,7 @@ __all__ = [
     "ParallelBuilder",
     "PluginNotFoundError",
     "PointerStatus",
+    "PollEndpoint",
     "ProviderError",
     "Retry",
     "RetryForever",
@@ -109,8 +131,10 @@ __all__ = [
     "StepFailedError",
     "StepMiddleware",
     "StepTimeoutError",
+    "StreamItem",
     "Suspend",
     "Terminate",
+    "UpdateRejectedError",
     "WfeError",
     "WorkflowBuilder",
     "WorkflowDefinition",
@@ -126,6 +150,7 @@ __all__ = [
     "linear",
     "merged",
     "step",
+    "task",
     "transient",
     "union",
 ]
@@ -157,17 +182,24 @@ _HOMES = {
         "DeterminismError",
         "DuplicateNameError",
         "HostStoppingError",
+        "HttpError",
         "InvalidStateTransitionError",
         "LeaseLostError",
         "PluginNotFoundError",
         "ProviderError",
         "StepFailedError",
         "StepTimeoutError",
+        "UpdateRejectedError",
         "WfeError",
         "WorkflowNotFoundError",
         "WorkflowTerminatedError",
     ),
+    "wfe.core.flow": ("Flow",),
+    "wfe.core.flow_builder": ("FlowBuilder", "FlowNode"),
+    "wfe.core.http": ("HttpRequest",),
+    "wfe.core.tasks": ("task",),
     "wfe.core.models": (
+        "ArchivedRun",
         "ErrorInfo",
         "ExecutionPointer",
         "HistoryEntry",
@@ -175,11 +207,15 @@ _HOMES = {
         "LogLine",
         "Page",
         "PointerStatus",
+        "StreamItem",
         "WorkflowInstance",
         "WorkflowStatus",
     ),
     "wfe.core.policies": (
         "Backoff",
+        "Compensate",
+        "CompensateThenRetry",
+        "CompensateThenSuspend",
         "Continue",
         "ErrorPolicy",
         "Fail",
@@ -191,6 +227,7 @@ _HOMES = {
         "fixed",
         "linear",
     ),
+    "wfe.core.polling": ("PollEndpoint",),
     "wfe.core.reducers": (
         "append",
         "union",

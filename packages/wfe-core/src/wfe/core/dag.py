@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Generic, Self, cast, overload
+from typing import Any, Final, Generic, Literal, Self, TypeAlias, cast, overload
 
 from typing_extensions import TypeVar
 
@@ -16,14 +16,23 @@ from wfe.core.builder.drafts import Branch, Draft
 from wfe.core.builder.settings import input_value, set_output
 from wfe.core.builder.whole import combined
 from wfe.core.data import model_for
-from wfe.core.definition import Kind, WorkflowDefinition
+from wfe.core.definition import TRIGGERS, Kind, WorkflowDefinition
 from wfe.core.errors import DefinitionError
 from wfe.core.nearest import nearest
 from wfe.core.policies import ErrorPolicy, Retry
 
-__all__ = ["Dag"]
+__all__ = ["Dag", "Skip", "Trigger", "circle_in"]
 
 D = TypeVar("D", default=Any)
+
+Trigger: TypeAlias = Literal["all", "any", "all_done", "any_failed", "none_failed"]
+"""When a step begins, by what became of the steps that it depends on."""
+
+Skip: TypeAlias = Literal["satisfy", "propagate"]
+"""What a skipped step means for one that depends on it."""
+
+_SKIPS: Final = ("satisfy", "propagate")
+_WHATEVER: Final = ("all_done", "any_failed")
 
 
 class Dag(Generic[D]):
@@ -86,6 +95,8 @@ class Dag(Generic[D]):
         *,
         depends_on: Sequence[str] = (),
         depends_on_any: Sequence[str] = (),
+        trigger: Trigger = "all",
+        skip: Skip | Mapping[str, Skip] = "satisfy",
         run_if: Callable[[D], Any] | str | bool | None = None,
         retry: int | Retry | None = None,
         timeout: timedelta | float | None = None,
@@ -100,6 +111,11 @@ class Dag(Generic[D]):
             body: A class with ``run(ctx)``, an instance of one, or a function.
             depends_on: Steps that must all be done before; they may be added later.
             depends_on_any: Steps of which one must be done before.
+            trigger: When the step begins, by what became of *depends_on*: ``all`` are done,
+                ``any`` is done, ``all_done``: all have ended, whatever became of them,
+                ``any_failed``, ``none_failed``: all have ended and none failed.
+            skip: What a skipped step means for this one: ``satisfy``: it counts as done,
+                ``propagate``: this step is skipped too; or a mapping from steps to these.
             run_if: The step is skipped (and counts as done) unless this callable or CEL text holds.
             retry: Number of retries (2 retries are 3 attempts), or a policy.
             timeout: Of one attempt; a number is seconds.
@@ -119,6 +135,10 @@ class Dag(Generic[D]):
         draft = Draft(kind=Kind.STEP, method="step()", base=name, name=name, body=body)
         draft.needs = _names(depends_on, "depends_on", where)
         draft.needs_any = _names(depends_on_any, "depends_on_any", where)
+        draft.trigger = _trigger(trigger, draft.needs, where)
+        propagates = _propagates(skip, draft, where)
+        if propagates:
+            draft.config["propagates"] = propagates
         if run_if is not None:
             draft.run_if = draft.keep("run_if", args.condition(run_if, "run_if", where))
         if timeout is not None:
@@ -172,14 +192,21 @@ class Dag(Generic[D]):
 
     def _check_cycles(self) -> None:
         graph = {name: (*d.needs, *d.needs_any) for name, d in self._steps.items()}
-        try:
-            TopologicalSorter(graph).prepare()
-        except CycleError as error:
-            circle: list[str] = error.args[1][:-1]
-            first = min(range(len(circle)), key=lambda i: list(graph).index(circle[i]))
-            path = [*circle[first:], *circle[:first], circle[first]]
-            problem = f"steps depend on one another in a circle: {' -> '.join(path)}"
-            raise DefinitionError(problem, self._id, "remove one of these dependencies") from None
+        circle = circle_in(graph)
+        if circle:
+            problem = f"steps depend on one another in a circle: {' -> '.join(circle)}"
+            raise DefinitionError(problem, self._id, "remove one of these dependencies")
+
+
+def circle_in(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return a circle of names, its first one also last; empty when there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1][:-1]
+        first = min(range(len(circle)), key=lambda i: list(graph).index(circle[i]))
+        return [*circle[first:], *circle[:first], circle[first]]
+    return []
 
 
 def _names(given: object, what: str, where: str) -> tuple[str, ...]:
@@ -190,6 +217,38 @@ def _names(given: object, what: str, where: str) -> tuple[str, ...]:
         raise DefinitionError(f"{what} takes a list of names, got {args.got(given)}", where)
     names = list(cast("Iterable[Any]", given))
     return tuple(dict.fromkeys(args.check_text(f"a name in {what}", each, where) for each in names))
+
+
+def _trigger(given: object, needs: tuple[str, ...], where: str) -> str:
+    if not isinstance(given, str) or given not in TRIGGERS:
+        problem = f"trigger takes one of {', '.join(TRIGGERS)}; got {args.got(given)}"
+        raise DefinitionError(problem, where)
+    if given != "all" and not needs:
+        problem = f"trigger={given!r} has no meaning without depends_on"
+        raise DefinitionError(problem, where, "name the steps that it is about")
+    return given
+
+
+def _propagates(given: object, draft: Draft, where: str) -> list[str]:
+    """Return the steps whose skipping skips this one."""
+    known = (*draft.needs, *draft.needs_any)
+    if isinstance(given, Mapping):
+        by_need = dict(cast("Mapping[Any, Any]", given))
+    else:
+        by_need = dict.fromkeys(known or ("",), given)
+    for name, each in by_need.items():
+        if each not in _SKIPS:
+            problem = f"skip takes 'satisfy' or 'propagate', got {args.got(each)}"
+            raise DefinitionError(problem, where, "or one of them by step")
+        if name not in known and (name or each != "satisfy"):
+            problem = f"skip={each!r} has no meaning without a dependency"
+            if name:
+                problem = f"skip says something of {name!r}, which is no dependency of the step"
+            raise DefinitionError(problem, where, "name it in depends_on or depends_on_any")
+        if each == "propagate" and name in draft.needs and draft.trigger in _WHATEVER:
+            problem = f"skip='propagate' contradicts trigger={draft.trigger!r}"
+            raise DefinitionError(problem, where, "leave one of them out")
+    return [name for name in known if by_need.get(name) == "propagate"]
 
 
 def _set_outputs(draft: Draft, outputs: Any, where: str) -> None:

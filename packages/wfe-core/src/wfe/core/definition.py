@@ -70,6 +70,7 @@ class Kind(StrEnum):
     ACTIVITY = "activity"
     APPROVAL = "approval"
     FUNCTION = "function"
+    CALL = "call"
     SUB_WORKFLOW = "sub_workflow"
     SET = "set"
     GOTO = "goto"

@@ -11,6 +11,7 @@ The tree::
     ├── StepFailedError ── StepTimeoutError
     ├── WorkflowTerminatedError
     ├── HostStoppingError
+    ├── HttpError
     ├── LeaseLostError
     ├── ActivityTokenError
     ├── DeterminismError
@@ -33,6 +34,7 @@ __all__ = [
     "DeterminismError",
     "DuplicateNameError",
     "HostStoppingError",
+    "HttpError",
     "InvalidStateTransitionError",
     "LeaseLostError",
     "NotFoundError",
@@ -45,6 +47,7 @@ __all__ = [
     "StoreFullError",
     "StoreUnavailableError",
     "StoreVersionError",
+    "UpdateRejectedError",
     "WfeError",
     "WorkflowNotFoundError",
     "WorkflowTerminatedError",
@@ -124,6 +127,19 @@ class DuplicateNameError(WfeError):
 
 
 @attrs.define(eq=False)
+class UpdateRejectedError(WfeError):
+    """A run refused an update: its validator or its handler raised an error."""
+
+    id: str
+    update: str
+    error_type: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"run {self.id} refused update {self.update!r}: {self.error_type}: {self.message}"
+
+
+@attrs.define(eq=False)
 class InvalidStateTransitionError(WfeError):
     """The run is in a state that does not allow the operation."""
 
@@ -195,6 +211,28 @@ class HostStoppingError(WfeError):
 
     def __str__(self) -> str:
         return self.args[0] if self.args else "the host is stopping and takes no new work"
+
+
+@attrs.define(eq=False)
+class HttpError(WfeError):
+    """An HTTP request did not get a usable answer.
+
+    Attributes:
+        method: GET and so on.
+        url: Without what looks like a secret.
+        problem: What happened.
+        status: Of the answer, ``None`` without one.
+        transient: Whether the same request may succeed later.
+    """
+
+    method: str
+    url: str
+    problem: str
+    status: int | None = None
+    transient: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url} {self.problem}"
 
 
 class LeaseLostError(WfeError):

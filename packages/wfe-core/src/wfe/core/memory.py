@@ -14,10 +14,12 @@ import attrs
 
 from wfe.core.clocks import SystemClock
 from wfe.core.errors import ProviderError
+from wfe.core.memory_keeping import MemoryKeeping, MemoryStreams
 from wfe.core.memory_queue import MemoryQueue
-from wfe.core.memory_runs import MemoryRun, MemoryRuns
-from wfe.core.models import WorkflowStatus
+from wfe.core.memory_run import MemoryRun
+from wfe.core.memory_runs import MemoryRuns
 from wfe.core.providers import (
+    ActivityRow,
     Claimed,
     Clock,
     DefinitionRow,
@@ -60,7 +62,7 @@ def open_url(url: str, **options: Any) -> MemoryStore:
     return MemoryStore(**options)
 
 
-class MemoryStore:
+class MemoryStore(MemoryKeeping):
     """Persistence, queue and lock in dictionaries, for one event loop; nothing survives it.
 
     Args:
@@ -75,7 +77,9 @@ class MemoryStore:
         self._queue = MemoryQueue(self.clock)
         self._workers: dict[int, WorkerRow] = {}
         self._definitions: list[DefinitionRow] = []
+        self._paused: set[str] = set()
         self._logs: defaultdict[int, list[LogRow]] = defaultdict(list)
+        self._streams = MemoryStreams()
         self._locks: dict[str, tuple[int, int]] = {}
         self._last_n = self._last_l = 0
 
@@ -164,22 +168,22 @@ class MemoryStore:
             return []
         now = self.clock.now()
         if hints is None:
-            runs = self._runs.earliest(definitions, now, limit)
+            runs = self._runs.due.take(definitions, now, limit)
         else:
             hinted = (self._runs.by_n.get(n) for n in dict.fromkeys(hints))
             due = [
-                (run.wake, run.new.n, run)
+                (-run.new.priority, run.wake, run.new.n, run)
                 for run in hinted
                 if run is not None and run.owner is None and run.new.d in definitions
                 if run.wake is not None and run.wake <= now
             ]
-            runs = [run for _, _, run in sorted(due, key=lambda entry: entry[:2])[:limit]]
+            runs = [run for *_, run in sorted(due, key=lambda entry: entry[:3])[:limit]]
         for run in runs:
             self._runs.own(run, epoch)
         return [Claimed(run.new.n, run.new.d, run.takeovers) for run in runs]
 
     async def due(self, definitions: Sequence[int]) -> int | None:
-        heads = [head[0] for d in definitions if (head := self._runs.head(d)) is not None]
+        heads = [wake for d in definitions if (wake := self._runs.due.earliest(d)) is not None]
         return min(heads, default=None)
 
     async def waiting(self, roots: Sequence[str]) -> Sequence[tuple[int, int, int]]:
@@ -197,9 +201,7 @@ class MemoryStore:
         if run.faults < limit:
             self._runs.release(run, wake)
             return
-        run.status, run.error = WorkflowStatus.SUSPENDED.value, reason
-        run.completed_at = run.retain_until = None
-        self._runs.release(run, None)
+        self._runs.suspend(run, reason)
 
     async def load(self, numbers: Sequence[int]) -> Sequence[Loaded]:
         runs = [self._runs.by_n[n] for n in numbers if n in self._runs.by_n]
@@ -218,6 +220,24 @@ class MemoryStore:
     ) -> Sequence[tuple[int, int, tuple[InboxRow, ...]]]:
         runs = [self._runs.by_n[n] for n in numbers if n in self._runs.by_n]
         return [(run.new.n, run.poke, run.messages()) for run in runs]
+
+    # -- activities -----------------------------------------------------------------------------
+
+    async def claim_activity(
+        self, names: Sequence[str], worker: str, token: str, lease: int
+    ) -> ActivityRow | None:
+        now = self.clock.now()
+        return self._runs.activities.claim(names, worker, token, now + lease, now)
+
+    async def beat_activity(self, token: str, lease: int, progress: str | None) -> bool:
+        now = self.clock.now()
+        return self._runs.activities.beat(token, now + lease, progress, now)
+
+    async def finish_activity(self, token: str, result: str) -> Outcome:
+        return self._runs.finish_activity(token, result, self.clock.now())
+
+    async def activities(self, n: int | None = None) -> Sequence[ActivityRow]:
+        return self._runs.activities.rows(n)
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -258,6 +278,14 @@ class MemoryStore:
 
     async def definitions(self, id: str | None = None) -> Sequence[DefinitionRow]:
         return [row for row in self._definitions if id is None or row.id == id]
+
+    async def pause_definition(self, id: str, *, paused: bool) -> bool:
+        before = id in self._paused
+        (self._paused.add if paused else self._paused.discard)(id)
+        return before != paused
+
+    async def paused(self) -> Sequence[str]:
+        return sorted(self._paused)
 
     async def allocate(self, count: int) -> int:
         first = self._last_n + 1

@@ -1,20 +1,23 @@
-"""The instances of a memory store: what they are, and how an item changes them."""
+"""The instances of a memory store, and how an item changes them."""
 
 from __future__ import annotations
 
-import heapq
-from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 from typing import Final
 
 import attrs
 
+from wfe.core.memory_activities import MemoryActivities
+from wfe.core.memory_due import MemoryDue
+from wfe.core.memory_limits import MemoryLimits
+from wfe.core.memory_run import MemoryCommit, MemoryRun
+from wfe.core.memory_schedules import MemorySchedules
+from wfe.core.memory_topics import MemoryTopics
+from wfe.core.models import WorkflowStatus
 from wfe.core.providers import (
     Conflict,
     Done,
-    Event,
     Header,
     HeaderChange,
     InboxRow,
@@ -22,12 +25,8 @@ from wfe.core.providers import (
     Message,
     Outcome,
     Refused,
-    Row,
-    Snapshot,
     Stale,
-    StoredInstance,
-    Subscription,
-    event_payload,
+    activity_payload,
 )
 
 __all__ = ["MemoryRun", "MemoryRuns"]
@@ -36,100 +35,28 @@ _STALE: Final = Stale()
 _CONFLICT: Final = Conflict()
 
 
-@attrs.define(eq=False, kw_only=True)
-class MemoryRun:
-    """An instance; *rows* by seq, *inbox* by i with the dedupe text of each message."""
-
-    new: Header
-    created_at: int
-    status: str
-    wake: int | None
-    owner: int | None = None
-    poke: int = 0
-    takeovers: int = 0
-    faults: int = 0
-    error: str | None = None
-    completed_at: int | None = None
-    retain_until: int | None = None
-    snapshot: Snapshot | None = None
-    rows: list[tuple[int, str]] = attrs.field(factory=list[tuple[int, str]])
-    inbox: dict[int, tuple[InboxRow, str | None]] = attrs.field(
-        factory=dict[int, tuple[InboxRow, str | None]]
-    )
-    dedupes: set[str] = attrs.field(factory=set[str])
-    subscriptions: dict[int, Subscription] = attrs.field(factory=dict[int, Subscription])
-
-    def stored(self) -> StoredInstance:
-        new = self.new
-        return StoredInstance(
-            n=new.n,
-            id=new.id,
-            d=new.d,
-            definition=new.definition,
-            version=new.version,
-            name=new.name,
-            reference=new.reference,
-            status=self.status,
-            wake=self.wake,
-            owner=self.owner,
-            poke=self.poke,
-            takeovers=self.takeovers,
-            faults=self.faults,
-            parent=new.parent,
-            parent_pointer=new.parent_pointer,
-            parent_id=new.parent_id,
-            root_id=new.root_id,
-            idem=new.idem,
-            error=self.error,
-            created_at=self.created_at,
-            completed_at=self.completed_at,
-        )
-
-    def messages(self) -> tuple[InboxRow, ...]:
-        return tuple(row for row, _ in self.inbox.values())
-
-    def after(self, seq: int, limit: int | None = None) -> tuple[Row, ...]:
-        first = seq + 1
-        last = None if limit is None else first + limit
-        return tuple(Row(first + k, at, text) for k, (at, text) in enumerate(self.rows[first:last]))
-
-
-@attrs.define(eq=False)
-class _Commit:
-    """One commit: its time, its worker, and whom the current item woke."""
-
-    now: int
-    epoch: int | None
-    woken: dict[int, MemoryRun] = attrs.field(factory=dict[int, MemoryRun])
-
-    def done(self) -> Done:
-        woken = tuple((n, run.new.d, run.owner) for n, run in self.woken.items())
-        self.woken = {}
-        return Done(self.now, woken)
-
-
 class MemoryRuns:
-    """Instances with their indexes, subscriptions and events; every change of them is here."""
+    """Instances with their indexes; every change of them is here."""
 
     def __init__(self) -> None:
         self.by_n: dict[int, MemoryRun] = {}
         self.by_id: dict[str, MemoryRun] = {}
         self.by_name: dict[str, MemoryRun] = {}
         self.owned: defaultdict[int, dict[int, MemoryRun]] = defaultdict(dict)
+        self.due = MemoryDue(self.by_n)
+        self.topics = MemoryTopics(self.deliver)
+        self.limits = MemoryLimits(self.deliver)
+        self.activities = MemoryActivities()
+        self.schedules = MemorySchedules()
         self._by_idem: dict[tuple[str, str], MemoryRun] = {}
+        # Those that are not final.
+        self._by_dedup: dict[tuple[str, str], MemoryRun] = {}
         self._children: defaultdict[int, list[MemoryRun]] = defaultdict(list)
-        # (wake, n) of unowned runs by definition; entries that became untrue are dropped late.
-        self._due: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
-        self._topics: defaultdict[tuple[str, str], dict[tuple[int, int], Subscription]] = (
-            defaultdict(dict)
-        )
-        self._events: defaultdict[tuple[str, str], list[tuple[int, int, Event]]] = defaultdict(list)
-        self._event_ids: set[str] = set()
-        self._last_i = self._last_e = 0
+        self._last_i = 0
 
     def commit(self, epoch: int | None, items: Sequence[Item], now: int) -> list[Outcome]:
         """Apply *items* of a worker that is alive (or of a client); one outcome each."""
-        commit = _Commit(now, epoch)
+        commit = MemoryCommit(now, epoch)
         plain = Done(now)
         outcomes: list[Outcome] = []
         for item in items:
@@ -148,32 +75,100 @@ class MemoryRuns:
         run.owner = epoch
         self.owned[epoch][run.new.n] = run
 
+    def release(self, run: MemoryRun, wake: int | None) -> None:
+        if run.owner is not None:
+            del self.owned[run.owner][run.new.n]
+        run.owner = None
+        run.wake = wake
+        if wake is not None:
+            self.due.add(run, wake)
+
+    def suspend(self, run: MemoryRun, error: str) -> None:
+        """Suspend a run that nobody can go on with, and release it."""
+        if self._rival(run.new) not in (None, run):
+            # It was final, and another has its deduplication text by now.
+            run.new = attrs.evolve(run.new, dedup=None)
+        run.status, run.error = WorkflowStatus.SUSPENDED.value, error
+        self._complete(run, None, None)
+        self.release(run, None)
+
+    def finish_activity(self, token: str, result: str, now: int) -> Outcome:
+        """Delete a claimed activity and tell its run."""
+        row = self.activities.held(token, now)
+        if row is None:
+            return Refused("missing")
+        self.activities.drop(row.n, row.pointer)
+        commit = MemoryCommit(now, None)
+        payload = activity_payload(row.pointer, row.attempt, result)
+        message = Message(target=row.n, kind="activity_done", payload=payload, actor=row.worker)
+        self.deliver(self.by_n[row.n], message, commit)
+        return commit.done()
+
+    def family(self, n: int) -> list[MemoryRun]:
+        """Return a run and all runs below it, each after its parent; empty when there is none."""
+        found = [self.by_n[n]] if n in self.by_n else []
+        for run in found:
+            found.extend(self._children.get(run.new.n, ()))
+        return found
+
+    def forget(self, run: MemoryRun) -> None:
+        """Delete a final run that nobody owns, as if it had never been."""
+        new = run.new
+        del self.by_n[new.n], self.by_id[new.id]
+        if new.name is not None:
+            del self.by_name[new.name]
+        if new.idem is not None:
+            del self._by_idem[new.definition, new.idem]
+        self._children.pop(new.n, None)
+        if new.parent is not None and new.parent in self._children:
+            self._children[new.parent].remove(run)
+
+    # -- what an item may be refused for ------------------------------------------------------
+
     def _problem(self, item: Item, epoch: int | None) -> Outcome | None:
         """Return why *item* cannot be applied; looks at everything before anything is written."""
-        if item.new is not None:
+        problem: Outcome | None = None
+        if item.fire is not None:
+            problem = self.schedules.check(item.fire)
+        if problem is None and item.new is not None:
             problem = self._new_problem(item.new, epoch)
-            if problem is not None:
-                return problem
-        elif item.n:
-            run = self.by_n.get(item.n)
-            if run is None or run.owner != epoch or epoch is None:
-                return _CONFLICT
-            if len(run.rows) - 1 != item.base:
-                return _CONFLICT
-            if run.poke != item.seen and _needs_seen(item):
-                return _STALE
+        elif problem is None and item.n:
+            problem = self._owned_problem(item, epoch)
         for message in item.messages:
-            if message.strict and message.target is not None:
-                refused = self._target_problem(message.target, message.allow_final)
-                if refused is not None:
-                    return refused
-        return self._starts_problem(item.starts, epoch) if item.starts else None
+            if problem is None and message.strict and message.target is not None:
+                problem = self._target_problem(message.target, message.allow_final)
+        if problem is None and item.starts:
+            problem = self._starts_problem(item.starts, epoch)
+        return problem
+
+    def _owned_problem(self, item: Item, epoch: int | None) -> Outcome | None:
+        run = self.by_n.get(item.n)
+        if run is None or run.owner != epoch or epoch is None:
+            return _CONFLICT
+        if len(run.rows) - 1 != item.base:
+            return _CONFLICT
+        if run.poke != item.seen and _needs_seen(item):
+            return _STALE
+        if run.completed_at is None or item.header is None or item.header.final:
+            return None
+        return self._revival_problem(run)
+
+    def _revival_problem(self, run: MemoryRun) -> Outcome | None:
+        """Return why a final run cannot go on: another has its deduplication text by now."""
+        rival = self._rival(run.new)
+        return None if rival in (None, run) else Refused("dedup", rival.new.id)
+
+    def _rival(self, new: Header) -> MemoryRun | None:
+        """Return the run with this definition's deduplication text that is not final."""
+        return None if new.dedup is None else self._by_dedup.get((new.definition, new.dedup))
 
     def _new_problem(self, new: Header, epoch: int | None) -> Outcome | None:
         if new.idem is not None:
             same = self._by_idem.get((new.definition, new.idem))
             if same is not None:
                 return Refused("idem", same.new.id)
+        if (same := self._rival(new)) is not None:
+            return Refused("dedup", same.new.id)
         if new.name is not None and (same := self.by_name.get(new.name)) is not None:
             return Refused("name", same.new.id)
         if new.n in self.by_n or new.id in self.by_id or new.owner not in (None, epoch):
@@ -186,7 +181,7 @@ class MemoryRuns:
             if child.new is None:
                 return _CONFLICT
             problem = self._new_problem(child.new, epoch)
-            if isinstance(problem, Refused) and problem.why == "idem":
+            if isinstance(problem, Refused) and problem.why in {"idem", "dedup"}:
                 continue  # the child exists: it is left as it is
             if problem is not None:
                 return problem
@@ -200,11 +195,13 @@ class MemoryRuns:
         target = self.by_n.get(n)
         if target is None:
             return Refused("missing")
-        if target.completed_at is not None and not allow_final:
-            return Refused("final", target.status)
-        return None
+        if target.completed_at is None:
+            return None
+        return self._revival_problem(target) if allow_final else Refused("final", target.status)
 
-    def _apply(self, item: Item, commit: _Commit) -> None:
+    # -- applying it ----------------------------------------------------------------------------
+
+    def _apply(self, item: Item, commit: MemoryCommit) -> None:
         if item.new is not None:
             self._start(item, item.new, commit)
         if item.n:
@@ -213,34 +210,41 @@ class MemoryRuns:
             new = child.new
             if new is None or (new.idem and (new.definition, new.idem) in self._by_idem):
                 continue
-            self._apply(child, commit)
+            if self._rival(new) is None:
+                self._apply(child, commit)
         # A run that ends with this item waits for nothing.
         over = item.header is not None and item.header.final
         for subscription in () if over else item.subscribe:
-            self._subscribe(self.by_n[item.n], subscription, commit)
+            self.topics.subscribe(self.by_n[item.n], subscription, commit)
         for event in item.publish:
-            self._publish(event, commit)
+            self.topics.publish(event, commit)
         for message in item.messages:
             for target in self._targets(item.n, message):
-                self._deliver(target, message, commit)
+                self.deliver(target, message, commit)
+        if item.n and (over or item.activities or item.end_activities or item.hold or item.unhold):
+            self._want(self.by_n[item.n], item, over, commit)
+        if item.fire is not None:
+            self.schedules.apply(item.fire, item.n)
 
-    def _start(self, item: Item, new: Header, commit: _Commit) -> None:
+    def _start(self, item: Item, new: Header, commit: MemoryCommit) -> None:
         run = MemoryRun(new=new, created_at=commit.now, status=new.status, wake=new.wake)
         self.by_n[item.n] = self.by_id[new.id] = run
         if new.name is not None:
             self.by_name[new.name] = run
         if new.idem is not None:
             self._by_idem[new.definition, new.idem] = run
+        if new.dedup is not None:
+            self._by_dedup[new.definition, new.dedup] = run
         if new.parent is not None:
             self._children[new.parent].append(run)
         if new.owner is not None:
             self.own(run, new.owner)
         elif new.wake is not None:
-            heapq.heappush(self._due[new.d], (new.wake, new.n))
+            self.due.add(run, new.wake)
             if new.wake <= commit.now:
                 commit.woken[new.n] = run
 
-    def _change(self, run: MemoryRun, item: Item, commit: _Commit) -> None:
+    def _change(self, run: MemoryRun, item: Item, commit: MemoryCommit) -> None:
         run.rows.extend([(commit.now, text) for text in item.rows])
         if item.fold is not None:
             run.snapshot = item.fold
@@ -251,31 +255,51 @@ class MemoryRuns:
             if dedupe is not None:
                 run.dedupes.discard(dedupe)
         for pointer in item.unsubscribe:
-            self._unsubscribe(run, pointer)
+            self.topics.unsubscribe(run, pointer)
         if item.header is not None:
             self._head(run, item.header, item.seen, commit)
 
-    def _head(self, run: MemoryRun, header: HeaderChange, seen: int, commit: _Commit) -> None:
+    def _head(self, run: MemoryRun, header: HeaderChange, seen: int, commit: MemoryCommit) -> None:
         run.status, run.error = header.status, header.error
-        run.completed_at = commit.now if header.final else None
-        run.retain_until = header.retain_until if header.final else None
         if header.final:
-            for pointer in tuple(run.subscriptions):
-                self._unsubscribe(run, pointer)
+            self._complete(run, commit.now, header.retain_until)
+            self.topics.end(run)
             self.release(run, None)
-        elif header.release:
+            return
+        self._complete(run, None, None)
+        if header.release:
             wake = header.wake if run.poke == seen else commit.now
             self.release(run, wake)
             if wake is not None and wake <= commit.now:
                 commit.woken[run.new.n] = run
 
-    def release(self, run: MemoryRun, wake: int | None) -> None:
-        if run.owner is not None:
-            del self.owned[run.owner][run.new.n]
-        run.owner = None
-        run.wake = wake
-        if wake is not None:
-            heapq.heappush(self._due[run.new.d], (wake, run.new.n))
+    def _complete(self, run: MemoryRun, at: int | None, retain_until: int | None) -> None:
+        """Note when a run was over, or that it is not."""
+        run.completed_at, run.retain_until = at, retain_until
+        new = run.new
+        if new.dedup is None:
+            return
+        if at is None:
+            self._by_dedup[new.definition, new.dedup] = run
+        elif self._rival(new) is run:
+            del self._by_dedup[new.definition, new.dedup]
+
+    def _want(self, run: MemoryRun, item: Item, over: bool, commit: MemoryCommit) -> None:
+        """Apply what the item says about activities and limits."""
+        if over:
+            self.activities.end(run.new.n)
+            self.limits.end(run, commit)
+            return
+        for pointer in item.end_activities:
+            self.activities.drop(run.new.n, pointer)
+        for activity in item.activities:
+            self.activities.offer(run.new.n, activity)
+        if item.unhold:
+            self.limits.unhold(run, item.unhold, commit)
+        for hold in item.hold:
+            self.limits.hold(run, hold, commit)
+
+    # -- messages -------------------------------------------------------------------------------
 
     def _targets(self, n: int, message: Message) -> Iterable[MemoryRun]:
         if message.target is None:
@@ -286,10 +310,11 @@ class MemoryRuns:
         keeps = target.completed_at is None or (message.strict and message.allow_final)
         return (target,) if keeps else ()
 
-    def _deliver(self, run: MemoryRun, message: Message, commit: _Commit) -> None:
+    def deliver(self, run: MemoryRun, message: Message, commit: MemoryCommit) -> bool:
+        """Put a message into an inbox and wake its run; ``False``: it was there already."""
         if message.dedupe is not None:
             if message.dedupe in run.dedupes:
-                return
+                return False
             run.dedupes.add(message.dedupe)
         self._last_i += 1
         row = InboxRow(
@@ -306,82 +331,7 @@ class MemoryRuns:
         if run.owner is None and (run.wake is None or run.wake > commit.now):
             self.release(run, commit.now)
         commit.woken[run.new.n] = run
-
-    def _unsubscribe(self, run: MemoryRun, pointer: int) -> None:
-        subscription = run.subscriptions.pop(pointer, None)
-        if subscription is not None:
-            topic = (subscription.name, subscription.key)
-            waiting = self._topics[topic]
-            del waiting[run.new.n, pointer]
-            if not waiting:
-                del self._topics[topic]
-
-    def _subscribe(self, run: MemoryRun, subscription: Subscription, commit: _Commit) -> None:
-        self._unsubscribe(run, subscription.pointer)
-        topic = (subscription.name, subscription.key)
-        run.subscriptions[subscription.pointer] = subscription
-        self._topics[topic][run.new.n, subscription.pointer] = subscription
-        events = self._events.get(topic, [])
-        after = (subscription.after_at, subscription.after_e + 1)
-        first = max(after, (subscription.as_of, 0))
-        k = bisect_left(events, first, key=lambda stored: stored[:2])
-        if k < len(events):
-            self._match(run, subscription, events[k], commit)
-
-    def _publish(self, event: Event, commit: _Commit) -> None:
-        if event.id in self._event_ids:
-            return
-        self._event_ids.add(event.id)
-        self._last_e += 1
-        at = commit.now if event.at is None else event.at
-        stored = (at, self._last_e, event)
-        topic = (event.name, event.key)
-        insort(self._events[topic], stored, key=lambda other: other[:2])
-        waiting = self._topics.get(topic, {})
-        for (n, _), subscription in sorted(waiting.items(), key=itemgetter(0)):
-            after = (subscription.after_at, subscription.after_e)
-            if subscription.as_of <= at and after < stored[:2]:
-                self._match(self.by_n[n], subscription, stored, commit)
-
-    def _match(
-        self,
-        run: MemoryRun,
-        subscription: Subscription,
-        stored: tuple[int, int, Event],
-        commit: _Commit,
-    ) -> None:
-        at, e, event = stored
-        pointer = subscription.pointer
-        self._unsubscribe(run, pointer)
-        payload = event_payload(pointer, e, at, event)
-        message = Message(
-            target=run.new.n, kind="event", payload=payload, dedupe=f"event:{pointer}:{e}"
-        )
-        self._deliver(run, message, commit)
-
-    def earliest(self, definitions: Sequence[int], now: int, limit: int) -> list[MemoryRun]:
-        found: dict[int, MemoryRun] = {}
-        while len(found) < limit:
-            heads = [(head, d) for d in definitions if (head := self.head(d)) is not None]
-            if not heads:
-                break
-            (wake, n), d = min(heads)
-            if wake > now:
-                break
-            heapq.heappop(self._due[d])
-            found[n] = self.by_n[n]
-        return list(found.values())
-
-    def head(self, d: int) -> tuple[int, int] | None:
-        """Return the earliest true entry of a definition's heap, dropping untrue ones above it."""
-        heap = self._due.get(d)
-        while heap:
-            wake, n = heap[0]
-            run = self.by_n[n]
-            if run.owner is None and run.wake == wake:
-                return heap[0]
-            heapq.heappop(heap)
-        return None
+        return True
 
 
 def _only_rows(item: Item) -> bool:
@@ -396,6 +346,11 @@ def _only_rows(item: Item) -> bool:
         or item.publish
         or item.starts
         or item.alive
+        or item.activities
+        or item.end_activities
+        or item.hold
+        or item.unhold
+        or item.fire
     )
 
 

@@ -11,13 +11,18 @@ import attrs
 from typing_extensions import TypeVar
 
 __all__ = [
+    "Activity",
+    "Approval",
+    "ArchivedRun",
     "ErrorInfo",
     "ExecutionPointer",
     "HistoryEntry",
     "LifecycleEvent",
     "LogLine",
+    "OpenActivity",
     "Page",
     "PointerStatus",
+    "StoredDefinition",
     "WorkflowInstance",
     "WorkflowStatus",
     "from_micros",
@@ -116,6 +121,7 @@ class WorkflowInstance(Generic[D]):
     """A run, as of one moment.
 
     Attributes:
+        name: As given at the start, else ``<definition>-<number>``.
         data: Typed by the definition's data type when it is registered here, else a ``dict``.
         error: Why it failed or was suspended; ``None`` otherwise.
         pointers: The live ones; empty when the run is final.
@@ -125,7 +131,7 @@ class WorkflowInstance(Generic[D]):
     """
 
     id: str
-    name: str | None
+    name: str
     definition: str
     version: int
     status: WorkflowStatus
@@ -183,6 +189,123 @@ class LogLine:
     pointer: int | None
     stream: str
     line: str
+
+
+@attrs.frozen(kw_only=True)
+class Activity:
+    """Work that an external worker claimed; it answers with the token.
+
+    Attributes:
+        token: Of this claim; once its lease has passed it counts no more.
+        name: Of the activity.
+        parameters: What the workflow asks with.
+        attempt: Of the step, from 0.
+        run_id: The run that waits.
+        run_name: What it is called.
+        pointer: The place in the run that waits.
+        lease_until: When the claim ends unless there is a heartbeat.
+    """
+
+    token: str
+    name: str
+    parameters: Any
+    attempt: int
+    run_id: str
+    run_name: str
+    pointer: int
+    lease_until: datetime
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same text for every claim and attempt of this step execution; as in ``ctx``."""
+        return f"{self.run_id}:{self.pointer}"
+
+
+@attrs.frozen(kw_only=True)
+class OpenActivity:
+    """An activity that is not done yet, as an operator sees it.
+
+    Attributes:
+        worker: Who claimed it last; ``None``: nobody did yet.
+        lease_until: When that claim ends; ``None``: nobody did yet.
+        claimed: Whether the claim counts now.
+        progress: What the worker's last heartbeat said; ``None``: nothing.
+    """
+
+    name: str
+    run_id: str
+    run_name: str
+    pointer: int
+    attempt: int
+    parameters: Any
+    worker: str | None
+    lease_until: datetime | None
+    claimed: bool
+    progress: Any
+
+
+@attrs.frozen(kw_only=True)
+class Approval:
+    """A question that a run asks a person.
+
+    Attributes:
+        step: That waits, and its *pointer*.
+        prompt: What is asked; ``None``: the step says nothing but its name.
+        options: The answers that it takes.
+        since: When it began to wait.
+    """
+
+    run_id: str
+    run_name: str
+    definition: str
+    step: str
+    pointer: int
+    prompt: str | None
+    options: tuple[str, ...]
+    since: datetime
+
+
+@attrs.frozen(kw_only=True)
+class StoredDefinition:
+    """A definition in the store; running instances keep theirs, whatever is registered since.
+
+    Attributes:
+        hash: Of its contents.
+        current: Whether new runs of this id and version get it.
+        running: Runs of it that are not final.
+        runnable: Whether this host has all the code that it needs.
+    """
+
+    id: str
+    version: int
+    hash: str
+    current: bool
+    running: int
+    runnable: bool
+
+
+@attrs.frozen(kw_only=True)
+class StreamItem:
+    """Something that a step emitted.
+
+    Attributes:
+        offset: Its position; growing, not without gaps.  Pass the last one as ``after`` to go on.
+    """
+
+    offset: int
+    name: str
+    payload: Any
+    at: datetime
+    step: str | None
+
+
+@attrs.frozen
+class ArchivedRun:
+    """All that is known of a finished run that is about to be deleted."""
+
+    instance: WorkflowInstance[Any]
+    history: tuple[HistoryEntry, ...]
+    logs: tuple[LogLine, ...]
 
 
 @attrs.frozen

@@ -15,6 +15,7 @@ GROUPS: Final = (
     "wfe.lock",
     "wfe.queue",
     "wfe.search",
+    "wfe.blobs",
     "wfe.lifecycle",
     "wfe.artifacts",
     "wfe.secrets",

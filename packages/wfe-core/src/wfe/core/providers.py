@@ -51,6 +51,7 @@ __all__ = [
     "PROVIDER_API",
     "ActivityRow",
     "ActivityStart",
+    "BlobProvider",
     "Claimed",
     "Clock",
     "Conflict",
@@ -72,6 +73,7 @@ __all__ = [
     "Message",
     "OutboxProvider",
     "Outcome",
+    "PayloadCodec",
     "PersistenceProvider",
     "PurgeQuery",
     "QueueProvider",
@@ -304,6 +306,10 @@ class PersistenceProvider(Protocol):
         """Return roots that fit and whose whole families are final; read-only."""
         ...
 
+    async def family(self, n: int) -> Sequence[StoredInstance]:
+        """Return an instance and everything below it, each after its parent; read-only."""
+        ...
+
     async def purge(self, roots: Sequence[int]) -> int:
         """Delete families: everything that is stored of these roots and what is below them.
 
@@ -333,8 +339,11 @@ class OutboxProvider(Protocol):
     Feature ``outbox`` of a persistence provider.
     """
 
-    def enqueue(self, connection: Any, item: Item) -> Awaitable[None] | None:
+    def enqueue(self, connection: Any, item: Item) -> Outcome | Awaitable[Outcome]:
         """Write *item* on the application's connection; it counts once that is committed.
+
+        A start whose ``n`` is 0 gets a number within the transaction.  ``Refused``: nothing of it
+        was written, and the transaction goes on.
 
         Args:
             connection: The driver's own, inside a transaction.  What is returned is awaited when
@@ -383,4 +392,49 @@ class QueueProvider(Protocol):
 
     async def wait(self, epoch: int, timeout: int) -> Sequence[int]:
         """Return instance numbers hinted to *epoch*, waiting at most *timeout* µs; may be empty."""
+        ...
+
+
+class BlobProvider(Protocol):
+    """Keeps big values outside of the store; each belongs to an owner, and is deleted with it.
+
+    All methods raise :class:`~wfe.core.errors.ProviderError` when the backend fails.
+    """
+
+    async def put(self, owner: str, data: bytes) -> str:
+        """Keep *data* and return a reference; durable when it returns.
+
+        The same data of the same owner is kept once, and has the same reference.
+
+        Args:
+            owner: Digits, small letters and ``-``.
+            data: Anything.
+        """
+        ...
+
+    async def get(self, ref: str) -> bytes:
+        """Return what is kept under *ref*, exactly."""
+        ...
+
+    async def delete(self, owners: Sequence[str]) -> None:
+        """Delete all that belongs to *owners*; unknown ones are passed over."""
+        ...
+
+    async def owners(self, age: int) -> Sequence[str]:
+        """Return the owners of whom nothing was put for *age* µs."""
+        ...
+
+
+class PayloadCodec(Protocol):
+    """Turns stored texts into others and back, for example to compress or encrypt them.
+
+    Called on the event loop; what it raises is a failure of the store.
+    """
+
+    def encode(self, text: str) -> str:
+        """Return the form of *text* that is stored."""
+        ...
+
+    def decode(self, text: str) -> str:
+        """Return the text that :meth:`encode` was given."""
         ...

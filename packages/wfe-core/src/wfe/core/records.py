@@ -577,7 +577,8 @@ class PurgeQuery:
         status: Of the root.
         completed_before: µs; the root's ``completed_at``.
         retained_until: µs; the root's ``retain_until`` is at or before this (``None`` never is).
-        limit: How many roots at most, those that were completed first.
+        limit: How many roots at most: those that were completed first; with *retained_until*,
+            those whose time came first.
     """
 
     definition: str | None = None

@@ -28,6 +28,7 @@ __all__ = [
 
 D = TypeVar("D", default=Any)
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -162,10 +163,10 @@ class CancelToken:
 
 @attrs.frozen(kw_only=True)
 class InstanceRef:
-    """The run that a body belongs to."""
+    """The run that a body belongs to; without a name of its own it is ``<definition>-<n>``."""
 
     id: str
-    name: str | None
+    name: str
     definition: str
     version: int
     reference: str | None
@@ -221,6 +222,14 @@ class Services(Protocol):
         """The application's object."""
         ...
 
+    def now(self) -> datetime:
+        """Return the time of the host's clock, aware, UTC."""
+        ...
+
+    def shared(self, key: str, make: Callable[[], T]) -> T:
+        """Return an object of the host; *make* makes it at the first call."""
+        ...
+
     def load_data(self, ctx: StepExecutionContext[Any]) -> Any:
         """Return a fresh typed copy of the data."""
         ...
@@ -239,6 +248,14 @@ class Services(Protocol):
 
     def write_log(self, ctx: StepExecutionContext[Any], stream: str, line: str) -> None:
         """Take a log line."""
+        ...
+
+    def emit(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
+        """Store an item of the run's stream, and tell observers about progress.
+
+        Raises:
+            DataTypeError: It cannot be stored.
+        """
         ...
 
     def progress(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
@@ -268,6 +285,7 @@ class StepExecutionContext(Generic[D]):
         "cancelled",
         "created_at",
         "event",
+        "held",
         "instance",
         "persistence_data",
         "pointer",
@@ -295,6 +313,7 @@ class StepExecutionContext(Generic[D]):
         self.created_at: int = created_at  # of the run, µs
         self.persistence_data: Any = extra.get("memory")
         self.event: Mapping[str, Any] | None = extra.get("event")
+        self.held: bool = "held" in extra  # whether it has its places under limits
         self.cancelled: CancelToken = CancelToken()
 
     @property
@@ -360,14 +379,35 @@ class StepExecutionContext(Generic[D]):
         """Writes to the run's log."""
         return StepLog(lambda stream, line: self._services.write_log(self, stream, line))
 
+    def now(self) -> datetime:
+        """Return the time, aware, UTC; in a ``WorkflowTest`` that of its clock."""
+        return self._services.now()
+
+    def shared(self, key: str, make: Callable[[], T]) -> T:
+        """Return an object that all steps of this host share, for example a client.
+
+        Args:
+            key: Of the object; begin it with your package's name.
+            make: Makes it at the first call; must not block.  When the host stops, its ``aclose()``
+                or ``close()`` is called.
+        """
+        return self._services.shared(key, make)
+
     def raise_if_cancelled(self) -> None:
         """Raise ``asyncio.CancelledError`` when the result is not wanted any more."""
         if self.cancelled.is_set():
             raise asyncio.CancelledError
 
     def emit(self, name: str, payload: Any = None) -> None:
-        """Tell observers about progress: a ``progress`` lifecycle event."""
-        self._services.progress(self, name, payload)
+        """Add an item to the run's stream, for ``host.stream``; from any thread.
+
+        It is stored before the step's completion is, and stays if the attempt fails after it.
+        Observers get a ``progress`` lifecycle event at once.
+
+        Raises:
+            DataTypeError: *payload* cannot be stored, or *name* is longer than 512 bytes.
+        """
+        self._services.emit(self, name, payload)
 
     def heartbeat(self, progress: Any = None) -> None:
         """Say that the body lives, with an optional *progress* for observers."""

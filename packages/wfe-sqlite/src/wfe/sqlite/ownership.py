@@ -5,7 +5,6 @@ Each function is the inside of one write transaction.
 
 from __future__ import annotations
 
-import heapq
 import sqlite3
 from collections.abc import Sequence
 from typing import Final
@@ -14,7 +13,7 @@ import orjson
 
 from wfe.core.models import WorkflowStatus
 from wfe.core.providers import Claimed, WorkerInfo
-from wfe.sqlite.reads import DUE
+from wfe.sqlite import due
 
 __all__ = [
     "acquire",
@@ -47,7 +46,8 @@ WHERE n IN (SELECT i.n FROM wfe_workers w CROSS JOIN wfe_instances i ON i.owner 
 _ALIVE: Final = "SELECT 1 FROM wfe_workers WHERE epoch = ? AND fenced IS NULL"
 _HINTED: Final = f"""
 SELECT wake, n, takeovers, d FROM wfe_instances
-WHERE n IN {_MANY} AND d IN {_MANY} AND owner IS NULL AND wake <= ? ORDER BY wake, n LIMIT ?"""  # noqa: S608 - a constant
+WHERE n IN {_MANY} AND d IN {_MANY} AND owner IS NULL AND wake <= ?
+ORDER BY priority DESC, wake, n LIMIT ?"""  # noqa: S608 - a constant
 _OWN: Final = "UPDATE wfe_instances SET owner = ? WHERE n = ?"
 _FAULT: Final = """
 UPDATE wfe_instances SET owner = NULL, faults = faults + 1, wake = ?
@@ -55,6 +55,12 @@ WHERE n = ? AND owner = ? RETURNING faults"""
 _POISONED: Final = """
 UPDATE wfe_instances
 SET status = ?, error = ?, wake = NULL, completed_at = NULL, retain_until = NULL WHERE n = ?"""
+# It was final, and another has its deduplication text by now.
+_YIELD_DEDUP: Final = """
+UPDATE wfe_instances SET dedup = NULL
+WHERE n = ? AND completed_at IS NOT NULL AND dedup IS NOT NULL AND EXISTS (
+    SELECT 1 FROM wfe_instances other WHERE other.definition = wfe_instances.definition
+        AND other.dedup = wfe_instances.dedup AND other.completed_at IS NULL)"""
 # Takes the lock if it is free, over, ours already, or its holder's epoch is.
 _ACQUIRE: Final = """
 INSERT INTO wfe_locks VALUES (?, ?, ?)
@@ -102,8 +108,7 @@ def claim(
     if not _alive(db, epoch):
         return []
     if hints is None:
-        found = [(*r, d) for d in definitions for r in db.execute(DUE, (d, now, limit))]
-        rows = heapq.nsmallest(limit, found)
+        rows = due.first(lambda sql, args: db.execute(sql, args).fetchall(), definitions, now, limit)
     else:
         rows = db.execute(_HINTED, (_json(hints), _json(definitions), now, limit)).fetchall()
     db.executemany(_OWN, [(epoch, n) for _, n, _, _ in rows])
@@ -115,6 +120,7 @@ def fault(db: sqlite3.Connection, epoch: int, n: int, wake: int, reason: str, li
         return
     for (faults,) in db.execute(_FAULT, (wake, n, epoch)).fetchall():
         if faults >= limit:
+            db.execute(_YIELD_DEDUP, (n,))
             db.execute(_POISONED, (WorkflowStatus.SUSPENDED.value, reason, n))
 
 

@@ -22,18 +22,23 @@ from wfe.core.providers import (
     WorkerRow,
     data_has,
 )
+from wfe.sqlite import due
 from wfe.sqlite.faults import translate
 
-__all__ = ["DUE", "Reader"]
+__all__ = ["COLUMNS", "PURGED", "Reader", "stored"]
 
-_COLUMNS: Final = """
+COLUMNS: Final = """
 n, id, d, definition, version, name, reference, status, wake, owner, poke, takeovers, faults,
-parent, parent_pointer, parent_id, root_id, idem, error, created_at, completed_at"""
-_SELECT: Final = f"SELECT {_COLUMNS} FROM wfe_instances"  # noqa: S608 - a constant
+parent, parent_pointer, parent_id, root_id, idem, error, created_at, completed_at, priority,
+retain_until"""
+"""Of an instance, for :func:`stored`."""
+PURGED: Final = "purged"
+"""Status of a family that is being deleted in several transactions: nobody sees it any more."""
+_SELECT: Final = f"SELECT {COLUMNS} FROM wfe_instances"  # noqa: S608 - a constant
 _MANY: Final = "(SELECT value FROM json_each(?))"
-_HEADERS: Final = f"{_SELECT} WHERE n IN {_MANY}"
-_BY_ID: Final = f"{_SELECT} WHERE id = ?"
-_BY_NAME: Final = f"{_SELECT} WHERE name = ?"
+_HEADERS: Final = f"{_SELECT} WHERE n IN {_MANY} AND status <> '{PURGED}'"
+_BY_ID: Final = f"{_SELECT} WHERE id = ? AND status <> '{PURGED}'"
+_BY_NAME: Final = f"{_SELECT} WHERE name = ? AND status <> '{PURGED}'"
 _SNAPSHOTS: Final = f"SELECT n, seq, state, data FROM wfe_snapshots WHERE n IN {_MANY}"  # noqa: S608 - constants
 _ROWS: Final = """
 SELECT seq, at, event FROM wfe_journal WHERE instance = ? AND seq > ? ORDER BY seq LIMIT ?"""
@@ -41,13 +46,6 @@ _INBOX: Final = f"""
 SELECT i, instance, kind, at, payload, actor, reason FROM wfe_inbox
 WHERE instance IN {_MANY} ORDER BY i"""  # noqa: S608 - constants
 _POKES: Final = f"SELECT n, poke FROM wfe_instances WHERE n IN {_MANY}"  # noqa: S608 - constants
-DUE: Final = """
-SELECT wake, n, takeovers FROM wfe_instances
-WHERE d = ? AND owner IS NULL AND wake <= ? ORDER BY wake, n LIMIT ?"""
-"""What may be claimed of one definition, earliest first."""
-_FIRST_DUE: Final = """
-SELECT wake FROM wfe_instances
-WHERE d = ? AND owner IS NULL AND wake IS NOT NULL ORDER BY wake LIMIT 1"""
 _BELOW: Final = f"""
 SELECT wake, n, d FROM wfe_instances
 WHERE root_id IN {_MANY} AND owner IS NULL AND wake IS NOT NULL ORDER BY wake, n"""  # noqa: S608 - constants
@@ -87,31 +85,34 @@ class Reader:
         with self._guard:
             self._db.close()
 
-    def _all(self, sql: str, *args: object) -> list[Any]:
+    def all(self, sql: str, *args: object) -> list[Any]:
+        """Return what a statement finds."""
         try:
             with self._guard:
                 return self._db.execute(sql, args).fetchall()
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
 
+    def _query(self, sql: str, args: tuple[Any, ...]) -> list[Any]:
+        return self.all(sql, *args)
+
     # -- what is due ----------------------------------------------------------------------------
 
     def due(self, definitions: Sequence[int]) -> int | None:
-        rows = [row for d in definitions for row in self._all(_FIRST_DUE, d)]
-        return min((wake for (wake,) in rows), default=None)
+        return due.earliest(self._query, definitions)
 
     def waiting(self, roots: Sequence[str]) -> list[tuple[int, int, int]]:
-        return self._all(_BELOW, _json(roots))
+        return self.all(_BELOW, _json(roots))
 
     def claimable(self, definitions: Sequence[int], hints: Sequence[int] | None, now: int) -> bool:
         """Whether a claim may find something."""
         if hints is not None:
-            return bool(self._all(_HINTED_DUE, _json(hints), now))
-        return any(self._all(DUE, d, now, 1) for d in definitions)
+            return bool(self.all(_HINTED_DUE, _json(hints), now))
+        return due.claimable(self._query, definitions, now)
 
     def orphaned(self) -> bool:
         """Whether a fenced worker owns something."""
-        return bool(self._all(_ORPHANED))
+        return bool(self.all(_ORPHANED))
 
     def workers(self) -> list[WorkerRow]:
         return [
@@ -124,12 +125,12 @@ class Reader:
                 beat=beat,
                 fenced=fenced,
             )
-            for epoch, name, host, pid, started, beat, fenced in self._all(_WORKERS)
+            for epoch, name, host, pid, started, beat, fenced in self.all(_WORKERS)
         ]
 
     def beats(self, epochs: Sequence[int]) -> dict[int, int]:
         """Return the last beat of those of *epochs* that are not fenced."""
-        return dict(self._all(_BEATS, _json(epochs)))
+        return dict(self.all(_BEATS, _json(epochs)))
 
     # -- instances --------------------------------------------------------------------------------
 
@@ -152,7 +153,7 @@ class Reader:
                     after = -1 if snapshot is None else snapshot.seq
                     tail = tuple([Row(*r) for r in db.execute(_ROWS, (n, after, -1))])
                     inbox = tuple(messages.get(n, ()))
-                    header = _stored(row)
+                    header = stored(row)
                     loaded.append(Loaded(header=header, snapshot=snapshot, tail=tail, inbox=inbox))
                 return loaded
         except sqlite3.Error as error:
@@ -170,14 +171,14 @@ class Reader:
         return [(n, poke, tuple(messages.get(n, ()))) for n, poke in pokes]
 
     def history(self, n: int, after: int, limit: int) -> list[Row]:
-        return [Row(*row) for row in self._all(_ROWS, n, after, limit)]
+        return [Row(*row) for row in self.all(_ROWS, n, after, limit)]
 
     def get(self, id_or_name: str) -> StoredInstance | None:
-        rows = self._all(_BY_ID, id_or_name) or self._all(_BY_NAME, id_or_name)
-        return _stored(rows[0]) if rows else None
+        rows = self.all(_BY_ID, id_or_name) or self.all(_BY_NAME, id_or_name)
+        return stored(rows[0]) if rows else None
 
     def find(self, query: InstanceQuery) -> list[StoredInstance]:
-        conditions: list[str] = []
+        conditions = [f"status <> '{PURGED}'"]
         args: list[object] = []
 
         def want(condition: str, *values: object) -> None:
@@ -201,28 +202,28 @@ class Reader:
                 " AND wfe_has(s.data, ?))",
                 data,
             )
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        where = f" WHERE {' AND '.join(conditions)}"
         way = "DESC" if query.newest_first else "ASC"
         sql = f"{_SELECT}{where} ORDER BY created_at {way}, n {way} LIMIT ?"
-        return [_stored(row) for row in self._all(sql, *args, query.limit)]
+        return [stored(row) for row in self.all(sql, *args, query.limit)]
 
     # -- the rest -------------------------------------------------------------------------------
 
     def definitions(self, id_: str | None) -> list[DefinitionRow]:
         return [
             DefinitionRow(d, id_, version, hash_, body, bool(current))
-            for d, id_, version, hash_, body, current in self._all(_DEFINITIONS, id_, id_)
+            for d, id_, version, hash_, body, current in self.all(_DEFINITIONS, id_, id_)
         ]
 
     def current_definition(self, id_: str, version: int, hash_: str) -> int | None:
         """Return the number of exactly this definition, if it is current."""
-        rows = self._all(_CURRENT, id_, version, hash_)
+        rows = self.all(_CURRENT, id_, version, hash_)
         return rows[0][0] if rows else None
 
     def logs(self, n: int, after: int, limit: int) -> list[LogRow]:
         return [
             LogRow(n=n, at=at, step=step, pointer=pointer, stream=stream, line=line, l=l)
-            for n, at, step, pointer, stream, line, l in self._all(_LOGS, n, after, limit)  # noqa: E741 - the column's name
+            for n, at, step, pointer, stream, line, l in self.all(_LOGS, n, after, limit)  # noqa: E741 - the column's name
         ]
 
 
@@ -256,7 +257,8 @@ def _by_instance(rows: Sequence[Any]) -> dict[int, list[InboxRow]]:
     return found
 
 
-def _stored(row: Sequence[Any]) -> StoredInstance:
+def stored(row: Sequence[Any]) -> StoredInstance:
+    """Return the header in a row of :data:`COLUMNS`."""
     return StoredInstance(
         n=row[0],
         id=row[1],
@@ -279,4 +281,6 @@ def _stored(row: Sequence[Any]) -> StoredInstance:
         error=row[18],
         created_at=row[19],
         completed_at=row[20],
+        priority=row[21],
+        retain_until=row[22],
     )

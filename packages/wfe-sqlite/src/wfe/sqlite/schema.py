@@ -119,7 +119,12 @@ ALTER TABLE wfe_instances ADD COLUMN dedup TEXT""",
             """
 CREATE UNIQUE INDEX wfe_instances_dedup ON wfe_instances (definition, dedup)
     WHERE dedup IS NOT NULL AND completed_at IS NULL""",
-            # Only what is out of the ordinary stands in it: usual runs cost nothing here.
+            # A run stands in one of the two: usual ones cost nothing more.
+            """
+DROP INDEX wfe_instances_due""",
+            """
+CREATE INDEX wfe_instances_due ON wfe_instances (d, wake)
+    WHERE owner IS NULL AND wake IS NOT NULL AND priority = 0""",
             """
 CREATE INDEX wfe_instances_priority ON wfe_instances (d, priority, wake)
     WHERE owner IS NULL AND wake IS NOT NULL AND priority <> 0""",
@@ -148,10 +153,14 @@ CREATE TABLE wfe_waiters (
 CREATE INDEX wfe_waiters_key ON wfe_waiters (key, w)""",
             """
 CREATE INDEX wfe_waiters_instance ON wfe_waiters (instance)""",
+            # From `until` on a grant matters no more.
             """
-CREATE TABLE wfe_rates (r INTEGER PRIMARY KEY, key TEXT NOT NULL, at INTEGER NOT NULL)""",
+CREATE TABLE wfe_rates (
+    r INTEGER PRIMARY KEY, key TEXT NOT NULL, at INTEGER NOT NULL, until INTEGER NOT NULL)""",
             """
 CREATE INDEX wfe_rates_key ON wfe_rates (key, at)""",
+            """
+CREATE INDEX wfe_rates_until ON wfe_rates (until)""",
             """
 CREATE TABLE wfe_schedules (
     id TEXT PRIMARY KEY, definition TEXT NOT NULL, version INTEGER, data TEXT NOT NULL,

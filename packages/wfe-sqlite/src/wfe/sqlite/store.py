@@ -5,21 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
-import sys
-import threading
-from collections.abc import Callable, Sequence
-from datetime import timedelta
-from pathlib import Path
-from typing import Final, Literal, TypeVar
-
-import attrs
+from collections.abc import Sequence
+from typing import Final
 
 from wfe.core.clocks import SystemClock
-from wfe.core.errors import StoreUnavailableError
-from wfe.core.memory_queue import MemoryQueue
 from wfe.core.providers import (
+    ActivityRow,
     Claimed,
-    Clock,
     DefinitionRow,
     Hint,
     InboxRow,
@@ -30,54 +22,32 @@ from wfe.core.providers import (
     Outcome,
     Row,
     StoredInstance,
-    StoreInfo,
     WorkerInfo,
     WorkerRow,
 )
-from wfe.sqlite import ownership
+from wfe.sqlite import activities, ownership
 from wfe.sqlite.commit import BulkFailedError, Commit
-from wfe.sqlite.faults import check_library, check_place, locked, translate
-from wfe.sqlite.gate import Gate, open_gate
-from wfe.sqlite.reads import Reader
-from wfe.sqlite.schema import ensure_schema
-from wfe.sqlite.wake import Wake
-from wfe.sqlite.writer import Stats, Writer
+from wfe.sqlite.faults import translate
+from wfe.sqlite.file import SqliteFile
+from wfe.sqlite.keeping import SqliteKeeping
+from wfe.sqlite.tx import Tx
 
 __all__ = ["SqliteStore"]
 
-T = TypeVar("T")
-
-_MEMORY: Final = ":memory:"
-_PATIENCE: Final = timedelta(seconds=5)
-_READERS_PATIENCE: Final = 250  # ms; a reader waits only while the log is being recovered
 _DROP_CURRENT: Final = "UPDATE wfe_definitions SET current = 0 WHERE id = ? AND version = ?"
 _PUT_DEFINITION: Final = """
 INSERT INTO wfe_definitions (id, version, hash, body, current) VALUES (?, ?, ?, ?, 1)
 ON CONFLICT (id, version, hash) DO UPDATE SET current = 1 RETURNING d"""
+_PAUSE: Final = "INSERT INTO wfe_paused VALUES (?, ?) ON CONFLICT DO NOTHING"
+_RESUME: Final = "DELETE FROM wfe_paused WHERE definition = ?"
+_PAUSED: Final = "SELECT definition FROM wfe_paused ORDER BY definition"
 _ALLOCATE: Final = """
 UPDATE wfe_meta SET value = value + ? WHERE key = 'next_n' RETURNING value"""
 _LOG: Final = """
 INSERT INTO wfe_logs (instance, at, step, pointer, stream, line) VALUES (?, ?, ?, ?, ?, ?)"""
 
 
-@attrs.frozen
-class _Open:
-    """What there is while the store is open.
-
-    Attributes:
-        reader: For short reads in the event loop.
-        scanner: For long ones in a thread; in memory there is only one connection.
-        wake: ``None`` in memory.
-    """
-
-    gate: Gate
-    writer: Writer
-    reader: Reader
-    scanner: Reader
-    wake: Wake | None
-
-
-class SqliteStore:
+class SqliteStore(SqliteFile, SqliteKeeping):
     """Persistence, queue and lock in one file; several processes may share it.
 
     Nothing touches the disk before :meth:`open`.  Writing may be done from any thread's event
@@ -93,142 +63,7 @@ class SqliteStore:
             changed something; for crash tests.
     """
 
-    features: frozenset[str] = frozenset({"queue", "lock"})
-
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        clock: Clock | None = None,
-        synchronous: Literal["full", "normal"] = "full",
-        patience: timedelta = _PATIENCE,
-        on_commit: Callable[[str], None] | None = None,
-    ) -> None:
-        self.clock: Clock = SystemClock() if clock is None else clock
-        self._in_memory = str(path) == _MEMORY
-        self.path: Path = Path(path) if self._in_memory else Path(path).absolute()
-        self._synchronous = synchronous
-        self._patience = patience.total_seconds()
-        self._on_commit = on_commit
-        self._queue = MemoryQueue(self.clock)
-        self._stats = Stats()
-        self._epochs: set[int] = set()
-        self._state: _Open | None = None
-
-    def __repr__(self) -> str:
-        return f"SqliteStore({str(self.path)!r})"
-
-    @property
-    def stats(self) -> Stats:
-        """What this object has written; for benchmarks."""
-        return self._stats
-
-    @property
-    def _opened(self) -> _Open:
-        if self._state is None:
-            problem = f"the store {self.path} is not open; await store.open() first"
-            raise StoreUnavailableError("sqlite", problem, transient=False)
-        return self._state
-
-    # -- opening ------------------------------------------------------------------------------
-
-    async def open(self) -> StoreInfo:
-        if self._state is None:
-            self._state = await asyncio.to_thread(self._open)
-        return StoreInfo("sqlite", durable=not self._in_memory, version=sqlite3.sqlite_version)
-
-    async def close(self) -> None:
-        state, self._state = self._state, None
-        if state is None:
-            return
-        if state.wake is not None:
-            state.wake.close()
-        await asyncio.to_thread(self._close, state)
-
-    def _open(self) -> _Open:
-        check_library()
-        if not self._in_memory:
-            check_place(self.path)
-        try:
-            gate = Gate() if self._in_memory else open_gate(self.path)
-        except OSError as error:
-            raise translate(error, self.path) from error
-        try:
-            return self._connect_all(gate)
-        except BaseException:
-            gate.close()
-            raise
-
-    def _connect_all(self, gate: Gate) -> _Open:
-        if not gate.enter_within(self._patience):
-            raise locked(self.path, self._patience, gate.holder())
-        connections: list[sqlite3.Connection] = []
-        try:
-            db = self._connect(connections, busy_ms=int(self._patience * 1000))
-            self._prepare(db)
-            if self._in_memory:
-                reader = scanner = Reader(db, self.path, gate)
-            else:
-                reader = self._connect_reader(connections)
-                scanner = self._connect_reader(connections)
-        except BaseException as error:
-            for db in connections:
-                db.close()
-            if isinstance(error, sqlite3.Error):
-                raise translate(error, self.path) from error
-            raise
-        finally:
-            gate.leave()
-        writer = Writer(
-            db,
-            self.path,
-            gate,
-            stats=self._stats,
-            patience=self._patience,
-            on_commit=self._on_commit,
-        )
-        wake = None if self._in_memory else Wake(self.path)
-        return _Open(gate, writer, reader, scanner, wake)
-
-    def _connect_reader(self, connections: list[sqlite3.Connection]) -> Reader:
-        db = self._connect(connections, _READERS_PATIENCE)
-        db.execute("PRAGMA query_only = 1")
-        return Reader(db, self.path, threading.Lock())
-
-    def _connect(self, connections: list[sqlite3.Connection], busy_ms: int) -> sqlite3.Connection:
-        db = sqlite3.connect(
-            str(self.path), isolation_level=None, check_same_thread=False, cached_statements=256
-        )
-        connections.append(db)
-        db.execute(f"PRAGMA busy_timeout = {busy_ms}")
-        db.execute("PRAGMA wal_autocheckpoint = 0")
-        db.execute("PRAGMA mmap_size = 0")
-        return db
-
-    def _prepare(self, db: sqlite3.Connection) -> None:
-        """Make the file what it must be; waits for foreign writers, later it must not."""
-        if not self._in_memory:
-            db.execute("PRAGMA journal_mode = WAL").fetchone()
-        db.execute(f"PRAGMA synchronous = {self._synchronous.upper()}")
-        if sys.platform == "darwin":
-            db.execute("PRAGMA fullfsync = 1")
-        ensure_schema(db, self.path)
-        db.execute("PRAGMA busy_timeout = 0")
-
-    def _close(self, state: _Open) -> None:
-        for epoch in self._epochs:
-            state.gate.drop(epoch)
-        self._epochs.clear()
-        if not self._in_memory:
-            state.reader.close()
-            state.scanner.close()
-        state.writer.close()
-        state.gate.close()
-
-    async def _write(self, work: Callable[[sqlite3.Connection, int], T], size: int = 1) -> T:
-        """Run *work* with the connection and the time inside a write transaction."""
-        writer = self._opened.writer
-        return await writer.run(lambda: work(writer.db, self.clock.now()), size)
+    features: frozenset[str] = frozenset({"queue", "lock", "outbox"})
 
     # -- workers ------------------------------------------------------------------------------
 
@@ -314,6 +149,16 @@ class SqliteStore:
 
         return await self._write(put)
 
+    async def pause_definition(self, id: str, *, paused: bool) -> bool:
+        def pause(db: sqlite3.Connection, now: int) -> bool:
+            done = db.execute(_PAUSE, (id, now)) if paused else db.execute(_RESUME, (id,))
+            return done.rowcount == 1
+
+        return await self._write(pause)
+
+    async def paused(self) -> Sequence[str]:
+        return [id_ for (id_,) in self._opened.reader.all(_PAUSED)]
+
     async def allocate(self, count: int) -> int:
         def allocate(db: sqlite3.Connection, _: int) -> int:
             ((after,),) = db.execute(_ALLOCATE, (count,)).fetchall()
@@ -330,6 +175,31 @@ class SqliteStore:
             db.executemany(_LOG, lines)
 
         await self._write(append, len(rows))
+
+    # -- activities -----------------------------------------------------------------------------
+
+    async def claim_activity(
+        self, names: Sequence[str], worker: str, token: str, lease: int
+    ) -> ActivityRow | None:
+        if not activities.claimable(self._opened.reader, names, self.clock.now()):
+            return None
+        return await self._write(
+            lambda db, now: activities.claim(db, names, worker, token, now + lease, now)
+        )
+
+    async def beat_activity(self, token: str, lease: int, progress: str | None) -> bool:
+        return await self._write(
+            lambda db, now: activities.beat(db, token, now + lease, progress, now)
+        )
+
+    async def finish_activity(self, token: str, result: str) -> Outcome:
+        stats = self._stats
+        return await self._write(
+            lambda db, now: activities.finish(Tx(db, None, now, stats), token, result)
+        )
+
+    async def activities(self, n: int | None = None) -> Sequence[ActivityRow]:
+        return activities.rows(self._opened.reader, n)
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -71,8 +71,10 @@ class WorkflowTest:
             app: ``ctx.app`` of the bodies.
             middleware: Of the host.
             start: First time of the clock, aware; ``None``: 2025-01-01 UTC.
-            options: More of :class:`~wfe.host.WorkflowHost`.
+            options: More of :class:`~wfe.host.WorkflowHost`.  Runs and events are kept for ever,
+                however far the clock moves, unless ``retention`` and ``event_retention`` are given.
         """
+        options = {"retention": None, "event_retention": None, **options}
         self._clock = VirtualClock(start)
         self.store: MemoryStore = MemoryStore(self._clock)
         self.host: WorkflowHost = WorkflowHost(

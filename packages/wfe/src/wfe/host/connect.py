@@ -8,9 +8,15 @@ import attrs
 
 from wfe.core.errors import ProviderError
 from wfe.core.plugins import load
-from wfe.core.providers import PROVIDER_API, LockProvider, PersistenceProvider, QueueProvider
+from wfe.core.providers import (
+    PROVIDER_API,
+    BlobProvider,
+    LockProvider,
+    PersistenceProvider,
+    QueueProvider,
+)
 
-__all__ = ["DEFAULT_URL", "Providers", "connect"]
+__all__ = ["DEFAULT_URL", "Providers", "connect", "connect_blobs"]
 
 DEFAULT_URL = "sqlite:///.wfe/wfe.db"
 """Where the command ``wfe`` keeps its runs."""
@@ -42,6 +48,17 @@ def connect(
         _seam("queue", store, queue),
         _seam("lock", store, lock),
     )
+
+
+def connect_blobs(given: str | BlobProvider | None) -> BlobProvider | None:
+    """Return the blob provider behind a URL or object.
+
+    Raises:
+        PluginNotFoundError: No installed distribution handles the URL's scheme.
+        ProviderError: The URL has no scheme.
+    """
+    found: BlobProvider | None = _made("wfe.blobs", given)
+    return found
 
 
 def _made(group: str, given: Any) -> Any:

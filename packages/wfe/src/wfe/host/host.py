@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, overload
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.engine import Engine, Settings, StepMiddleware, WorkflowMiddleware
 from wfe.core.engine.lifecycle import Subscription
+from wfe.core.engine.retention import Archive
 from wfe.core.engine.starts import StartOptions
 from wfe.core.errors import DefinitionConflictError, WorkflowNotFoundError
 from wfe.core.models import (
@@ -21,15 +22,24 @@ from wfe.core.models import (
     WorkflowStatus,
     to_micros,
 )
-from wfe.core.providers import LockProvider, PersistenceProvider, QueueProvider
+from wfe.core.providers import (
+    BlobProvider,
+    LockProvider,
+    PayloadCodec,
+    PersistenceProvider,
+    QueueProvider,
+)
+from wfe.host.activities import Activities
 from wfe.host.collect import definitions_in
-from wfe.host.connect import connect
+from wfe.host.connect import connect, connect_blobs
+from wfe.host.controls import Controls
+from wfe.host.keeping import Keeping
 from wfe.host.runs import WorkflowRun, seconds
 
 __all__ = ["WorkflowHost"]
 
 
-class WorkflowHost:
+class WorkflowHost(Controls, Keeping):
     """Runs workflows over a store; use it as ``async with WorkflowHost("sqlite:///runs.db")``."""
 
     def __init__(  # noqa: PLR0913 - the options of a host
@@ -49,6 +59,13 @@ class WorkflowHost:
         strict_versions: bool = False,
         own_runs_only: bool = False,
         name: str = "wfe",
+        retention: timedelta | None = timedelta(days=30),
+        event_retention: timedelta | None = timedelta(days=30),
+        archive: Archive | None = None,
+        blobs: str | BlobProvider | None = None,
+        codec: PayloadCodec | None = None,
+        max_inline: int = 1_048_576,
+        max_data: int = 8_388_608,
     ) -> None:
         """Make a host; nothing is opened before :meth:`start`.
 
@@ -68,6 +85,16 @@ class WorkflowHost:
             own_runs_only: Drive only the runs that are started here or given to :meth:`drive`, and
                 their sub-workflows; other hosts on the store are left their work.
             name: Shown to operators.
+            retention: How long finished runs are kept; a definition's own wins; ``None``: for ever.
+            event_retention: How long published events are kept; ``None``: for ever.
+            archive: Called (it may be async) with an ``ArchivedRun`` before a run is deleted; what
+                it raises keeps the run.
+            blobs: Where values go that are bigger than *max_inline*: a URL (``file:///…``) or a
+                provider; ``None``: such values are refused.
+            codec: Applied to stored texts, for example to encrypt them; all hosts on a store need
+                the same.
+            max_inline: Bytes of a value (a data field, a result, an event's data) as JSON.
+            max_data: Bytes of all data of a run as JSON.
 
         Raises:
             PluginNotFoundError: No installed distribution handles the URL's scheme.
@@ -85,11 +112,19 @@ class WorkflowHost:
                 strict_versions=strict_versions,
                 own_runs_only=own_runs_only,
                 name=name,
+                retention=None if retention is None else to_micros(retention),
+                event_retention=None if event_retention is None else to_micros(event_retention),
+                max_inline=max_inline,
+                max_data=max_data,
             ),
             app=app,
             step_factory=step_factory,
             middleware=middleware,
+            archive=archive,
+            codec=codec,
+            blobs=connect_blobs(blobs),
         )
+        self._activities = Activities(self._engine)
 
     # -- life
 
@@ -152,6 +187,7 @@ class WorkflowHost:
         on_conflict: Literal["existing", "error"] = "existing",
         delay: timedelta | None = None,
         actor: str | None = None,
+        within: Any = None,
     ) -> WorkflowRun:
         """Start a run; when this returns it is stored and never lost.
 
@@ -165,6 +201,9 @@ class WorkflowHost:
             on_conflict: ``error``: refuse a known idempotency key instead.
             delay: Before the first step.
             actor: Who starts it, for the history.
+            within: The application's own connection to the store's database, in a transaction: the
+                run exists when that is committed, and never if it is rolled back.  Until then
+                nothing can be asked of the run.
 
         Raises:
             DefinitionNotFoundError: The definition is not registered.
@@ -172,6 +211,7 @@ class WorkflowHost:
             DuplicateNameError: The name is taken.
             DefinitionConflictError: The key is known and *on_conflict* is ``error``.
             HostStoppingError: The host is not running.
+            ProviderError: *within* is no such connection, or the store has no such transactions.
         """
         if isinstance(definition, WorkflowDefinition):
             # By identity: an equal tree may come with other callables.
@@ -186,7 +226,12 @@ class WorkflowHost:
             delay=delay,
             actor=actor,
         )
-        run_id, new = await self._engine.starter.start(definition, version, data, options)
+        if within is None:
+            run_id, new = await self._engine.starter.start(definition, version, data, options)
+        else:
+            run_id, new = await self._engine.outbox.start(
+                within, definition, version, data, options
+            )
         if not new and on_conflict == "error":
             problem = f"idempotency key {idempotency_key!r} was used by run {run_id}"
             raise DefinitionConflictError(problem, definition)
@@ -263,13 +308,20 @@ class WorkflowHost:
             cursor=cursor,
         )
 
-    async def history(self, id_or_name: str) -> list[HistoryEntry]:
-        """Return everything that happened in a run, in order.
+    async def history(
+        self, id_or_name: str, *, after: int = -1, limit: int | None = None
+    ) -> list[HistoryEntry]:
+        """Return what happened in a run, in order and without gaps.
+
+        Args:
+            id_or_name: Of the run.
+            after: ``seq`` of the last entry that is known; -1: from the beginning.
+            limit: How many entries at most; ``None``: all.
 
         Raises:
             WorkflowNotFoundError: There is none with this id or name.
         """
-        return await self._engine.reads.history(id_or_name)
+        return await self._engine.reads.history(id_or_name, after, limit)
 
     async def logs(self, id_or_name: str) -> list[LogLine]:
         """Return the lines that the steps of a run wrote, in order.
@@ -280,7 +332,12 @@ class WorkflowHost:
         await self._engine.report.flush()
         return (await self._engine.reads.logs(id_or_name))[0]
 
-    # -- control
+    # -- events and activities
+
+    @property
+    def activities(self) -> Activities:
+        """Work that external workers claim and answer."""
+        return self._activities
 
     async def publish_event(
         self,
@@ -290,6 +347,8 @@ class WorkflowHost:
         *,
         id: str | None = None,
         at: datetime | None = None,
+        expires: timedelta | None = None,
+        within: Any = None,
     ) -> str:
         """Publish an event; when this returns it is stored and has woken who waits for it.
 
@@ -299,45 +358,25 @@ class WorkflowHost:
             data: What waiting steps get.
             id: A second event with the same id is dropped; ``None``: a new one.
             at: Its time; ``None``: now.
+            expires: From so long after now it matches nobody any more, and is deleted; ``None``:
+                the host's *event_retention*.
+            within: The application's own connection to the store's database, in a transaction: the
+                event is published within a second after that is committed, with the time of this
+                call, and never if it is rolled back.
 
         Returns:
             Its id.
 
         Raises:
             DataTypeError: Name, key or id are too long, or the data cannot be stored.
+            ProviderError: *within* is no such connection, or the store has no such transactions.
         """
-        return await self._engine.control.publish(name, key, data, id, at)
-
-    async def suspend(
-        self, id_or_name: str, reason: str | None = None, *, actor: str | None = None
-    ) -> None:
-        """Let no further step of a run begin; what runs now ends and is recorded.
-
-        Raises:
-            WorkflowNotFoundError: There is no such run.
-            InvalidStateTransitionError: It is final.
-        """
-        await self._engine.control.ask(id_or_name, "suspend", reason=reason, actor=actor)
-
-    async def resume(self, id_or_name: str, *, actor: str | None = None) -> None:
-        """Go on with a suspended run; a step that suspended it is tried again.
-
-        Raises:
-            WorkflowNotFoundError: There is no such run.
-            InvalidStateTransitionError: It is final.
-        """
-        await self._engine.control.ask(id_or_name, "resume", actor=actor)
-
-    async def terminate(
-        self, id_or_name: str, reason: str | None = None, *, actor: str | None = None
-    ) -> None:
-        """End a run; running bodies and sub-workflows are ended too.
-
-        Raises:
-            WorkflowNotFoundError: There is no such run.
-            InvalidStateTransitionError: It is final already.
-        """
-        await self._engine.control.ask(id_or_name, "terminate", reason=reason, actor=actor)
+        control = self._engine.control
+        event = control.event(name, key, data, id, at, expires)
+        if within is None:
+            return await control.publish(event)
+        await self._engine.outbox.publish(within, event)
+        return event.id
 
     # -- observing
 
@@ -371,6 +410,8 @@ class WorkflowHost:
             ``running``; ``live`` runs in memory; ``store`` (kind and version); ``trouble`` (why the
             store refuses writes, ``None`` when it does not); ``last_look`` (when it looked for
             work last, µs); ``due`` (the earliest waiting run's time, µs, ``None``: none);
-            ``workers`` (epoch, host, pid, last beat) of the store.
+            ``unrunnable``: stored definitions (``definition``, ``version``, ``hash``) whose runs
+            are ``due`` (µs), while this host has no code for them; ``workers`` (epoch, host, pid,
+            last beat) of the store.
         """
         return await self._engine.health()

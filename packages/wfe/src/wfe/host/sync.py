@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import attrs
 
 from wfe.core.definition import WorkflowDefinition
-from wfe.core.models import HistoryEntry, LifecycleEvent, LogLine, Page, WorkflowInstance
+from wfe.core.engine.outbox import HandOver
+from wfe.core.models import (
+    HistoryEntry,
+    LifecycleEvent,
+    LogLine,
+    Page,
+    StreamItem,
+    WorkflowInstance,
+    WorkflowStatus,
+)
 from wfe.host.collect import definitions_in
 from wfe.host.host import WorkflowHost
 from wfe.host.runs import WorkflowRun
+from wfe.host.sync_controls import SyncActivities, SyncControls
 
 __all__ = ["SyncWorkflowHost", "SyncWorkflowRun", "arun", "run"]
 
@@ -42,6 +52,14 @@ def run(source: Any, data: Any = None, **options: Any) -> WorkflowInstance[Any]:
     return asyncio.run(arun(source, data, **options))
 
 
+def _lend(options: dict[str, Any]) -> HandOver | None:
+    """Put the caller's connection in *options* so that it is used in the caller's thread."""
+    if options.get("within") is None:
+        return None
+    lent = options["within"] = HandOver(options["within"])
+    return lent
+
+
 class _Portal:
     """An event loop in a thread of its own."""
 
@@ -50,10 +68,16 @@ class _Portal:
         self._thread = threading.Thread(target=self._loop.run_forever, name="wfe-host", daemon=True)
         self._thread.start()
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run *work* on the loop and return its result; Ctrl-C cancels it."""
+    def call(self, work: Coroutine[Any, Any, T], lent: HandOver | None = None) -> T:
+        """Run *work* on the loop and return its result; Ctrl-C cancels it.
+
+        What *work* asks of the connection that is *lent* is done meanwhile, in this thread.
+        """
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
+            if lent is not None:
+                future.add_done_callback(lambda _: lent.end())
+                lent.serve()
             return future.result()
         except BaseException:
             future.cancel()
@@ -97,7 +121,7 @@ class SyncWorkflowRun:
         return self._portal.call(self._run.history())
 
 
-class SyncWorkflowHost:
+class SyncWorkflowHost(SyncControls):
     """A :class:`WorkflowHost` whose methods block; it runs in a thread of its own."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -119,10 +143,10 @@ class SyncWorkflowHost:
         """Stop the host."""
         self.stop()
 
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+    def _call(self, work: Coroutine[Any, Any, T], lent: HandOver | None = None) -> T:
         if self._portal is None:
             self._portal = _Portal()
-        return self._portal.call(work)
+        return self._portal.call(work, lent)
 
     def start(self) -> None:
         """Open the store and begin to work."""
@@ -150,7 +174,8 @@ class SyncWorkflowHost:
         self, definition: str | WorkflowDefinition, data: Any = None, **options: Any
     ) -> SyncWorkflowRun:
         """Start a run; see :meth:`WorkflowHost.start_workflow`."""
-        started = self._call(self._host.start_workflow(definition, data, **options))
+        lent = _lend(options)
+        started = self._call(self._host.start_workflow(definition, data, **options), lent)
         return self._handle(started)
 
     def run(self, id_or_name: str) -> SyncWorkflowRun:
@@ -162,6 +187,21 @@ class SyncWorkflowHost:
             self._portal = _Portal()
         return SyncWorkflowRun(started, self._portal)
 
+    def fork(
+        self,
+        id_or_name: str,
+        from_step: str,
+        data: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> SyncWorkflowRun:
+        """Start a new run from a state of another; see :meth:`WorkflowHost.fork`."""
+        return self._handle(self._call(self._host.fork(id_or_name, from_step, data, **options)))
+
+    @property
+    def activities(self) -> SyncActivities:
+        """Work that external workers claim and answer."""
+        return SyncActivities(self._host.activities, self._call)
+
     def get(self, id_or_name: str) -> WorkflowInstance[Any]:
         """Return a run as stored."""
         return self._call(self._host.get(id_or_name))
@@ -170,9 +210,31 @@ class SyncWorkflowHost:
         """Return the runs that fit; see :meth:`WorkflowHost.find`."""
         return self._call(self._host.find(**criteria))
 
-    def history(self, id_or_name: str) -> list[HistoryEntry]:
-        """Return everything that happened in a run."""
-        return self._call(self._host.history(id_or_name))
+    def history(self, id_or_name: str, **options: Any) -> list[HistoryEntry]:
+        """Return what happened in a run; see :meth:`WorkflowHost.history`."""
+        return self._call(self._host.history(id_or_name, **options))
+
+    def purge(
+        self,
+        definition: str | None = None,
+        status: WorkflowStatus | str | None = None,
+        older_than: timedelta | None = None,
+        batch: int = 500,
+    ) -> int:
+        """Delete finished runs, and return how many; see :meth:`WorkflowHost.purge`."""
+        return self._call(self._host.purge(definition, status, older_than, batch))
+
+    def stream(
+        self, id_or_name: str, after: int = 0, *, follow: bool = True
+    ) -> Iterator[StreamItem]:
+        """Yield what the steps of a run emitted; see :meth:`WorkflowHost.stream`."""
+        items = self._host.stream(id_or_name, after, follow=follow)
+
+        async def following() -> StreamItem | None:
+            return await anext(items, None)
+
+        while (item := self._call(following())) is not None:
+            yield item
 
     def logs(self, id_or_name: str) -> list[LogLine]:
         """Return the lines that the steps of a run wrote."""
@@ -183,24 +245,11 @@ class SyncWorkflowHost:
         name: str,
         key: str = "",
         data: Any = None,
-        *,
-        id: str | None = None,
-        at: datetime | None = None,
+        **options: Any,
     ) -> str:
         """Publish an event; see :meth:`WorkflowHost.publish_event`."""
-        return self._call(self._host.publish_event(name, key, data, id=id, at=at))
-
-    def suspend(self, id_or_name: str, reason: str | None = None, **options: Any) -> None:
-        """Suspend a run; see :meth:`WorkflowHost.suspend`."""
-        self._call(self._host.suspend(id_or_name, reason, **options))
-
-    def resume(self, id_or_name: str, **options: Any) -> None:
-        """Resume a run; see :meth:`WorkflowHost.resume`."""
-        self._call(self._host.resume(id_or_name, **options))
-
-    def terminate(self, id_or_name: str, reason: str | None = None, **options: Any) -> None:
-        """Terminate a run; see :meth:`WorkflowHost.terminate`."""
-        self._call(self._host.terminate(id_or_name, reason, **options))
+        lent = _lend(options)
+        return self._call(self._host.publish_event(name, key, data, **options), lent)
 
     def subscribe(self, callback: Callable[[LifecycleEvent], Any]) -> Callable[[], None]:
         """Call *callback* with each lifecycle event, in the host's thread; return how to end it."""

@@ -13,7 +13,18 @@ from wfe.core.data import same
 from wfe.core.definition import LIMIT, Call, Cel, Expr, Json, ListOf, Record, Text, Value
 from wfe.core.errors import DataTypeError, DefinitionError
 from wfe.core.models import to_micros
-from wfe.core.policies import Continue, ErrorPolicy, Fail, Retry, Suspend, Terminate
+from wfe.core.policies import (
+    Compensate,
+    CompensateThenRetry,
+    CompensateThenSuspend,
+    Continue,
+    ErrorPolicy,
+    Fail,
+    Retry,
+    RetryForever,
+    Suspend,
+    Terminate,
+)
 
 __all__ = [
     "CALL",
@@ -25,6 +36,7 @@ __all__ = [
     "condition",
     "expr",
     "got",
+    "is_filled_list",
     "is_filled_mapping",
     "is_plain_function",
     "label",
@@ -39,6 +51,7 @@ __all__ = [
     "retries",
     "seconds",
     "signature_of",
+    "text",
 ]
 
 EXPRS: Final = (Value, Cel, Call, Text, Record, ListOf)
@@ -47,7 +60,16 @@ EXPRS: Final = (Value, Cel, Call, Text, Record, ListOf)
 CALL: Final = Call()
 """Stands for a callable that is kept beside the definition."""
 
-_POLICIES: Final = (Retry, Fail, Suspend, Terminate, Continue)
+_POLICIES: Final = (
+    Retry,
+    Fail,
+    Suspend,
+    Terminate,
+    Continue,
+    Compensate,
+    CompensateThenSuspend,
+)
+_MAKERS: Final = (CompensateThenRetry, RetryForever)
 
 
 def expr(text: str) -> Cel:
@@ -69,6 +91,11 @@ def _is_filled_text(value: object) -> bool:
 def is_filled_mapping(value: object) -> bool:
     """Whether *value* is a mapping with something in it."""
     return isinstance(value, Mapping) and bool(value)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def is_filled_list(value: object) -> bool:
+    """Whether *value* is a list or tuple with something in it."""
+    return isinstance(value, list | tuple) and bool(value)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def is_plain_function(value: object) -> bool:
@@ -191,6 +218,19 @@ def computed(value: object, what: str, wanted: str, where: str | None = None) ->
     return CALL, value
 
 
+def text(value: object, what: str, where: str | None = None) -> tuple[Expr, Any] | None:
+    """Return the expression of a key or name and its callable, if it has one; ``None``: neither.
+
+    Raises:
+        DefinitionError: It is no text that a store can index, no callable, no expression.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return literal(check_text(what, value, where), what, where), None
+    return computed(value, what, 'a callable, a text or expr("...")', where)
+
+
 def mapper(value: object, what: str, where: str | None = None) -> Callable[[Any], Any]:
     """Return a callable over a finished step.
 
@@ -297,9 +337,9 @@ def policy(value: object, what: str, where: str | None = None) -> ErrorPolicy:
     """
     if isinstance(value, _POLICIES):
         return value
-    hint = "use Retry(...), Fail(), Suspend(), Terminate() or Continue()"
-    if isinstance(value, type) and value in _POLICIES:
-        hint = f"write {value.__name__}()"
+    hint = "use Retry(...), Fail(), Suspend(), Terminate(), Continue() or Compensate()"
+    if any(value is each for each in (*_POLICIES, *_MAKERS)):
+        hint = f"write {name_of(value)}()"
     elif isinstance(value, int) and not isinstance(value, bool):
         hint = f"write Retry(max_retries={value})"
     raise DefinitionError(f"{what} takes an error policy, got {got(value)}", where, hint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -12,7 +12,7 @@ from wfe.core.builder.bodies import input_names, needed_values
 from wfe.core.builder.drafts import Branch, Draft
 from wfe.core.builder.expressions import CelCheck
 from wfe.core.data import DataModel, model_for
-from wfe.core.definition import Block, Json, Kind, Node, WorkflowDefinition
+from wfe.core.definition import HOOKS, Block, Json, Kind, Limit, Node, WorkflowDefinition
 from wfe.core.errors import DefinitionError
 from wfe.core.fields import data_fields
 from wfe.core.models import to_micros
@@ -31,11 +31,21 @@ class Defaults:
         error: For steps without their own policy.
         timeout: Of one attempt, µs.
         run_timeout: Of a whole run, µs.
+        limits: For whole runs.
+        retention: µs that a finished run is kept; ``None``: the host's setting; -1: for ever.
+        requires: Labels that a host must have.
+        code: Callables of the workflow by role: handlers and keys of limits.
+        handlers: Roles of its handlers.
     """
 
     error: ErrorPolicy | None = None
     timeout: int | None = None
     run_timeout: int | None = None
+    limits: list[Limit] = attrs.field(factory=list[Limit])
+    retention: int | None = None
+    requires: tuple[str, ...] = ()
+    code: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    handlers: tuple[str, ...] = ()
 
 
 def assemble(
@@ -57,6 +67,7 @@ def assemble(
     if description is not None and not isinstance(description, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
         raise DefinitionError(f"description must be a text, got {got(description)}", name)
     assembly = _Assembly(name, model_for(data_type), _names(root, name))
+    assembly.whole(defaults)
     nodes = assembly.nodes(root, (), item=False)
     return WorkflowDefinition(
         id=name,
@@ -65,6 +76,10 @@ def assemble(
         default_error=defaults.error,
         default_timeout=defaults.timeout,
         timeout=defaults.run_timeout,
+        limits=tuple(defaults.limits),
+        retention=defaults.retention,
+        requires=defaults.requires,
+        handlers=defaults.handlers,
         meta={} if description is None else {"description": description},
         code=assembly.code,
         data_type=data_type,
@@ -104,6 +119,11 @@ class _Assembly:
         self._names = names
         self._cel = CelCheck(model)
 
+    def whole(self, defaults: Defaults) -> None:
+        """Check what is said of the whole workflow, and collect its callables."""
+        self._cel.check_limits(defaults.limits, self._where)
+        self.code.update((f"/{role}", function) for role, function in defaults.code.items())
+
     def nodes(
         self, drafts: Sequence[Draft], around: tuple[Sequence[Draft], ...], *, item: bool
     ) -> tuple[Node, ...]:
@@ -125,6 +145,15 @@ class _Assembly:
             name=name,
             kind=draft.kind,
             blocks=tuple(self._block(b, scope, item=inside) for b in draft.branches),
+            undo=None if draft.undo is None else self._block(draft.undo, scope, item=item),
+            hooks=tuple(
+                (key, self._block(draft.hooks[key], scope, item=item))
+                for key in HOOKS
+                if key in draft.hooks
+            ),
+            limits=tuple(draft.limits),
+            cancel_when=draft.cancel_when,
+            trigger=draft.trigger,
             needs=draft.needs,
             needs_any=draft.needs_any,
             run_if=draft.run_if,
@@ -144,7 +173,7 @@ class _Assembly:
 
     def _keep(self, draft: Draft, name: str) -> None:
         code = dict(draft.code)
-        if draft.kind is Kind.STEP:
+        if draft.kind is Kind.STEP and "uses" not in draft.config:  # built-in ones need no code
             code["body"] = draft.body
         for role, function in code.items():
             key = f"{name}/{role}"
@@ -170,8 +199,12 @@ class _Assembly:
                     if each is draft:
                         raise DefinitionError("goto() leads to itself", where, "name another step")
                     return self._names[id(each)]
-        known = {name for top in scope[0] for each in top.walk() for name in self._callable(each)}
-        if wanted in known:
+        drafts = [each for top in scope[0] for each in top.walk()]
+        after = [a for each in drafts for branch in each.around() for a in branch.drafts]
+        if wanted in {name for each in after for name in self._callable(each)}:
+            problem = f"goto({wanted!r}) leads to a step that undoes or follows another"
+            raise DefinitionError(problem, where, "it has no place of its own to go on from")
+        if wanted in {name for each in drafts for name in self._callable(each)}:
             problem = f"goto({wanted!r}) leads into a container that it does not stand in"
             hint = "a goto may lead to steps of its own block and of those around it"
             raise DefinitionError(problem, where, hint)
@@ -193,7 +226,7 @@ class _Assembly:
             self._check_output(name, where)
         if "output" in draft.config:
             self._check_output(draft.config["output"], where)
-        if draft.kind is not Kind.STEP:
+        if draft.kind is not Kind.STEP or draft.body is None:
             return
         known = input_names(draft.body)
         if known is not None:
@@ -227,7 +260,13 @@ class _Assembly:
                     f"parameter {name!r} of {shown} has no value: it is no field of"
                     f" {data_type.__name__}, has no input() and no default"
                 )
-                raise DefinitionError(problem, where, f"add .input({name!r}, ...)")
+                hint = f"add .input({name!r}, ...)"
+                if draft.method in _AROUND:  # nobody can add one there
+                    hint = "take ctx instead, or pass an instance of a class"
+                raise DefinitionError(problem, where, hint)
+
+
+_AROUND: Final = frozenset({"compensate_with()", *(f"{name}()" for name in HOOKS)})
 
 
 def _shown(body: Any) -> str:

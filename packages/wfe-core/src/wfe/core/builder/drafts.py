@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from wfe.core.definition import Expr, Json, Kind
+from wfe.core.definition import HOOKS, Expr, Json, Kind, Limit
 from wfe.core.policies import ErrorPolicy
 
 __all__ = ["Branch", "Draft"]
@@ -33,6 +33,8 @@ class Draft:
         id: From its author, for ``goto``.
         body: What runs, for steps.
         code: Callables by role.
+        undo: Steps of ``compensate_with``.
+        hooks: Steps of ``ensure`` and the like, by the hook's name.
     """
 
     kind: Kind
@@ -52,6 +54,11 @@ class Draft:
     code: dict[str, Any] = attrs.field(factory=dict[str, Any])
     on_error: ErrorPolicy | None = None
     timeout: int | None = None
+    undo: Branch | None = None
+    hooks: dict[str, Branch] = attrs.field(factory=dict[str, Branch])
+    limits: list[Limit] = attrs.field(factory=list[Limit])
+    cancel_when: Expr | None = None
+    trigger: str = "all"
 
     @property
     def shown(self) -> str:
@@ -69,9 +76,20 @@ class Draft:
             self.code[role] = function
         return expression
 
+    def inner(self) -> Iterator[Branch]:
+        """Yield every branch that belongs to the step: contained ones, undo and hooks."""
+        yield from self.branches
+        yield from self.around()
+
+    def around(self) -> Iterator[Branch]:
+        """Yield undo and hooks, which run after the step."""
+        if self.undo is not None:
+            yield self.undo
+        yield from (self.hooks[name] for name in HOOKS if name in self.hooks)
+
     def walk(self) -> Iterator[Draft]:
-        """Yield this draft and all in it, containers first."""
+        """Yield this draft and all that belongs to it, containers first, undo and hooks last."""
         yield self
-        for branch in self.branches:
-            for inner in branch.drafts:
-                yield from inner.walk()
+        for branch in self.inner():
+            for draft in branch.drafts:
+                yield from draft.walk()

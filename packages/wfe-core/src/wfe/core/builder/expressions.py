@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from wfe.core.builder.drafts import Draft
 from wfe.core.data import DataModel
-from wfe.core.definition import Cel, Expr, Kind, ListOf, Record, Text
+from wfe.core.definition import Cel, Expr, Kind, Limit, ListOf, Record, Text
 from wfe.core.errors import DefinitionError
 from wfe.core.nearest import nearest
 
@@ -21,7 +21,7 @@ __all__ = ["CelCheck"]
 _ALWAYS: Final = ("data", "event", "run", "env")
 _UNTYPED: Final = ("inputs", "steps")  # fields of data without a declared type
 _ITEM: Final = ("item", "index")
-_BOOLS: Final = frozenset({"condition", "run_if"})
+_BOOLS: Final = frozenset({"condition", "run_if", "cancel_when", "until"})
 
 
 class CelCheck:
@@ -43,6 +43,19 @@ class CelCheck:
                 program = self._compiled(text, at, item=item)
                 if isinstance(expression, Cel):
                     _check_result(draft.kind, role, program, at)
+
+    def check_limits(self, limits: Iterable[Limit], where: str) -> None:
+        """Check the keys of a whole definition's limits.
+
+        Raises:
+            DefinitionError: One does not parse, reads what is not there, or gives a wrong type.
+        """
+        for role, expression in _keys(limits, "workflow_"):
+            for text in _texts(expression):
+                at = f"{where}: {role}"
+                program = self._compiled(text, at, item=False)
+                if isinstance(expression, Cel):
+                    _check_result(None, role, program, at)
 
     def _compiled(self, text: str, where: str, *, item: bool) -> CelProgram:
         from wfe.core.cel import CelType, cel_paths, compile_cel  # noqa: PLC0415 - the extra is optional
@@ -81,15 +94,30 @@ def _asked_for(path: CelPath) -> bool:
     return path.root == "data" and bool(path.segments) and path.segments[0].tested
 
 
-_SHOWN: Final[Mapping[str, str]] = {"run_if": "run_if()"}
+_SHOWN: Final[Mapping[str, str]] = {"run_if": "run_if()", "cancel_when": "cancel_when()"}
+_DURATIONS: Final = frozenset({"duration", "interval"})
 
 
 def _expressions(draft: Draft) -> Iterator[tuple[str, Expr]]:
     if draft.run_if is not None:
         yield "run_if", draft.run_if
+    if draft.cancel_when is not None:
+        yield "cancel_when", draft.cancel_when
     for name, expression in draft.inputs.items():
         yield f"input {name!r}", expression
     yield from draft.exprs.items()
+    yield from _keys(draft.limits)
+
+
+def _keys(limits: Iterable[Limit], prefix: str = "") -> Iterator[tuple[str, Expr]]:
+    for limit in limits:
+        if limit.key is not None:
+            method = "concurrency()" if limit.per is None else "rate_limit()"
+            yield f"{_KEY}{prefix}{method}", limit.key
+
+
+_KEY: Final = "the key of "
+_TEXTS: Final = frozenset({"string", "int", "uint", "dyn"})
 
 
 def _texts(expression: Expr) -> Iterator[str]:
@@ -109,7 +137,7 @@ def _texts(expression: Expr) -> Iterator[str]:
             return
 
 
-def _check_result(kind: Kind, role: str, program: CelProgram, where: str) -> None:
+def _check_result(kind: Kind | None, role: str, program: CelProgram, where: str) -> None:
     found = program.result_type.signature
     if role in _BOOLS and found not in ("bool", "dyn"):
         problem = f"`{program.text}` gives {found}, not bool"
@@ -117,6 +145,12 @@ def _check_result(kind: Kind, role: str, program: CelProgram, where: str) -> Non
     if kind is Kind.FOR_EACH and role == "items" and not found.startswith(("list", "dyn")):
         problem = f"`{program.text}` gives {found}, not a list"
         raise DefinitionError(problem, where)
-    if role == "duration" and found not in ("duration", "dyn"):
+    if role in _DURATIONS and found not in ("duration", "dyn"):
         problem = f"`{program.text}` gives {found}, not a duration"
         raise DefinitionError(problem, where, 'for example duration("30s")')
+    if kind is Kind.DELAY and role == "at" and found not in ("timestamp", "dyn"):
+        problem = f"`{program.text}` gives {found}, not a timestamp"
+        raise DefinitionError(problem, where, 'for example timestamp("2030-01-01T00:00:00Z")')
+    if role.startswith(_KEY) and found not in _TEXTS:
+        problem = f"`{program.text}` gives {found}, not a text"
+        raise DefinitionError(problem, where, "for example string(data.id)")

@@ -116,7 +116,8 @@ class StepSettingsMixin(Generic[D, B]):
         draft = self._draft
         if draft.kind in _TIMELESS:
             problem = f"timeout() has no meaning after {draft.method}"
-            raise DefinitionError(problem, draft.shown, _TIMELESS[draft.kind])
+            hint = _TIMELESS[draft.kind].format(draft.method.removesuffix("()"))
+            raise DefinitionError(problem, draft.shown, hint)
         draft.timeout = args.seconds(timeout, "timeout()", draft.shown)
         return self
 
@@ -135,6 +136,34 @@ class StepSettingsMixin(Generic[D, B]):
         draft.run_if = draft.keep("run_if", found)
         return self
 
+    @overload
+    def cancel_when(
+        self, condition: OfData[D] | str | Cel | bool, *, proceed: bool = False
+    ) -> Self: ...
+    @overload
+    def cancel_when(self, condition: OfBoth[D], *, proceed: bool = False) -> Self: ...
+    def cancel_when(self, condition: Any, *, proceed: bool = False) -> Self:
+        """Cancel the step as soon as *condition* (callable or CEL) holds.
+
+        Args:
+            condition: Over the data.
+            proceed: Go on after the step then; otherwise its branch ends there.
+
+        Raises:
+            DefinitionError: *condition* is neither, was given before, or has no meaning here.
+        """
+        draft = self._draft
+        if draft.kind in (Kind.GOTO, Kind.END):
+            problem = f"cancel_when() has no meaning after {draft.method}"
+            raise DefinitionError(problem, draft.shown, "leave it out")
+        if draft.cancel_when is not None:
+            problem = "cancel_when() is given twice"
+            raise DefinitionError(problem, draft.shown, "make one condition of both")
+        found = args.condition(condition, "cancel_when()", draft.shown)
+        draft.cancel_when = draft.keep("cancel_when", found)
+        draft.config["proceed"] = bool(proceed)
+        return self
+
     def _step(self, method: str) -> Draft:
         draft = self._draft
         if draft.kind is not Kind.STEP:
@@ -144,8 +173,10 @@ class StepSettingsMixin(Generic[D, B]):
 
 
 _TIMELESS: Final[Mapping[Kind, str]] = {
-    Kind.DELAY: "shorten the delay",
-    Kind.WAIT_FOR: "write wait_for(..., timeout=...)",
+    Kind.DELAY: "wait for a shorter time",
+    Kind.WAIT_FOR: "write {}(..., timeout=...)",
+    Kind.ACTIVITY: "write {}(..., timeout=...)",
+    Kind.APPROVAL: "write {}(..., timeout=...)",
     Kind.GOTO: "leave it out",
     Kind.END: "leave it out",
 }

@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from wfe.core.errors import HostStoppingError, ProviderError
-from wfe.core.providers import Conflict, Done, Fenced, Item, Outcome, PersistenceProvider
+from wfe.core.errors import DuplicateNameError, HostStoppingError, ProviderError
+from wfe.core.providers import (
+    Conflict,
+    Done,
+    Fenced,
+    Item,
+    Outcome,
+    PersistenceProvider,
+    Refused,
+)
 
 if TYPE_CHECKING:
     from wfe.core.engine.live import LiveRun
@@ -34,7 +42,9 @@ class CommitHooks:
     """What the engine does with outcomes."""
 
     epoch: Callable[[], int]
+    emitted: Callable[[], Awaitable[None] | None]
     woken: Callable[[Sequence[tuple[int, int, int | None]]], None]
+    offered: Callable[[], None]
     lost: Callable[[LiveRun], None]
     broken: Callable[[LiveRun, Exception], None]
     fenced: Callable[[], Awaitable[None]]
@@ -181,6 +191,10 @@ class Committer:
         self, runs: list[LiveRun], items: list[Item], callers: list[asyncio.Future[Outcome]]
     ) -> None:
         try:
+            # Before the completions of the steps that emitted it: who reads to the end has all.
+            emitted = self._hooks.emitted()
+            if emitted is not None:
+                await emitted
             outcomes = await self._store.commit(self._hooks.epoch(), items)
         except Exception as error:
             for run in runs:
@@ -198,13 +212,22 @@ class Committer:
         for future, outcome in zip(callers, outcomes[len(runs) :], strict=True):
             if not future.done():
                 future.set_result(outcome)
+        self._tell(items, outcomes)
+
+    def _tell(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
         woken = [w for o in outcomes if isinstance(o, Done) and o.woken for w in o.woken]
         if woken:
             self._hooks.woken(woken)
+        if any(item.activities for item in items):
+            self._hooks.offered()
 
     def _settle(self, run: LiveRun, outcome: Outcome) -> None:
         if isinstance(outcome, Done):
             run.settled(outcome)
+            return
+        if isinstance(outcome, Refused) and outcome.why == "name":
+            run.refused(DuplicateNameError(outcome.existing or "of a sub-workflow"))
+            self._dirty[run] = None
             return
         run.again()
         if isinstance(outcome, Conflict):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from wfe.core.codec import decode
+import orjson
+
+from wfe.core.codec import decode, encode
+from wfe.core.engine.sizes import check_index
+from wfe.core.models import from_micros
 from wfe.core.steps import PointerRef, StepExecutionContext
 
 if TYPE_CHECKING:
@@ -13,6 +18,8 @@ if TYPE_CHECKING:
     from wfe.core.rules.state import Pointer
 
 __all__ = ["make_context"]
+
+T = TypeVar("T")
 
 
 def make_context(run: LiveRun, pointer: Pointer) -> StepExecutionContext[Any]:
@@ -59,6 +66,12 @@ class _Services:
     def app(self) -> Any:
         return self._run.owner.app
 
+    def now(self) -> datetime:
+        return from_micros(self._run.owner.clock.now())
+
+    def shared(self, key: str, make: Callable[[], T]) -> T:
+        return self._run.owner.shared.get(key, make)
+
     def load_data(self, ctx: StepExecutionContext[Any]) -> Any:
         return self._run.ready.model.load(ctx.before)
 
@@ -66,22 +79,24 @@ class _Services:
         rounds = self._rounds(ctx)
         if level >= len(rounds):
             return None, None
-        index, items = rounds[level]
-        return index, decode(items[index])
+        index, item = rounds[level]
+        return index, decode(item)
 
     def path(self, ctx: StepExecutionContext[Any]) -> tuple[int, ...]:
         return tuple(index for index, _ in reversed(self._rounds(ctx)))
 
-    def _rounds(self, ctx: StepExecutionContext[Any]) -> list[tuple[int, list[Any]]]:
-        """Return number and items of each for-each around a step, innermost first."""
+    def _rounds(self, ctx: StepExecutionContext[Any]) -> list[tuple[int, Any]]:
+        """Return number and item of each for-each around a step, innermost first."""
         pointers = self._run.state.pointers
-        found: list[tuple[int, list[Any]]] = []
-        index = _index(pointers, ctx.pointer.id)
-        for key in reversed(ctx.pointer.scope):
-            container = pointers.get(key)
-            if container is not None and "items" in container.extra and index is not None:
-                found.append((index, container.extra["items"]))
-            index = _index(pointers, key)
+        found: list[tuple[int, Any]] = []
+        here = pointers.get(ctx.pointer.id)
+        while here is not None:
+            if "rounds" in here.extra:  # it was taken out of where it stood, with what it saw
+                return [*found, *((index, item) for index, item in here.extra["rounds"])]
+            index = here.extra.get("index")
+            here = None if here.parent is None else pointers.get(here.parent)
+            if here is not None and index is not None and "items" in here.extra:
+                found.append((index, here.extra["items"][index]))
         return found
 
     def environment(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any]:
@@ -92,10 +107,13 @@ class _Services:
     def write_log(self, ctx: StepExecutionContext[Any], stream: str, line: str) -> None:
         self._run.owner.report.log(self._run, ctx.pointer, stream, line)
 
+    def emit(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
+        check_index("stream item's name", name)
+        text = orjson.dumps(encode(payload, f"payload of {name!r}")).decode()
+        owner = self._run.owner
+        owner.sizes.check(f"payload of {name!r}", text)
+        owner.report.emit(self._run, ctx.pointer, name, text)
+        owner.report.progress(self._run, ctx.pointer, name, payload)
+
     def progress(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
         self._run.owner.report.progress(self._run, ctx.pointer, name, payload)
-
-
-def _index(pointers: Mapping[int, Pointer], key: int) -> int | None:
-    pointer = pointers.get(key)
-    return None if pointer is None else pointer.extra.get("index")

@@ -17,32 +17,45 @@ from typing import Any, Final
 import attrs
 
 from wfe.core.definition import WorkflowDefinition
+from wfe.core.engine.activities import Activities
 from wfe.core.engine.bodies import StepFactory
 from wfe.core.engine.committer import CommitHooks, Committer
 from wfe.core.engine.control import Control
+from wfe.core.engine.gates import Gates
 from wfe.core.engine.ids import Numbers
+from wfe.core.engine.inventory import Inventory
 from wfe.core.engine.live import LiveRun, dumps
-from wfe.core.engine.membership import Heartbeat
+from wfe.core.engine.lookups import Lookups
+from wfe.core.engine.membership import Beats, Heartbeat, HeartbeatFactory
 from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware
+from wfe.core.engine.outbox import Outbox
 from wfe.core.engine.pools import WorkerPools
 from wfe.core.engine.reads import Reads
 from wfe.core.engine.registry import Registry, Surroundings
 from wfe.core.engine.reporting import Reporter
+from wfe.core.engine.retention import Archive, Retention
 from wfe.core.engine.seeking import FAULTS, Seeker
+from wfe.core.engine.shared import Shared
+from wfe.core.engine.sizes import Sizes
 from wfe.core.engine.starts import Starter
+from wfe.core.engine.streams import Streams
 from wfe.core.engine.timers import Timers
 from wfe.core.engine.waits import Waits
 from wfe.core.errors import HostStoppingError, ProviderError
+from wfe.core.payloads import with_texts
 from wfe.core.providers import (
+    BlobProvider,
     Clock,
     Hint,
     LockProvider,
+    PayloadCodec,
     PersistenceProvider,
     QueueProvider,
     StoreInfo,
     WorkerInfo,
 )
 from wfe.core.rules import State
+from wfe.core.rules.inputs import Received
 from wfe.core.steps import InstanceRef
 
 __all__ = ["Engine", "Settings"]
@@ -63,6 +76,12 @@ class Settings:
         poll: µs between looks at the store for work that nobody announced.
         threads: For sync bodies.
         own_runs_only: Drive only runs that were started or asked for here, and what they start.
+        labels: What this host can do beyond running code (``WorkflowDefinition.requires``).
+        max_steps: Bodies that run at a time; ``None``: no limit.
+        retention: µs that finished runs are kept; ``None``: for ever.
+        event_retention: µs that events are kept; ``None``: for ever.
+        max_inline: Bytes of a value beyond which it needs a blob provider.
+        max_data: Bytes of all data of a run.
     """
 
     lease: int = 30 * _SECOND
@@ -72,7 +91,13 @@ class Settings:
     threads: int = 64
     strict_versions: bool = False
     own_runs_only: bool = False
+    labels: frozenset[str] = frozenset()
+    max_steps: int | None = None
     name: str = "wfe"
+    retention: int | None = 30 * 24 * 3600 * _SECOND
+    event_retention: int | None = 30 * 24 * 3600 * _SECOND
+    max_inline: int = 1 << 20
+    max_data: int = 8 << 20
 
 
 class Engine:
@@ -99,20 +124,37 @@ class Engine:
         app: Any = None,
         step_factory: StepFactory | None = None,
         middleware: Sequence[StepMiddleware | WorkflowMiddleware] = (),
+        heartbeat: HeartbeatFactory = Heartbeat,
+        archive: Archive | None = None,
+        codec: PayloadCodec | None = None,
+        blobs: BlobProvider | None = None,
     ) -> None:
         """Make an engine that does not run yet."""
-        self.store = store
+        self.settings: Settings = settings or Settings()
+        self.store: PersistenceProvider = with_texts(
+            store, codec, blobs, self.settings.max_inline
+        )
         self.clock: Clock = store.clock
         self.app = app
-        self.settings: Settings = settings or Settings()
+        self.sizes: Sizes = Sizes(
+            value=self.settings.max_inline, data=self.settings.max_data, blobs=blobs is not None
+        )
+        self.retention: Retention = Retention(self, lock, archive)
+        self.outbox: Outbox = Outbox(self)
+        self.streams: Streams = Streams(self)
         self.waits: Waits = Waits(self)
         self.live: dict[int, LiveRun] = {}
-        self.report: Reporter = Reporter(store, self.live)
+        self.report: Reporter = Reporter(self.store, self.live)
         self._by_id: dict[str, LiveRun] = {}
+        self.shared: Shared = Shared()
         self.pools: WorkerPools = WorkerPools(self.settings.threads)
         self.starter: Starter = Starter(self)
         self.reads: Reads = Reads(self)
         self.control: Control = Control(self)
+        self.gates: Gates = Gates(self, self.settings.labels, self.settings.max_steps)
+        self.lookups: Lookups = Lookups(self)
+        self.activities: Activities = Activities(self)
+        self.inventory: Inventory = Inventory(self)
         self.hooks: tuple[WorkflowMiddleware, ...] = tuple(
             m for m in middleware if isinstance(m, WorkflowMiddleware)
         )
@@ -132,7 +174,8 @@ class Engine:
         self.info: StoreInfo | None = None
         self._queue = queue
         self._lock = lock
-        self._heartbeat: Heartbeat | None = None
+        self._make_heartbeat = heartbeat
+        self._heartbeat: Beats | None = None
         self._posts: set[asyncio.Task[None]] = set()
 
     # -- starting and stopping
@@ -152,7 +195,9 @@ class Engine:
         self.numbers = Numbers(self.store)
         hooks = CommitHooks(
             epoch=lambda: self.epoch,
-            woken=self._woken,
+            emitted=self.report.emitted,
+            woken=self.woken,
+            offered=self.activities.offered,
             lost=self.lost,
             broken=self.broken,
             fenced=self._fenced,
@@ -160,15 +205,17 @@ class Engine:
         self.committer = Committer(self.store, hooks)
         await self._register()
         await self.registry.sync(self.store)
+        await self.gates.refresh()
         self.running = True
         self.committer.start()
         self.seeker = Seeker(self, self._queue, self._lock)
         if info.durable:
-            self._heartbeat = Heartbeat(
+            self._heartbeat = self._make_heartbeat(
                 self._lock, self.settings.lease, lambda: self.epoch, self._alive
             )
             self._heartbeat.start()
         self.seeker.start()
+        self.retention.start()
 
     def _alive(self) -> bool:
         """Whether this host owns runs and gets on with them; asked by the heartbeat's thread.
@@ -192,10 +239,13 @@ class Engine:
         if not self.running:
             return 0
         self.running = False
+        self.activities.offered()  # whoever waits for one finds the host stopping
         await self.seeker.close()
+        await self.retention.close()
         for run in self.live.values():
             run.draining = True
         left = await self._settle(grace)
+        await self.lookups.close()
         await self.committer.drain()  # what ended in time is recorded before the runs are let go
         for run in self.live.values():
             run.close()
@@ -214,6 +264,7 @@ class Engine:
         self.live.clear()
         self._by_id.clear()
         self.waits.close()
+        await self.shared.close()
         self.pools.close()
         await self.store.close()
         return len(left)
@@ -232,7 +283,8 @@ class Engine:
     @property
     def committing(self) -> bool:
         """Whether decisions are being written, or work is being looked for."""
-        return self.committer.active or self.seeker.nudged or bool(self._posts)
+        active = self.committer.active or self.retention.busy
+        return active or self.seeker.nudged or bool(self._posts)
 
     def check_running(self) -> None:
         """Raise when the host takes no work.
@@ -257,7 +309,7 @@ class Engine:
 
     async def health(self) -> dict[str, Any]:
         """Return how the host does; see ``WorkflowHost.health``."""
-        numbers = self.registry.numbers
+        numbers = self.gates.numbers
         info = self.info
         return {
             "running": self.running,
@@ -266,6 +318,7 @@ class Engine:
             "trouble": self.committer.trouble if self.running else None,
             "last_look": self.seeker.last_look if self.running else None,
             "due": await self.store.due(numbers) if self.running and numbers else None,
+            "unrunnable": await self.inventory.unrunnable() if self.running else [],
             "workers": [attrs.asdict(w) for w in await self.store.workers()],
         }
 
@@ -278,12 +331,30 @@ class Engine:
     def ended(self, run: LiveRun) -> None:
         """A run is final: forget it, tell who waits."""
         self.forget(run)
+        self.report.streams.tell()
         if self.hooks:
             self._later(self._post(run))
+
+    def retain_until(self, run: LiveRun) -> int | None:
+        """Return when retention may delete *run* if it ends now, µs; ``None``: never."""
+        return self.retention.until(run)
 
     def idled(self, run: LiveRun) -> None:
         """A run only waits now."""
         self.seeker.idled(run)
+
+    @property
+    def slots(self) -> asyncio.Semaphore | None:
+        """One for each body that may run at a time; ``None``: no limit."""
+        return self.gates.slots
+
+    def look_up(self, run: LiveRun, message: Received) -> None:
+        """Feed *message* to *run* once what it needs was looked up."""
+        self.lookups.look_up(run, message)
+
+    def answered(self, update: str) -> None:
+        """The answer to an update is in the history."""
+        self.control.updates.answered(update)
 
     def turned(self, run: LiveRun) -> None:
         """A run was suspended or resumed: tell who waits."""
@@ -400,7 +471,7 @@ class Engine:
         """Look for work now."""
         self.seeker.nudge()
 
-    def _woken(self, woken: Sequence[tuple[int, int, int | None]]) -> None:
+    def woken(self, woken: Sequence[tuple[int, int, int | None]]) -> None:
         """Pass on which instances have work now."""
         away: list[Hint] = []
         for n, d, owner in woken:

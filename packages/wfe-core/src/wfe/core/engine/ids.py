@@ -8,9 +8,22 @@ import time
 
 from wfe.core.providers import PersistenceProvider
 
-__all__ = ["Numbers", "uuid7"]
+__all__ = ["Numbers", "number_in", "shown_name", "uuid7"]
 
 _BLOCK = 1000
+
+
+def shown_name(name: str | None, definition: str, n: int) -> str:
+    """Return what a run is called: its *name*, else its definition and number."""
+    return f"{definition}-{n}" if name is None else name
+
+
+def number_in(name: str) -> tuple[str, int] | None:
+    """Return (definition, number) of a name that :func:`shown_name` made, ``None`` for others."""
+    definition, dash, digits = name.rpartition("-")
+    if not dash or not digits.isascii() or not digits.isdigit() or digits.startswith("0"):
+        return None
+    return (definition, int(digits)) if len(digits) < 19 else None  # it fits 63 bits
 
 
 def uuid7() -> str:

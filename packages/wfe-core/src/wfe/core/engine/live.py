@@ -8,6 +8,7 @@ make of the state is folded in only after the commit, by the same code that read
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,22 +21,38 @@ from wfe.core.engine.views import instance_of
 from wfe.core.models import PointerStatus, WorkflowInstance, WorkflowStatus
 from wfe.core.providers import HeaderChange, Item, Message, Snapshot
 from wfe.core.rules import Decision, State, apply, decide
-from wfe.core.rules.inputs import Due, Expired, Input, Received, Recovered, Stopped
+from wfe.core.rules.inputs import (
+    Due,
+    Expired,
+    Failed,
+    Input,
+    Received,
+    Recovered,
+    StartsChild,
+    Stopped,
+    Unwanted,
+)
 from wfe.core.rules.state import Pointer, folded, state_to_json
-from wfe.core.steps import InstanceRef
+from wfe.core.steps import InstanceRef, StepExecutionContext
 
 if TYPE_CHECKING:
     from wfe.core.engine.registry import Registered
     from wfe.core.engine.reporting import Reporter
+    from wfe.core.engine.shared import Shared
+    from wfe.core.engine.sizes import Sizes
     from wfe.core.providers import Clock, Done, InboxRow
 
 __all__ = ["LiveRun", "Owner", "dumps"]
 
+_LOG: Final = logging.getLogger("wfe.engine")
 _PENDING: Final = PointerStatus.PENDING.value
 _SLEEPING: Final = PointerStatus.SLEEPING.value
 _WAITING: Final = PointerStatus.WAITING_FOR_EVENT.value
 _CANCELLED: Final = PointerStatus.CANCELLED.value
 _MAKES_RUNNABLE: Final = frozenset({"p", "t"})
+_RESTORES: Final = frozenset({"retry", "rewind"})
+_LOOKED_UP: Final = _RESTORES | {"update"}
+"""Messages that mean something only with what the shell looks up or asks for them."""
 _FOLD_FROM: Final = 32 * 1024  # bytes of tail below which no snapshot is worth it
 
 
@@ -44,12 +61,34 @@ def dumps(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
+def failed_input(each: StartsChild, problem: Exception) -> Failed:
+    """Return what becomes of a child that cannot be started."""
+    return Failed(
+        pointer=each.pointer,
+        attempt=each.attempt,
+        type=type(problem).__name__,
+        message=str(problem),
+        retryable=False,
+    )
+
+
 class Owner(Protocol):
     """What a live run asks of its host."""
 
     clock: Clock
     app: Any
     report: Reporter
+    shared: Shared
+    sizes: Sizes
+
+    def retain_until(self, run: LiveRun) -> int | None:
+        """Return when retention may delete *run* if it ends now, µs; ``None``: never."""
+        ...
+
+    @property
+    def slots(self) -> asyncio.Semaphore | None:
+        """One for each body that may run at a time; ``None``: no limit."""
+        ...
 
     def changed(self, run: LiveRun) -> None:
         """Take note that *run* has inputs to decide on."""
@@ -61,6 +100,14 @@ class Owner(Protocol):
 
     def turned(self, run: LiveRun) -> None:
         """Take note that *run* was suspended or resumed."""
+        ...
+
+    def look_up(self, run: LiveRun, message: Received) -> None:
+        """Feed *message* to *run* once what it needs was looked up."""
+        ...
+
+    def answered(self, update: str) -> None:
+        """Take note that the answer to an update is in the history."""
         ...
 
     def idled(self, run: LiveRun) -> None:
@@ -85,7 +132,8 @@ class LiveRun:
         poked: Whether the inbox has rows that were not read.
         fresh: Whether no progress was committed since the claim.
         parking: Whether it is being given up: nothing is decided any more.
-        draining: Whether the host stops: no body starts any more.
+        draining: Whether the host stops, or its definition is paused: no body starts any more.
+        looking_up: Messages for which something is being looked up.
         final_at: When it became final, µs; ``None`` before.
     """
 
@@ -102,6 +150,7 @@ class LiveRun:
     fresh: bool = False
     parking: bool = False
     draining: bool = False
+    looking_up: int = 0
     closed: bool = False
     final_at: int | None = None
     in_flight: bool = False
@@ -124,9 +173,13 @@ class LiveRun:
         """Start what is runnable: after a start, a claim, a resume."""
         for key in list(self.state.pointers):
             self._launch(key, [])
-        timeout = self.ready.definition.timeout
-        if timeout is not None:
-            self.owner.timer(self, self.created_at + timeout, None)
+        if self.deadline is not None:
+            self.owner.timer(self, self.deadline, None)
+
+    def go_on(self) -> None:
+        """Start what is runnable, after it was held back."""
+        for key in list(self.state.pointers):
+            self._launch(key, [])
 
     def recover(self) -> None:
         """Record that bodies may have been interrupted by the death of another host."""
@@ -142,7 +195,7 @@ class LiveRun:
     @property
     def idle(self) -> bool:
         """Whether nothing happens here until a timer, an event or a message."""
-        busy = self.branches or self.inputs or self.in_flight or self.poked
+        busy = self.branches or self.inputs or self.in_flight or self.poked or self.looking_up
         return not (busy or self.parking or self.closed)
 
     @property
@@ -150,6 +203,12 @@ class LiveRun:
         """The tasks that run a body now."""
         found = (each.task for each in self.branches.values() if each.ctx is not None)
         return [task for task in found if task is not None]
+
+    @property
+    def deadline(self) -> int | None:
+        """When the run times out, µs; ``None``: never."""
+        timeout = self.ready.definition.timeout
+        return None if timeout is None else (self.state.since or self.created_at) + timeout
 
     @property
     def error_text(self) -> str | None:
@@ -166,9 +225,8 @@ class LiveRun:
         if not self.runnable:
             return None
         wakes = [p.wake for p in self.state.pointers.values() if p.wake is not None]
-        timeout = self.ready.definition.timeout
-        if timeout is not None:
-            wakes.append(self.created_at + timeout)
+        if self.deadline is not None:
+            wakes.append(self.deadline)
         return min(wakes, default=None)
 
     def feed(self, each: Input) -> None:
@@ -182,7 +240,8 @@ class LiveRun:
         if self.closed or not self.runnable:
             return
         if key is None:
-            self.feed(Expired())
+            if self.deadline is not None and self.deadline <= self.owner.clock.now():
+                self.feed(Expired())
             return
         pointer = self.state.pointers.get(key)
         now = self.owner.clock.now()
@@ -203,15 +262,23 @@ class LiveRun:
         for row in rows:
             if row.i not in known:
                 known.add(row.i)
-                self.inputs.append(
-                    Received(
-                        i=row.i,
-                        kind=row.kind,
-                        payload=orjson.loads(row.payload),
-                        actor=row.actor,
-                        reason=row.reason,
-                    )
+                message = Received(
+                    i=row.i,
+                    kind=row.kind,
+                    payload=orjson.loads(row.payload),
+                    actor=row.actor,
+                    reason=row.reason,
                 )
+                if row.kind in _LOOKED_UP:
+                    self.looking_up += 1
+                    self.owner.look_up(self, message)
+                else:
+                    self.inputs.append(message)
+
+    def looked_up(self, message: Received) -> None:
+        """Take a message with what was looked up for it."""
+        self.looking_up -= 1
+        self.feed(message)
 
     @property
     def size(self) -> int:
@@ -233,6 +300,10 @@ class LiveRun:
         self._taken, self._decision, self.in_flight = taken, decision, True
         rows = tuple([dumps(row) for row in decision.rows])
         self._bytes = sum(map(len, rows))
+        refused = self.owner.sizes.refused(self, taken, decision, self._bytes)
+        if refused is not None:  # something is too big: its step fails instead
+            self.inputs, self.in_flight = [*refused, *self.inputs], False
+            return self.prepare()
         fold = self._fold(decision)
         progress = self.fresh and any(not isinstance(i, Recovered) for i in taken)
         return Item(
@@ -248,11 +319,18 @@ class LiveRun:
             unsubscribe=decision.unsubscribe,
             messages=self._messages(decision) if decision.final else decision.messages,
             alive=progress,
+            hold=decision.hold,
+            unhold=decision.unhold,
+            activities=decision.activities,
+            end_activities=decision.end_activities,
         )
 
     def _header(self, decision: Decision) -> HeaderChange:
         error = None if decision.error is None else dumps(decision.error)
-        return HeaderChange(status=decision.status, error=error, final=decision.final)
+        until = self.owner.retain_until(self) if decision.final else None
+        return HeaderChange(
+            status=decision.status, error=error, final=decision.final, retain_until=until
+        )
 
     def _fold(self, decision: Decision) -> Snapshot | None:
         self._folded = None
@@ -280,6 +358,14 @@ class LiveRun:
         done = Message(target=self.parent, kind="child_done", payload=dumps(payload), dedupe=dedupe)
         return (*decision.messages, done)
 
+    def refused(self, problem: Exception) -> None:
+        """Something in the transition can never be: the step that wanted it fails."""
+        self.inputs = [
+            failed_input(each, problem) if isinstance(each, StartsChild) else each
+            for each in [*self._taken, *self.inputs]
+        ]
+        self._taken, self._decision, self.in_flight = [], None, False
+
     def again(self) -> None:
         """The transition was not committed: its inputs are decided on anew."""
         self.inputs = [*self._taken, *self.inputs]
@@ -302,6 +388,8 @@ class LiveRun:
         if self._known:
             self._known.difference_update(decision.consumed)
         self.owner.report.happened(self, decision.rows, done.at)
+        if decision.consumed:
+            self._tell(taken)
         if decision.final:
             self.final_at = done.at
             self.close()
@@ -313,8 +401,37 @@ class LiveRun:
         if self.idle:
             self.owner.idled(self)
 
+    def _tell(self, taken: Iterable[Input]) -> None:
+        """Act on messages that are journalled now."""
+        for each in taken:
+            if isinstance(each, Received) and each.kind == "update":
+                self.owner.answered(each.payload["id"])
+            elif isinstance(each, Received) and each.kind in _RESTORES:
+                # What still runs was begun in a state that is no more.
+                for branch in self.branches.values():
+                    if branch.waiter is None:
+                        branch.cancel()
+                    else:
+                        branch.go_on(None)
+                self.branches.clear()
+
+    def watch(self) -> None:
+        """Cancel the live nodes whose ``cancel_when`` holds now."""
+        for pointer in list(self.state.pointers.values()):
+            if pointer.step in self.ready.plan.cancellable and pointer.status != _CANCELLED:
+                holds = self.ready.runners[pointer.step].exprs["cancel_when"]
+                try:
+                    unwanted = bool(holds(make_context(self, pointer)))
+                except Exception as error:  # noqa: BLE001 - user code: it does not hold then
+                    _LOG.warning("cancel_when of %s failed: %s", pointer.step, error)
+                    continue
+                if unwanted:
+                    self.feed(Unwanted(pointer.id))
+
     def _go_on(self, decision: Decision, taken: list[Input]) -> None:
         free = self._free(taken)
+        if self.ready.plan.cancellable:
+            self.watch()
         if decision.changed and self.runnable:  # resumed: everything may be runnable
             for key in list(self.state.pointers):
                 self._launch(key, free)
@@ -393,8 +510,10 @@ class LiveRun:
         try:
             pointer = self.state.pointers[key]
             branch.ctx = make_context(self, pointer)
-            self.owner.report.began(self, pointer)
-            return await self.ready.runners[pointer.step](branch.ctx)
+            if self.owner.slots is not None:
+                async with self.owner.slots:
+                    return await self._call(branch.ctx, pointer)
+            return await self._call(branch.ctx, pointer)
         except asyncio.CancelledError:
             current = self.state.pointers.get(key)
             if self.closed or current is None or current.status != _CANCELLED:
@@ -405,6 +524,10 @@ class LiveRun:
             return None
         finally:
             branch.ctx = None
+
+    async def _call(self, ctx: StepExecutionContext[Any], pointer: Pointer) -> Input:
+        self.owner.report.began(self, pointer)
+        return await self.ready.runners[pointer.step](ctx)
 
     def close(self) -> None:
         """Stop everything; nothing that still comes from here is wanted."""

@@ -7,16 +7,34 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
 from wfe.core.errors import ProviderError
 from wfe.core.providers import LockProvider, PersistenceProvider
 
-__all__ = ["Heartbeat", "Takeover", "cancelled"]
+__all__ = ["Beats", "Heartbeat", "HeartbeatFactory", "Takeover", "cancelled"]
 
 _LOG: Final = logging.getLogger("wfe.engine")
 _NEVER: Final = 2**62  # µs: a lease that no silence exceeds
 _RELEASE: Final = 5000  # instances released in one statement
+
+
+class Beats(Protocol):
+    """Says regularly that a worker lives."""
+
+    def start(self) -> None:
+        """Begin to beat."""
+        ...
+
+    async def close(self) -> None:
+        """Stop, and return when no beat is under way any more."""
+        ...
+
+
+HeartbeatFactory: TypeAlias = Callable[
+    [LockProvider, int, Callable[[], int], Callable[[], bool]], Beats
+]
+"""Makes one from the lock, the lease (µs), who beats, and whether that is worth it."""
 
 
 class Heartbeat:

@@ -10,27 +10,34 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import attrs
+import orjson
 
 from wfe.core.codec import encode
 from wfe.core.data import same
 from wfe.core.definition import Kind, Node
 from wfe.core.engine.bodies import Body
+from wfe.core.engine.sizes import check_index
 from wfe.core.errors import DefinitionError, StepTimeoutError, WfeError
 from wfe.core.expressions import Evaluate
 from wfe.core.models import to_micros
 from wfe.core.rules.inputs import (
     NO_WRITES,
+    AsksPerson,
+    AsksPlaces,
     Branched,
     Completed,
     Failed,
     Input,
     Items,
+    Offers,
     Skipped,
     Slept,
     StartsChild,
     Waits,
+    WaitsSignal,
     Writes,
 )
+from wfe.core.rules.plan import WHOLE
 from wfe.core.steps import ExecutionResult, StepExecutionContext
 
 if TYPE_CHECKING:
@@ -44,15 +51,16 @@ CallNext: TypeAlias = Callable[[], Awaitable[Any]]
 StepMiddleware: TypeAlias = Callable[[Context, CallNext], Awaitable[Any]]
 """``handle`` of a step middleware: wraps each call of a body."""
 
-ChildStart: TypeAlias = "Callable[[Context, Node, Any], Awaitable[Item]]"
-"""Builds the first item of a sub-workflow from its start data."""
+ChildStart: TypeAlias = "Callable[[Context, Node, Any, str | None, str | None], Awaitable[Item]]"
+"""Builds the first item of a sub-workflow from its start data, name and reference."""
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
 def _is_plain(runner: NodeRunner) -> bool:
-    around = runner.inputs or runner.middleware or "run_if" in runner.exprs
+    node = runner.node
+    around = runner.inputs or runner.middleware or "run_if" in runner.exprs or node.limits
     return runner.timeout is None and not around
 
 
@@ -113,6 +121,8 @@ class NodeRunner:
         skip = self.exprs.get("run_if")
         if skip is not None and not skip(ctx):
             return Skipped(ctx.pointer.id, ctx.pointer.attempt)
+        if self.node.limits and not ctx.held:
+            return self._places(ctx)
         if self.body is None:
             return await self._control(ctx)
         if self.middleware:
@@ -121,11 +131,37 @@ class NodeRunner:
             seen, result = await self.body(ctx, self._inputs(ctx))
         return self._interpreted(ctx, seen, result, started)
 
+    def _places(self, ctx: Context) -> AsksPlaces:
+        """Return which places the node needs before it may begin."""
+        wanted: list[tuple[str, int, int | None]] = []
+        for position, limit in enumerate(self.node.limits):
+            computed = self.value(ctx, f"limit:{position}")
+            key = None if computed is None else str(computed)
+            name = limit_key(ctx, self.node.name, key, rate=limit.per is not None)
+            check_index("limit key", name)
+            wanted.append((name, limit.limit, limit.per))
+        return AsksPlaces(ctx.pointer.id, ctx.pointer.attempt, tuple(wanted))
+
     async def _control(self, ctx: Context) -> Input:
         if self.node.kind is Kind.SUB_WORKFLOW:
-            start = await self.start_child(ctx, self.node, self._value(ctx, "data"))
-            return StartsChild(ctx.pointer.id, ctx.pointer.attempt, start)
+            texts = [self.value(ctx, "name"), self.value(ctx, "reference")]
+            name, reference = (None if text is None else str(text) for text in texts)
+            data = self.value(ctx, "data")
+            start = await self.start_child(ctx, self.node, data, name, reference)
+            config = self.node.config
+            return StartsChild(
+                ctx.pointer.id,
+                ctx.pointer.attempt,
+                start,
+                detached=bool(config.get("detached")),
+                abandon=config.get("on_parent_end") == "abandon",
+            )
         return _CONTROL[self.node.kind](self, ctx)
+
+    def until(self) -> int | None:
+        """Return when a wait that begins now times out, µs; ``None``: never."""
+        timeout = self.node.config.get("timeout", self.node.timeout)
+        return None if timeout is None else self.clock.now() + timeout
 
     async def _wrapped(self, ctx: Context, body: Body) -> tuple[Any, Any]:
         """Call the body inside the middleware, which sees and may change what it returned."""
@@ -147,13 +183,16 @@ class NodeRunner:
             return _NOTHING
         return {name: evaluate(ctx) for name, evaluate in self.inputs}
 
-    def _value(self, ctx: Context, name: str) -> Any:
+    def value(self, ctx: Context, name: str) -> Any:
+        """Return what the expression *name* gives, ``None`` when the node has none."""
         evaluate = self.exprs.get(name)
         return None if evaluate is None else evaluate(ctx)
 
     def _interpreted(self, ctx: Context, seen: Any, result: Any, started: int) -> Input:
         key, attempt = ctx.pointer.id, ctx.pointer.attempt
         if not isinstance(result, ExecutionResult):
+            if "result" in self.node.config:  # a task: what it returns is kept whole
+                result = {self.node.config["result"]: result}
             if result is None and not ctx.touched and not self.node.outputs:
                 return Completed(key, attempt, None, NO_WRITES, started)
             silent = result is None or isinstance(result, dict)
@@ -285,13 +324,71 @@ def _open(_runner: NodeRunner, ctx: Context) -> Input:
     return Branched(ctx.pointer.id, ctx.pointer.attempt, (0,))
 
 
+def limit_key(ctx: Context, step: str, key: str | None, *, rate: bool) -> str:
+    """Return the store's name of a limit.
+
+    A definition's are its own.  A step's key is shared by all that name it, in any definition;
+    without a key it is the step's own.
+    """
+    mark = "r:" if rate else ""
+    if step == WHOLE:
+        return f"{mark}w:{ctx.instance.definition}:{key or ''}"
+    return f"{mark}{key}" if key else f"{mark}s:{ctx.instance.definition}:{step}"
+
+
 def _delay(runner: NodeRunner, ctx: Context) -> Input:
+    if "at" in runner.exprs:
+        at = runner.exprs["at"](ctx)
+        when = at if isinstance(at, int) else to_micros(at)
+        return Slept(ctx.pointer.id, ctx.pointer.attempt, when)
     duration = runner.exprs["duration"](ctx)
     micros = to_micros(duration) if isinstance(duration, timedelta) else int(duration)
     return Slept(ctx.pointer.id, ctx.pointer.attempt, runner.clock.now() + max(0, micros))
 
 
+def _recur(runner: NodeRunner, ctx: Context) -> Input:
+    """Wait for the interval, then run the block, unless *until* holds by then."""
+    key, attempt = ctx.pointer.id, ctx.pointer.attempt
+    if runner.exprs["until"](ctx):
+        return Branched(key, attempt, ())
+    if ctx.persistence_data is not None:
+        return Branched(key, attempt, (0,))
+    interval = runner.exprs["interval"](ctx)
+    micros = to_micros(interval) if isinstance(interval, timedelta) else int(interval)
+    return Slept(key, attempt, runner.clock.now() + max(0, micros), memory=True)
+
+
+def _activity(runner: NodeRunner, ctx: Context) -> Input:
+    parameters = encode(runner.value(ctx, "parameters"), "parameters")
+    return Offers(
+        pointer=ctx.pointer.id,
+        attempt=ctx.pointer.attempt,
+        name=runner.node.config["name"],
+        parameters=orjson.dumps(parameters).decode(),
+        until=runner.until(),
+    )
+
+
+def _approval(runner: NodeRunner, ctx: Context) -> Input:
+    prompt = runner.value(ctx, "prompt")
+    config = runner.node.config
+    return AsksPerson(
+        pointer=ctx.pointer.id,
+        attempt=ctx.pointer.attempt,
+        prompt=str(config.get("prompt", "") if prompt is None else prompt),
+        options=tuple(config["options"]),
+        until=runner.until(),
+    )
+
+
 def _wait_for(runner: NodeRunner, ctx: Context) -> Input:
+    if runner.node.config.get("scope") == "run":
+        return WaitsSignal(
+            pointer=ctx.pointer.id,
+            attempt=ctx.pointer.attempt,
+            name=runner.node.config["event"],
+            until=runner.until(),
+        )
     key = runner.exprs["key"](ctx) if "key" in runner.exprs else ""
     as_of = runner.exprs["as_of"](ctx) if "as_of" in runner.exprs else None
     timeout = runner.node.config.get("timeout", runner.node.timeout)
@@ -318,6 +415,10 @@ _CONTROL: Final[Mapping[Kind, Callable[[NodeRunner, Context], Input]]] = {
     Kind.SEQUENCE: _open,
     Kind.PARALLEL: _open,
     Kind.DAG: _open,
+    Kind.SAGA: _open,
+    Kind.RECUR: _recur,
+    Kind.ACTIVITY: _activity,
+    Kind.APPROVAL: _approval,
     Kind.DELAY: _delay,
     Kind.WAIT_FOR: _wait_for,
     Kind.SET: _set,

@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from wfe.core.engine.ids import number_in
 from wfe.core.engine.views import entry_of, instance_of, state_of
 from wfe.core.errors import DataTypeError, WorkflowNotFoundError
-from wfe.core.models import HistoryEntry, LogLine, Page, WorkflowInstance, from_micros, to_micros
+from wfe.core.models import (
+    ArchivedRun,
+    HistoryEntry,
+    LogLine,
+    Page,
+    WorkflowInstance,
+    from_micros,
+    to_micros,
+)
 from wfe.core.providers import InstanceQuery, StoredInstance
 
 if TYPE_CHECKING:
@@ -36,18 +45,41 @@ class Reads:
         Raises:
             WorkflowNotFoundError: There is none with this id or name.
         """
-        found = await self._engine.store.get(id_or_name)
+        found = await self._found(id_or_name)
         if found is None:
             raise WorkflowNotFoundError(id_or_name)
         return found
 
+    async def _found(self, id_or_name: str) -> StoredInstance | None:
+        """Return the header of a run by id, by its own name, or by the name it is shown with."""
+        found = await self._engine.store.get(id_or_name)
+        if found is not None:
+            return found
+        number = number_in(id_or_name)
+        if number is None:
+            return None
+        definition, n = number
+        for each in await self._engine.store.load([n]):
+            if each.header.definition == definition and each.header.name is None:
+                return each.header
+        return None
+
     async def get(self, id_or_name: str) -> WorkflowInstance[Any] | None:
         """Return a run as stored, ``None`` when there is none."""
-        header = await self._engine.store.get(id_or_name)
+        header = await self._found(id_or_name)
         if header is None:
             return None
         instances = await self._views([header])
         return instances[0] if instances else None
+
+    async def questions(self, n: int) -> list[tuple[int, str, Mapping[str, Any]]]:
+        """Return (pointer, step, question) of each approval that a run waits for."""
+        return [
+            (pointer.id, pointer.step, pointer.extra["approval"])
+            for loaded in await self._engine.store.load([n])
+            for pointer in state_of(loaded)[0].pointers.values()
+            if "approval" in pointer.extra
+        ]
 
     async def _views(self, headers: Sequence[StoredInstance]) -> list[WorkflowInstance[Any]]:
         loaded = await self._engine.store.load([header.n for header in headers])
@@ -98,19 +130,39 @@ class Reads:
         following = _cursor(shown[-1]) if more and shown else None
         return Page(tuple(await self._views(shown)), following)
 
-    async def history(self, id_or_name: str) -> list[HistoryEntry]:
-        """Return everything that happened in a run, in order.
+    async def history(
+        self, id_or_name: str, after: int = -1, limit: int | None = None
+    ) -> list[HistoryEntry]:
+        """Return what happened in a run after row *after*, in order, at most *limit* entries.
 
         Raises:
             WorkflowNotFoundError: There is no such run.
         """
-        n = (await self.header(id_or_name)).n
+        return await self._history((await self.header(id_or_name)).n, after, limit)
+
+    async def _history(self, n: int, after: int, limit: int | None) -> list[HistoryEntry]:
         entries: list[HistoryEntry] = []
-        after = -1
-        while rows := await self._engine.store.history(n, after, _PAGE):
+        while limit is None or len(entries) < limit:
+            page = _PAGE if limit is None else min(_PAGE, limit - len(entries))
+            rows = await self._engine.store.history(n, after, page)
             entries.extend(entry_of(row) for row in rows)
+            if len(rows) < page:
+                break
             after = rows[-1].seq
         return entries
+
+    async def whole(self, header: StoredInstance) -> ArchivedRun:
+        """Return all that is known of a run.
+
+        Raises:
+            WorkflowNotFoundError: It was deleted meanwhile.
+        """
+        views = await self._views([header])
+        if not views:
+            raise WorkflowNotFoundError(header.id)
+        history = await self._history(header.n, -1, None)
+        logs, _ = await self._lines(header, 0)
+        return ArchivedRun(views[0], tuple(history), tuple(logs))
 
     async def logs(self, id_or_name: str, after: int = 0) -> tuple[list[LogLine], int]:
         """Return the lines that a run's steps wrote after position *after*, and the last position.
@@ -118,7 +170,9 @@ class Reads:
         Raises:
             WorkflowNotFoundError: There is no such run.
         """
-        header = await self.header(id_or_name)
+        return await self._lines(await self.header(id_or_name), after)
+
+    async def _lines(self, header: StoredInstance, after: int) -> tuple[list[LogLine], int]:
         lines: list[LogLine] = []
         while rows := await self._engine.store.logs(header.n, after, _PAGE):
             lines.extend(

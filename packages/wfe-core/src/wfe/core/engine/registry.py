@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import orjson
 
+from wfe.core.builtins import builtin_body
 from wfe.core.data import DataModel, model_for
 from wfe.core.definition import Block, Call, Expr, Kind, Node, WorkflowDefinition
 from wfe.core.engine.bodies import Pools, StepFactory, make_body
 from wfe.core.engine.nodes import ChildStart, NodeRunner, StepMiddleware
 from wfe.core.errors import DefinitionConflictError, DefinitionError, DefinitionNotFoundError
 from wfe.core.expressions import Evaluate, compile_expr
-from wfe.core.rules.plan import CONTAINERS, Plan, make_plan
+from wfe.core.rules.plan import CONTAINERS, WHOLE, Plan, make_plan
 
 if TYPE_CHECKING:
     from wfe.core.providers import Clock, DefinitionRow, PersistenceProvider
@@ -67,7 +68,7 @@ def compiled(definition: WorkflowDefinition, d: int, around: Surroundings) -> Re
     plan = make_plan(definition, model.reducers)
     runners = {
         node.name: _runner(definition, node, model, names, around)
-        for node, names in _nodes(definition.root, ())
+        for node, names in _nodes(plan.root, ())
     }
     return Registered(d=d, plan=plan, model=model, runners=runners)
 
@@ -77,8 +78,9 @@ def _nodes(block: Block, names: tuple[str, ...]) -> Iterator[tuple[Node, tuple[s
     for node in block.nodes:
         yield node, names
         inside = (*names, node.config.get("as") or "item") if node.kind is Kind.FOR_EACH else names
-        for inner in node.blocks:
-            yield from _nodes(inner, inside)
+        for inner in node.inner():
+            around = inside if any(inner is block for block in node.blocks) else names
+            yield from _nodes(inner, around)
 
 
 def _runner(
@@ -90,7 +92,9 @@ def _runner(
 ) -> NodeRunner:
     body = None
     if node.kind is Kind.STEP:
-        body = make_body(definition.code[f"{node.name}/body"], around.factory, around.pools)
+        uses = "uses" in node.config
+        target = builtin_body(node) if uses else definition.code[f"{node.name}/body"]
+        body = make_body(target, around.factory, around.pools)
     timeout = node.timeout
     if timeout is None and node.kind not in CONTAINERS and node.kind is Kind.STEP:
         timeout = definition.default_timeout
@@ -112,10 +116,15 @@ def _exprs(
     definition: WorkflowDefinition, node: Node, names: tuple[str, ...]
 ) -> dict[str, Evaluate]:
     pairs = [("run_if", node.run_if)] if node.run_if is not None else []
+    if node.cancel_when is not None:
+        pairs.append(("cancel_when", node.cancel_when))
+    keys = [(f"limit:{k}", limit.key) for k, limit in enumerate(node.limits)]
+    pairs += [(role, key) for role, key in keys if key is not None]
     pairs += [(f"input:{name}", expr) for name, expr in node.inputs]
     pairs += list(node.exprs)
+    step = "" if node.name == WHOLE else node.name
     exprs = {
-        role: compile_expr(expr, definition.code.get(f"{node.name}/{role}"), names)
+        role: compile_expr(expr, definition.code.get(f"{step}/{role}"), names)
         for role, expr in pairs
     }
     for name, expr in node.outputs:
@@ -170,6 +179,16 @@ class Registry:
     def pending(self) -> bool:
         """Whether something was registered since the last :meth:`sync`."""
         return len(self._current) != len(self._given)
+
+    @property
+    def all(self) -> tuple[Registered, ...]:
+        """Every stored definition that the code here can run."""
+        return tuple(self._by_number.values())
+
+    @property
+    def demanding(self) -> bool:
+        """Whether any of them asks for labels."""
+        return any(ready.definition.requires for ready in self._by_number.values())
 
     @property
     def numbers(self) -> tuple[int, ...]:

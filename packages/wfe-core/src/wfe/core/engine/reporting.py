@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from wfe.core.engine.lifecycle import Lifecycle
 from wfe.core.engine.logs import LogPump
+from wfe.core.engine.streams import StreamPump
 from wfe.core.models import LifecycleEvent, from_micros
-from wfe.core.providers import LogRow, PersistenceProvider
+from wfe.core.providers import LogRow, PersistenceProvider, StreamRow
 from wfe.core.steps import PointerRef
 
 if TYPE_CHECKING:
@@ -20,7 +21,13 @@ __all__ = ["Reporter"]
 
 
 class Reporter:
-    """Makes lifecycle events and log rows of what runs do."""
+    """Makes lifecycle events and log rows of what runs do.
+
+    Attributes:
+        streams: What steps emitted, on its way to the store; from :meth:`open` on.
+    """
+
+    streams: StreamPump
 
     def __init__(self, store: PersistenceProvider, live: Mapping[int, LiveRun]) -> None:
         """Report on the runs in *live*; log lines go to *store*."""
@@ -35,6 +42,7 @@ class Reporter:
         """Begin, on the running loop."""
         self._loop = asyncio.get_running_loop()
         self._logs = LogPump(self._store, self._logged)
+        self.streams = StreamPump(self._store)
 
     async def flush(self) -> None:
         """Store the log lines that were taken so far."""
@@ -42,9 +50,11 @@ class Reporter:
             await self._logs.flush()
 
     async def close(self) -> None:
-        """Store the last log lines and end every subscription."""
+        """Store the last log lines and emitted items, and end every subscription."""
         if self._logs is not None:
             await self._logs.close()
+            await self.streams.close()
+            self.streams.tell()
         self.lifecycle.close()
 
     def happened(self, run: LiveRun, rows: list[list[Any]], at: int) -> None:
@@ -108,6 +118,22 @@ class Reporter:
         if run is not None and self.lifecycle.observed:
             ref = PointerRef(row.pointer or 0, row.step or "", 0, ())
             self._send("log", run, ref, {"stream": row.stream, "line": row.line})
+
+    def emit(self, run: LiveRun, pointer: PointerRef, name: str, payload: str) -> None:
+        """Take what a step emitted (*payload*: JSON); from any thread."""
+        row = StreamRow(
+            n=run.n,
+            at=self._clock.now(),
+            step=pointer.step,
+            pointer=pointer.id,
+            name=name,
+            payload=payload,
+        )
+        self.streams.take(row)
+
+    def emitted(self) -> Awaitable[None] | None:
+        """Return what stores the items that wait for it; ``None``: none does."""
+        return self.streams.flush() if self.streams.waiting else None
 
     def progress(self, run: LiveRun, pointer: PointerRef, name: str, payload: Any) -> None:
         """Tell observers about progress; from any thread."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from wfe.core.engine.ids import shown_name
 from wfe.core.engine.live import dumps
 from wfe.core.engine.membership import Takeover, cancelled
 from wfe.core.engine.views import state_of
@@ -107,6 +108,8 @@ class Seeker:
         if engine.durable and (not self._looked or now - self._looked >= engine.settings.poll):
             self._looked = now
             await self._takeover.look()
+            await engine.gates.refresh()
+            await engine.outbox.drain()
         if engine.registry.pending:
             await engine.registry.sync(engine.store)
         await self._park()
@@ -145,7 +148,7 @@ class Seeker:
     async def _claim(self) -> int:
         """Claim and load what is due; return for how long (µs) there is nothing to claim."""
         engine = self._engine
-        numbers = engine.registry.numbers
+        numbers = engine.gates.numbers
         poll = engine.settings.poll
         while numbers:
             self._crowded = engine.room <= 0
@@ -251,8 +254,13 @@ class Seeker:
         if not run.idle:
             return
         run.parking = True  # timers and messages do not decide until the answer is there
-        header = HeaderChange(status=run.state.status, wake=run.next_wake, release=True)
-        header = attrs.evolve(header, error=run.error_text)
+        status = WorkflowStatus(run.state.status)
+        header = HeaderChange(
+            status=status.value, wake=run.next_wake, release=True, error=run.error_text
+        )
+        if status.final:  # a retry that came to nothing: it ends as it had ended
+            until = self._engine.retain_until(run)
+            header = attrs.evolve(header, release=False, final=True, retain_until=until)
         item = Item(n=run.n, base=run.state.seq, header=header, seen=run.seen)
         try:
             outcome = await self._engine.committer.submit(item)
@@ -273,7 +281,7 @@ def _ref(loaded: Loaded) -> InstanceRef:
     header = loaded.header
     return InstanceRef(
         id=header.id,
-        name=header.name,
+        name=shown_name(header.name, header.definition, header.n),
         definition=header.definition,
         version=header.version,
         reference=header.reference,

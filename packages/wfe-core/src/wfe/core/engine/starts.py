@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from wfe.core.engine.ids import uuid7
+from wfe.core.engine.ids import shown_name, uuid7
 from wfe.core.engine.live import dumps
-from wfe.core.errors import DataTypeError, DuplicateNameError, LeaseLostError
+from wfe.core.engine.sizes import check_index
+from wfe.core.errors import DuplicateNameError, LeaseLostError
 from wfe.core.models import WorkflowInstance, WorkflowStatus, from_micros, to_micros
 from wfe.core.providers import Done, Header, Item, Refused
-from wfe.core.rules import State, apply, begin
-from wfe.core.rules.inputs import Decision
+from wfe.core.rules import State, apply, begin, begin_from
+from wfe.core.rules.inputs import Decision, Restored
 from wfe.core.steps import InstanceRef
 
 if TYPE_CHECKING:
@@ -24,28 +25,6 @@ if TYPE_CHECKING:
     from wfe.core.steps import StepExecutionContext
 
 __all__ = ["StartOptions", "Starter", "check_index"]
-
-_INDEX_BYTES: Final = 512
-
-
-def check_index(what: str, value: str | None) -> None:
-    """Refuse a text that no store could index.
-
-    Raises:
-        DataTypeError: It is longer than 512 bytes in UTF-8, contains NUL, or is no valid text.
-    """
-    if value is None:
-        return
-    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
-        raise DataTypeError(what, f"expected a text, got {value!r}")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise DataTypeError(what, "contains a lone surrogate; it cannot be stored") from None
-    if size > _INDEX_BYTES:
-        raise DataTypeError(what, f"is {size} bytes long; at most {_INDEX_BYTES} can be indexed")
-    if "\0" in value:
-        raise DataTypeError(what, "contains a NUL character; it cannot be indexed")
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +36,9 @@ class StartOptions:
         reference: The caller's own key, for ``find``.
         idempotency_key: A second start of the definition with the same key finds the first run.
         delay: Before the first step.
+        priority: Of runs that wait for a host, higher ones go first.
+        dedup_key: While a run with the same key is not final, another start finds it.
+        around: (id, root id) of the run whose step starts it; ``None``: nobody's.
     """
 
     name: str | None = None
@@ -64,6 +46,9 @@ class StartOptions:
     idempotency_key: str | None = None
     delay: timedelta | None = None
     actor: str | None = None
+    priority: int = 0
+    dedup_key: str | None = None
+    around: tuple[str, str] | None = None
 
     def check(self) -> None:
         """Refuse what cannot be indexed.
@@ -74,6 +59,28 @@ class StartOptions:
         check_index("name", self.name)
         check_index("reference", self.reference)
         check_index("idempotency_key", self.idempotency_key)
+        check_index("dedup_key", self.dedup_key)
+
+
+@attrs.frozen(kw_only=True)
+class _Birth:
+    """What a new instance is besides its definition and data.
+
+    Attributes:
+        parent: (number, pointer) of the run that waits for it; ``None``: nobody waits.
+        found: An earlier state of another run to go on from; ``None``: it begins at its start.
+    """
+
+    n: int
+    owner: int | None
+    wake: int
+    info: Mapping[str, Any]
+    name: str | None = None
+    idem: str | None = None
+    dedup: str | None = None
+    priority: int = 0
+    parent: tuple[int, int] | None = None
+    found: Restored | None = None
 
 
 class Starter:
@@ -93,33 +100,88 @@ class Starter:
             DataTypeError: The data cannot be stored, or does not fit its type.
             DuplicateNameError: The name is taken.
         """
+        ready, stored = await self._checked(id, version, data, options)
+        n = await self._engine.numbers.take()
+        owner = self._owner(ready, options)
+        return await self._begin(ready, stored, self._birth(n, owner, options), options)
+
+    async def fork(
+        self, ready: Registered, found: Restored, info: Mapping[str, Any], options: StartOptions
+    ) -> str:
+        """Start a run that goes on from an earlier state of another; return its id."""
+        options.check()
+        n = await self._engine.numbers.take()
+        birth = self._birth(n, self._owner(ready, options), options)
+        birth = attrs.evolve(birth, found=found, info=info)
+        run_id, _ = await self._begin(ready, dict(found.data or {}), birth, options)
+        return run_id
+
+    async def unowned(self, id: str, version: int | None, data: Any, options: StartOptions) -> Item:
+        """Return the first item of a run without owner and number, for the outbox.
+
+        Raises:
+            DefinitionNotFoundError: The definition is not registered.
+            DataTypeError: The data cannot be stored, or does not fit its type.
+        """
+        ready, stored = await self._checked(id, version, data, options)
+        ref = _ref(ready, 0, uuid7(), options)
+        await self._ask(ready, ref, stored)
+        item, _ = self._item(ready, ref, stored, self._birth(0, None, options))
+        return item
+
+    async def _checked(
+        self, id: str, version: int | None, data: Any, options: StartOptions
+    ) -> tuple[Registered, dict[str, Any]]:
         engine = self._engine
         engine.check_running()
         if engine.registry.pending:
             await engine.registry.sync(engine.store)
         options.check()
         ready = engine.registry.find(id, version)
-        stored = ready.model.start(data)
+        return ready, ready.model.start(data)
+
+    def _owner(self, ready: Registered, options: StartOptions) -> int | None:
+        """Return who drives a new run from its start: this host, if it may and can."""
+        engine = self._engine
         delayed = options.delay is not None and options.delay > timedelta(0)
+        return engine.epoch if engine.room > 0 and not delayed and engine.gates.may(ready) else None
+
+    def _birth(self, n: int, owner: int | None, options: StartOptions) -> _Birth:
+        delay = to_micros(options.delay) if options.delay else 0
+        key = options.idempotency_key
+        return _Birth(
+            n=n,
+            owner=owner,
+            wake=self._engine.clock.now() + delay,
+            info={"actor": options.actor},
+            name=options.name,
+            idem=None if key is None else f"key:{key}",
+            dedup=options.dedup_key,
+            priority=options.priority,
+        )
+
+    async def _begin(
+        self,
+        ready: Registered,
+        stored: dict[str, Any],
+        birth: _Birth,
+        options: StartOptions,
+    ) -> tuple[str, bool]:
+        engine = self._engine
         run_id = uuid7()
-        ref = _ref(ready, run_id, options, None, run_id)
+        ref = _ref(ready, birth.n, run_id, options)
         await self._ask(ready, ref, stored)
         if engine.roots is not None:
-            engine.roots.add(run_id)
-        owner = engine.epoch if engine.room > 0 and not delayed else None
-        wake = engine.clock.now() + (to_micros(options.delay) if options.delay else 0)
-        idem = None if options.idempotency_key is None else f"key:{options.idempotency_key}"
-        item, decision = await self._item(
-            ready, ref, stored, owner=owner, wake=wake, idem=idem, info={"actor": options.actor}
-        )
+            engine.roots.add(ref.root_id)
+        item, decision = self._item(ready, ref, stored, birth)
         outcome = await engine.committer.submit(item)
         if isinstance(outcome, Refused):
-            if outcome.why == "idem" and outcome.existing is not None:
+            if outcome.why in ("idem", "dedup") and outcome.existing is not None:
                 return outcome.existing, False
             raise DuplicateNameError(options.name or "")
         if not isinstance(outcome, Done):
             raise LeaseLostError
-        if owner is not None:
+        if birth.owner is not None:
             self._drive(ready, ref, item, decision, outcome)
         else:
             engine.nudge()
@@ -148,41 +210,37 @@ class Starter:
         for hook in self._engine.hooks:
             await hook.pre(instance)
 
-    async def _item(  # noqa: PLR0913 - the parts of a start
-        self,
-        ready: Registered,
-        ref: InstanceRef,
-        stored: dict[str, Any],
-        *,
-        owner: int | None,
-        wake: int,
-        idem: str | None,
-        info: Mapping[str, Any],
-        parent: tuple[int, int] | None = None,
+    def _item(
+        self, ready: Registered, ref: InstanceRef, stored: dict[str, Any], birth: _Birth
     ) -> tuple[Item, Decision]:
         now = self._engine.clock.now()
-        shown = {key: value for key, value in info.items() if value is not None}
-        decision = begin(ready.plan, stored, now, shown)
-        n = await self._engine.numbers.take()
+        shown = {key: value for key, value in birth.info.items() if value is not None}
+        if birth.found is None:
+            decision = begin(ready.plan, stored, now, shown)
+        else:
+            decision = begin_from(ready.plan, birth.found, now, shown)
         header = Header(
-            n=n,
+            n=birth.n,
             id=ref.id,
             d=ready.d,
             definition=ref.definition,
             version=ref.version,
-            name=ref.name,
+            name=birth.name,
             reference=ref.reference,
             status=WorkflowStatus.RUNNABLE.value,
-            wake=None if owner is not None else wake,
-            owner=owner,
-            parent=parent[0] if parent else None,
-            parent_pointer=parent[1] if parent else None,
+            wake=None if birth.owner is not None else birth.wake,
+            owner=birth.owner,
+            parent=birth.parent[0] if birth.parent else None,
+            parent_pointer=birth.parent[1] if birth.parent else None,
             parent_id=ref.parent_id,
             root_id=ref.root_id,
-            idem=idem,
+            idem=birth.idem,
+            priority=birth.priority,
+            dedup=birth.dedup,
         )
         rows = tuple(dumps(row) for row in decision.rows)
-        return Item(n=n, rows=rows, new=header), decision
+        self._engine.sizes.check_fields(stored, sum(map(len, rows)))
+        return Item(n=birth.n, rows=rows, new=header, hold=decision.hold), decision
 
     def _drive(
         self, ready: Registered, ref: InstanceRef, item: Item, decision: Decision, done: Done
@@ -197,7 +255,14 @@ class Starter:
         self._engine.report.happened(run, decision.rows, done.at)
         self._engine.adopt(run)
 
-    async def child(self, ctx: StepExecutionContext[Any], node: Node, data: Any) -> Item:
+    async def child(
+        self,
+        ctx: StepExecutionContext[Any],
+        node: Node,
+        data: Any,
+        name: str | None = None,
+        reference: str | None = None,
+    ) -> Item:
         """Return the first item of the sub-workflow that *node* starts.
 
         Raises:
@@ -208,31 +273,32 @@ class Starter:
         ready = engine.registry.find(node.config["definition"], node.config.get("version"))
         stored = ready.model.start(data)
         parent = ctx.instance
+        options = StartOptions(name=name, reference=reference, around=(parent.id, parent.root_id))
+        options.check()
+        n = await engine.numbers.take()
+        ref = _ref(ready, n, uuid7(), options)
+        await self._ask(ready, ref, stored)
         run = engine.driven(parent.id)
         number = run.n if run is not None else 0
-        child_id = uuid7()
-        ref = _ref(ready, child_id, StartOptions(), parent.id, parent.root_id)
-        await self._ask(ready, ref, stored)
-        idem = f"child:{number}:{ctx.pointer.id}:{ctx.pointer.attempt}"
-        item, _ = await self._item(
-            ready,
-            ref,
-            stored,
+        detached = bool(node.config.get("detached"))
+        birth = _Birth(
+            n=n,
             owner=None,
             wake=engine.clock.now(),
-            idem=idem,
             info={"parent": parent.id},
-            parent=(number, ctx.pointer.id),
+            name=name,
+            idem=f"child:{number}:{ctx.pointer.id}:{ctx.pointer.attempt}",
+            parent=None if detached else (number, ctx.pointer.id),
         )
+        item, _ = self._item(ready, ref, stored, birth)
         return item
 
 
-def _ref(
-    ready: Registered, id: str, options: StartOptions, parent_id: str | None, root_id: str
-) -> InstanceRef:
+def _ref(ready: Registered, n: int, id: str, options: StartOptions) -> InstanceRef:
+    parent_id, root_id = options.around or (None, id)
     return InstanceRef(
         id=id,
-        name=options.name,
+        name=shown_name(options.name, ready.definition.id, n),
         definition=ready.definition.id,
         version=ready.definition.version,
         reference=options.reference,

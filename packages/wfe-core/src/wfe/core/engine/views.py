@@ -9,6 +9,7 @@ import orjson
 
 from wfe.core.codec import decode
 from wfe.core.data import DataModel
+from wfe.core.engine.ids import shown_name
 from wfe.core.models import (
     ErrorInfo,
     ExecutionPointer,
@@ -60,7 +61,7 @@ def instance_of(
     """Return the public view of a run; *model* ``None``: data as a plain dict."""
     return WorkflowInstance(
         id=ref.id,
-        name=ref.name,
+        name=_name(ref),
         definition=ref.definition,
         version=ref.version,
         status=WorkflowStatus(state.status),
@@ -73,6 +74,12 @@ def instance_of(
         parent_id=ref.parent_id,
         root_id=ref.root_id,
     )
+
+
+def _name(ref: InstanceRef | StoredInstance) -> str:
+    if isinstance(ref, InstanceRef):
+        return ref.name
+    return shown_name(ref.name, ref.definition, ref.n)
 
 
 def _pointer(pointer: Pointer) -> ExecutionPointer:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from wfe.core.models import WorkflowInstance, WorkflowStatus
+from wfe.core.providers import StoredInstance
 
 if TYPE_CHECKING:
     from wfe.core.engine.engine import Engine
@@ -79,7 +80,7 @@ class Waits:
         if run is None:
             self._engine.check_running()
             header = await self._engine.reads.header(id)
-            if _over(WorkflowStatus(header.status), suspended=suspended):
+            if _over(header, suspended=suspended):
                 return await self._engine.reads.get(id)
         elif suspended and run.state.status == WorkflowStatus.SUSPENDED:
             return run.view()
@@ -91,5 +92,10 @@ class Waits:
         return ended.view() if ended is not None and ended.final_at is not None else None
 
 
-def _over(status: WorkflowStatus, *, suspended: bool) -> bool:
-    return status.final or (suspended and status is WorkflowStatus.SUSPENDED)
+def _over(header: StoredInstance, *, suspended: bool) -> bool:
+    status = WorkflowStatus(header.status)
+    if header.wake is not None:  # somebody asked it to go on, and it has not been looked at yet
+        return False
+    if status.final:
+        return header.owner is None
+    return suspended and status is WorkflowStatus.SUSPENDED

@@ -6,9 +6,19 @@ decide.  See :func:`decide`.
 
 from __future__ import annotations
 
-from wfe.core.rules.decide import begin, decide
+from wfe.core.rules.decide import begin, begin_from, decide
 from wfe.core.rules.inputs import Decision, Input
 from wfe.core.rules.plan import Plan, make_plan
 from wfe.core.rules.state import State, apply
 
-__all__ = ["Decision", "Input", "Plan", "State", "apply", "begin", "decide", "make_plan"]
+__all__ = [
+    "Decision",
+    "Input",
+    "Plan",
+    "State",
+    "apply",
+    "begin",
+    "begin_from",
+    "decide",
+    "make_plan",
+]

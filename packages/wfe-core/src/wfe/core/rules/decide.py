@@ -11,44 +11,50 @@ from typing import Any, Final, cast
 
 from wfe.core.definition import Kind, Node
 from wfe.core.models import PointerStatus, WorkflowStatus
-from wfe.core.providers import Message, Subscription
-from wfe.core.rounds import round_field
+from wfe.core.rules import calls, waiting
 from wfe.core.rules.draft import Draft
-from wfe.core.rules.failing import fail, resume_failed
+from wfe.core.rules.failing import fail
 from wfe.core.rules.flow import (
-    PENDING,
     STRUCTURE,
-    branch_over,
-    close,
     enter,
-    finalize,
     finish,
-    leave_to,
     open_blocks,
     open_items,
     open_structure,
+    proceed,
 )
 from wfe.core.rules.inputs import (
+    AsksPerson,
+    AsksPlaces,
     Branched,
     Completed,
     Decision,
     Due,
+    Exceeded,
     Expired,
     Failed,
     Input,
     Items,
+    Offers,
     Received,
     Recovered,
+    Restored,
     Skipped,
     Slept,
     StartsChild,
     Stopped,
+    Unwanted,
     Waits,
+    WaitsSignal,
 )
+from wfe.core.rules.leaving import close, complete, end_pointer, leave, leave_to, stop
+from wfe.core.rules.messages import MESSAGES
 from wfe.core.rules.plan import Plan
+from wfe.core.rules.reviving import go_on_from
 from wfe.core.rules.state import Pointer, State
+from wfe.core.rules.waiting import error_of, matching
 
-__all__ = ["begin", "decide"]
+__all__ = ["begin", "begin_from", "decide"]
 
 _CANCELLED: Final = PointerStatus.CANCELLED.value
 _SLEEPING: Final = PointerStatus.SLEEPING.value
@@ -61,11 +67,19 @@ def begin(plan: Plan, data: Mapping[str, Any], now: int, info: Mapping[str, Any]
     draft.row("workflow_started", None, info)
     for name, value in data.items():
         draft.store(name, value)
-    first = plan.definition.root.nodes
+    first = plan.root.nodes
     if first:
         enter(draft, first[0], None, {})
     else:
-        finalize(draft, WorkflowStatus.COMPLETE)
+        complete(draft)
+    return draft.decision()
+
+
+def begin_from(plan: Plan, found: Restored, now: int, info: Mapping[str, Any]) -> Decision:
+    """Return the first row of a run that goes on from an earlier state of another."""
+    draft = Draft(plan, State(), now)
+    draft.row("workflow_forked", None, info)
+    go_on_from(draft, found)
     return draft.decision()
 
 
@@ -96,16 +110,32 @@ def _happened(draft: Draft, each: Any) -> None:
         return  # a late result of something that was cancelled: already recorded as such
     if pointer.status == _CANCELLED:
         draft.row("step_cancelled", pointer)
-        draft.drop(pointer)
-        if pointer.parent is not None:
-            branch_over(draft, pointer.parent)
+        leave(draft, pointer, pointer.extra.get("ending", ["cancelled", False]))
         return
-    _OUTCOMES[kind](draft, pointer, each)
+    if "call" in pointer.extra:
+        calls.happened(draft, pointer, each)
+    else:
+        _OUTCOMES[kind](draft, pointer, each)
 
 
 def _expired(draft: Draft, _each: Expired) -> None:
-    error = _error("StepTimeoutError", "the run took longer than its definition's timeout")
-    finalize(draft, WorkflowStatus.FAILED, error)
+    error = error_of("StepTimeoutError", "the run took longer than its definition's timeout")
+    stop(draft, WorkflowStatus.FAILED, error)
+
+
+def _exceeded(draft: Draft, each: Exceeded) -> None:
+    stop(draft, WorkflowStatus.FAILED, error_of("LimitExceededError", each.message))
+
+
+def _unwanted(draft: Draft, each: Unwanted) -> None:
+    pointer = draft.pointer(each.pointer)
+    if pointer is None or pointer.status == _CANCELLED:
+        return
+    if any(key in pointer.extra for key in ("closing", "hooks", "undoing")):
+        return
+    proceed = bool(draft.place(pointer).node.config.get("proceed"))
+    draft.row("step_cancelled", pointer, {"reason": "its cancel_when condition holds"})
+    end_pointer(draft, pointer, ["given_up", proceed])
 
 
 def _recovered(draft: Draft, each: Recovered) -> None:
@@ -127,22 +157,22 @@ def _completed(draft: Draft, pointer: Pointer, each: Completed) -> None:
     if conflicts:
         draft.row("data_conflict", pointer, {"fields": conflicts})
     if node.kind is Kind.END:
-        draft.drop(pointer)
-        finalize(draft, WorkflowStatus.COMPLETE)
+        _end(draft, pointer)
     elif node.kind is Kind.STEP and node.blocks:
-        open_blocks(draft, pointer, _matching(node, each.outcome))
+        open_blocks(draft, pointer, matching(node, each.outcome))
     else:
         finish(draft, pointer)
 
 
-def _matching(node: Node, outcome: Any) -> tuple[int, ...]:
-    """Return the ``when`` blocks that *outcome* selects; ``otherwise`` when none does."""
-    blocks = [i for i, b in enumerate(node.blocks) if not b.default and _same(b.label, outcome)]
-    return tuple(blocks or [i for i, b in enumerate(node.blocks) if b.default])
-
-
-def _same(label: Any, outcome: Any) -> bool:
-    return bool(label == outcome) and isinstance(label, bool) == isinstance(outcome, bool)
+def _end(draft: Draft, pointer: Pointer) -> None:
+    """End the run here: what this branch stands in is left, everything else is cancelled."""
+    around: set[int] = {pointer.id}
+    key = pointer.parent
+    while key is not None and (container := draft.pointer(key)) is not None:
+        around.add(key)
+        key = container.parent
+    draft.drop(pointer)
+    stop(draft, WorkflowStatus.COMPLETE, left=frozenset(around))
 
 
 def _branched(draft: Draft, pointer: Pointer, each: Branched) -> None:
@@ -152,7 +182,7 @@ def _branched(draft: Draft, pointer: Pointer, each: Branched) -> None:
         open_structure(draft, draft.turn(pointer, "running"), node)
     elif node.kind is Kind.WHILE and each.blocks and _worn_out(node, pointer):
         most = node.config["max_iterations"]
-        error = _error("StepFailedError", f"max_iterations ({most}) reached", node.name)
+        error = error_of("StepFailedError", f"max_iterations ({most}) reached", node.name)
         fail(draft, pointer, error, retryable=False)
     else:
         open_blocks(draft, pointer, each.blocks)
@@ -179,59 +209,28 @@ def _slept(draft: Draft, pointer: Pointer, each: Slept) -> None:
     draft.turn(pointer, _SLEEPING, wake=each.until)
 
 
-def _waits(draft: Draft, pointer: Pointer, each: Waits) -> None:
-    draft.row("step_waiting", pointer, {"event": each.name, "key": each.key})
-    draft.write(each.writes)
-    after = pointer.extra.get("cur", {}).get(_topic(each.name, each.key), [-1, -1])
-    draft.extra(pointer, wait=[each.name, each.key], event=None)
-    draft.turn(pointer, _WAITING, wake=each.until)
-    draft.wait(
-        Subscription(
-            pointer=pointer.id,
-            name=each.name,
-            key=each.key,
-            as_of=each.as_of,
-            after_at=after[0],
-            after_e=after[1],
-        )
-    )
-
-
-def _topic(name: str, key: str) -> str:
-    return f"{name}\n{key}"
-
-
-def _starts_child(draft: Draft, pointer: Pointer, each: StartsChild) -> None:
-    header = each.start.new
-    if header is None:  # pragma: no cover - the shell always builds one
-        return
-    draft.row("step_waiting", pointer, {"child": header.id})
-    draft.extra(pointer, child=header.n, child_id=header.id)
-    timeout = draft.place(pointer).node.timeout
-    draft.turn(pointer, _WAITING, wake=None if timeout is None else draft.now + timeout)
-    draft.start(each.start)
-
-
 def _failed(draft: Draft, pointer: Pointer, each: Failed) -> None:
     info = {"started": each.started} if each.started else None
-    error = _error(each.type, each.message, pointer.step)
+    error = error_of(each.type, each.message, pointer.step)
     fail(draft, pointer, error, retryable=each.retryable, spread=each.spread, info=info)
 
 
 def _skipped(draft: Draft, pointer: Pointer, _each: Skipped) -> None:
     draft.row("step_skipped", pointer)
-    finish(draft, pointer)
+    # Nothing of it ran, so nothing has to be cleaned up.
+    draft.drop(pointer)
+    proceed(draft, pointer, "s")
 
 
 def _due(draft: Draft, pointer: Pointer, _each: Due) -> None:
     if pointer.wake is None or pointer.wake > draft.now:
         return
     if pointer.status == _WAITING:
-        _given_up(draft, pointer)
+        waiting.given_up(draft, pointer)
     elif "live" in pointer.extra:
-        if "closing" not in pointer.extra:
+        if not any(key in pointer.extra for key in ("closing", "hooks", "undoing")):
             message = "took longer than its timeout"
-            error = _error("StepTimeoutError", message, pointer.step)
+            error = error_of("StepTimeoutError", message, pointer.step)
             draft.row("step_timed_out", pointer)
             close(draft, pointer, ["fail", error])
     elif "slept" in pointer.extra:
@@ -239,23 +238,11 @@ def _due(draft: Draft, pointer: Pointer, _each: Due) -> None:
         finish(draft, pointer)
 
 
-def _given_up(draft: Draft, pointer: Pointer) -> None:
-    """A wait, or a sub-workflow, took too long."""
-    child = pointer.extra.get("child")
-    if child is None:
-        name, key = pointer.extra["wait"]
-        message = f"no event {name!r} with key {key!r} came in time"
-    else:
-        message = f"sub-workflow run {pointer.extra['child_id']} took longer than its timeout"
-        reason = "its parent timed out"
-        draft.send(Message(target=child, kind="terminate", reason=reason))
-    error = _error("StepTimeoutError", message, pointer.step)
-    fail(draft, pointer, error, retryable=child is not None)
-
-
 _WHOLE: Final[Mapping[type, Callable[[Draft, Any], None]]] = {
+    Exceeded: _exceeded,
     Expired: _expired,
     Recovered: _recovered,
+    Unwanted: _unwanted,
 }
 """What concerns the run, not one pointer."""
 
@@ -264,17 +251,18 @@ _OUTCOMES: Final[Mapping[type, Callable[[Draft, Pointer, Any], None]]] = {
     Branched: _branched,
     Items: _items,
     Slept: _slept,
-    Waits: _waits,
-    StartsChild: _starts_child,
+    Waits: waiting.waits,
+    WaitsSignal: waiting.waits_signal,
+    StartsChild: waiting.starts_child,
+    Offers: waiting.offers,
+    AsksPerson: waiting.asks_person,
+    AsksPlaces: waiting.asks_places,
     Failed: _failed,
     Skipped: _skipped,
     Due: _due,
     Stopped: lambda _draft, _pointer, _each: None,
+    **calls.CALLS,
 }
-
-
-def _error(kind: str, message: str, step: str | None = None) -> dict[str, Any]:
-    return {"type": kind, "message": message, "step": step}
 
 
 # -- messages -------------------------------------------------------------------------------------
@@ -287,95 +275,9 @@ def _received(draft: Draft, message: Received) -> None:
         for key, value in (("actor", message.actor), ("reason", message.reason))
         if value is not None
     }
-    if draft.final or not _MESSAGES[message.kind](draft, message, who):
+    if not draft.final and calls.received(draft, message, who):
+        return
+    take = MESSAGES[message.kind]
+    if (draft.final and message.kind != "retry") or not take(draft, message, who):
         info = {"message": message.kind, **who}
         draft.row("message_ignored", None, info)
-
-
-def _suspend(draft: Draft, _message: Received, who: Mapping[str, Any]) -> bool:
-    if draft.status == WorkflowStatus.SUSPENDED:
-        return False
-    draft.row("workflow_suspended", None, who or None)
-    draft.become(WorkflowStatus.SUSPENDED)
-    return True
-
-
-def _resume(draft: Draft, _message: Received, who: Mapping[str, Any]) -> bool:
-    if draft.status != WorkflowStatus.SUSPENDED:
-        return False
-    draft.row("workflow_resumed", None, who or None)
-    draft.become(WorkflowStatus.RUNNABLE)
-    resume_failed(draft)
-    if not any(True for _ in draft.live()):
-        finalize(draft, WorkflowStatus.COMPLETE)
-    return True
-
-
-def _terminate(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
-    error = _error("WorkflowTerminatedError", message.reason) if message.reason else None
-    finalize(draft, WorkflowStatus.TERMINATED, error, who)
-    return True
-
-
-def _event(draft: Draft, message: Received, _who: Mapping[str, Any]) -> bool:
-    content = message.payload
-    pointer = draft.pointer(content["pointer"])
-    if pointer is None or pointer.status != _WAITING or "wait" not in pointer.extra:
-        return False
-    node = draft.place(pointer).node
-    name, key = pointer.extra["wait"]
-    position = [content["at"], content["e"]]
-    cursors = {**pointer.extra.get("cur", {}), _topic(name, key): position}
-    info = {"event": name, "key": key, "id": content["id"]}
-    payload = content["payload"]
-    if node.kind is Kind.WAIT_FOR:
-        draft.row("step_completed", pointer, info)
-        field = node.config.get("output")
-        if field is not None:
-            draft.store(field, payload)
-        finish(draft, draft.extra(pointer, cur=cursors, wait=None))
-    else:
-        draft.row("event_received", pointer, info)
-        event = {"name": name, "key": key, "id": content["id"], "data": payload}
-        draft.extra(pointer, cur=cursors, wait=None, event=event)
-        draft.turn(pointer, PENDING, wake=None)
-    return True
-
-
-def _child_done(draft: Draft, message: Received, _who: Mapping[str, Any]) -> bool:
-    child = message.payload
-    pointer = draft.pointer(child["pointer"])
-    if pointer is None or pointer.extra.get("child") != child["n"]:
-        return False
-    if child["status"] == WorkflowStatus.COMPLETE:
-        draft.row("step_completed", pointer, {"child": child["id"]})
-        _child_result(draft, pointer, child["data"])
-        finish(draft, pointer)
-        return True
-    error: Mapping[str, Any] = child["error"] or {}
-    reason = error.get("message", child["status"])
-    text = f"sub-workflow {child['definition']!r} (run {child['id']}) {child['status']}: {reason}"
-    fail(draft, pointer, _error("StepFailedError", text, pointer.step))
-    return True
-
-
-def _child_result(draft: Draft, pointer: Pointer, data: Mapping[str, Any]) -> None:
-    config = draft.place(pointer).node.config
-    value: Any = data.get(config["select"]) if "select" in config else data
-    if config.get("flatten") and isinstance(value, dict):
-        for name, part in cast("dict[str, Any]", value).items():
-            draft.store(name, part)
-    if config.get("output") is not None:
-        field = config["output"]
-        if draft.plan.rounds:
-            field = round_field(field, draft.path(pointer))
-        draft.store(field, {config["wrap"]: value} if "wrap" in config else value)
-
-
-_MESSAGES: Final[Mapping[str, Callable[[Draft, Received, Mapping[str, Any]], bool]]] = {
-    "suspend": _suspend,
-    "resume": _resume,
-    "terminate": _terminate,
-    "event": _event,
-    "child_done": _child_done,
-}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from wfe.core.definition import Node
+from wfe.core.definition import Kind, Node
 from wfe.core.errors import DefinitionError
 from wfe.core.models import PointerStatus, WorkflowStatus
-from wfe.core.providers import Item, Message, Subscription
+from wfe.core.providers import ActivityStart, Hold, Item, Message, Subscription
 from wfe.core.rounds import of_round
 from wfe.core.rules.inputs import Decision, Writes
-from wfe.core.rules.plan import Place, Plan
-from wfe.core.rules.state import FORMAT, Pointer, State
+from wfe.core.rules.plan import CALL, Place, Plan
+from wfe.core.rules.state import FORMAT, Log, Pointer, State, Undo, merged_logs
 
 __all__ = ["Draft"]
 
@@ -44,6 +44,12 @@ class Draft:
         self._ended: list[int] | None = None
         self._starts: tuple[Item, ...] = ()
         self._messages: tuple[Message, ...] = ()
+        self._holds: tuple[Hold, ...] = ()
+        self._freed: tuple[int, ...] = ()
+        self._offers: tuple[ActivityStart, ...] = ()
+        self._withdrawn: tuple[int, ...] = ()
+        self._logs: dict[int, Log] | None = None
+        self._signals: dict[str, tuple[Any, ...]] | None = None
         self._next = state.next_pointer
         self._changed = False
         self._cleared = False
@@ -70,15 +76,48 @@ class Draft:
         """Return every live pointer."""
         return list(self.live())
 
+    @property
+    def seq(self) -> int:
+        """Seq of the row that is being written, or of the last one."""
+        return self._state.seq + len(self.rows)
+
+    def rounds(self, pointer: Pointer) -> list[Any]:
+        """Return (index, item) of each for-each that *pointer* stands in, innermost first."""
+        found: list[Any] = []
+        here: Pointer | None = pointer
+        while here is not None:
+            if "rounds" in here.extra:  # it was taken out of where it stood, with what it saw
+                return [*found, *here.extra["rounds"]]
+            index = here.extra.get("index")
+            here = None if here.parent is None else self.pointer(here.parent)
+            if here is not None and index is not None and "items" in here.extra:
+                found.append([index, here.extra["items"][index]])
+        return found
+
     def path(self, pointer: Pointer) -> tuple[int, ...]:
         """Return the numbers of the for-each items that *pointer* stands in, outermost first."""
-        path: list[int] = []
-        index, key = pointer.extra.get("index"), pointer.parent
+        return tuple(index for index, _ in reversed(self.rounds(pointer)))
+
+    def frame(self, pointer: Pointer) -> Pointer | None:
+        """Return the innermost saga that *pointer* stands in (not itself) and that is forward."""
+        key = pointer.parent
         while key is not None and (container := self.pointer(key)) is not None:
-            if "items" in container.extra and index is not None:
-                path.append(index)
-            index, key = container.extra.get("index"), container.parent
-        return tuple(reversed(path))
+            if self.place(container).node.kind is Kind.SAGA and "undoing" not in container.extra:
+                return container
+            key = container.parent
+        return None
+
+    def log(self, frame: int) -> Log:
+        """Return the undo log of a frame."""
+        if self._logs is not None and frame in self._logs:
+            return self._logs[frame]
+        return self._state.logs.get(frame)
+
+    def signals(self, name: str) -> tuple[Any, ...]:
+        """Return the payloads of the signals that nobody waited for yet."""
+        if self._signals is not None and name in self._signals:
+            return self._signals[name]
+        return self._state.signals.get(name, ())
 
     def forget_round(self, path: tuple[int, ...]) -> None:
         """Delete what the steps of a round recorded."""
@@ -89,7 +128,7 @@ class Draft:
 
     def place(self, pointer: Pointer) -> Place:
         """Return where the pointer's node stands in the definition."""
-        return self.plan.places[pointer.step]
+        return CALL if "call" in pointer.extra else self.plan.places[pointer.step]
 
     @property
     def final(self) -> bool:
@@ -109,6 +148,11 @@ class Draft:
             row = [FORMAT, kind, pointer.id, pointer.step, pointer.attempt, info, self._ops]
             self.rows.append(row)
 
+    def note(self, kind: str, step: str) -> None:
+        """Begin a row about a node that has no pointer."""
+        self._ops = []
+        self.rows.append([FORMAT, kind, None, step, None, None, self._ops])
+
     def put(
         self,
         node: Node,
@@ -127,17 +171,32 @@ class Draft:
         return pointer
 
     def drop(self, pointer: Pointer) -> None:
-        """Remove a pointer; its wait, if any, ends with it."""
+        """Remove a pointer, and with it whatever it waits for or holds."""
         self._pointers[pointer.id] = None
         self._ops.append(["d", pointer.id])
-        if "wait" in pointer.extra:
-            self.end_wait(pointer)
+        if self._logs is not None:
+            self._logs.pop(pointer.id, None)
+        if pointer.extra:
+            self.let_go(pointer)
 
-    def move(self, pointer: Pointer, parent: int) -> None:
-        """Mark a pointer cancelled and hand it to container *parent* until its body has ended."""
-        p = Pointer(pointer.id, pointer.step, parent, _CANCELLED, pointer.attempt, None, _EMPTY)
+    def let_go(self, pointer: Pointer) -> None:
+        """End the wait, the activity and the places of a pointer, if it has any."""
+        extra = pointer.extra
+        if "wait" in extra:
+            self.end_wait(pointer)
+        if "activity" in extra:
+            self._withdrawn = (*self._withdrawn, pointer.id)
+        if "held" in extra or "gate" in extra:
+            self._freed = (*self._freed, pointer.id)
+
+    def move(
+        self, pointer: Pointer, parent: int | None, status: str, extra: Mapping[str, Any]
+    ) -> Pointer:
+        """Hand a pointer to another container, with another status and other extras."""
+        p = Pointer(pointer.id, pointer.step, parent, status, pointer.attempt, None, extra)
         self._pointers[p.id] = p
-        self._ops.append(["p", p.id, p.step, parent, p.status, p.attempt, None, 0])
+        self._ops.append(["p", p.id, p.step, parent, status, p.attempt, None, dict(extra) or 0])
+        return p
 
     def turn(
         self, pointer: Pointer, status: str, *, attempt: int | None = None, wake: int | None = None
@@ -177,6 +236,17 @@ class Draft:
             self._fields = {**self._fields, name: value}
             self._ops.append(["s", {name: value}])
 
+    def keep_only(self, names: Collection[str]) -> None:
+        """Delete every data field but *names*."""
+        gone = [name for name in {**self._state.data, **self._fields} if name not in names]
+        if gone:
+            self._ops.append(["x", gone])
+
+    def overwrite(self, name: str, value: Any) -> None:
+        """Set one data field, whatever reducer it has."""
+        self._fields = {**self._fields, name: value}
+        self._ops.append(["s", {name: value}])
+
     def write(self, writes: Writes) -> list[str]:
         """Merge what a step wrote; return the fields that another wrote since it began."""
         if writes.fields:
@@ -207,6 +277,55 @@ class Draft:
             self._fields = {**self._fields, name: value}
             self._ops.append(["s", {name: value}])
 
+    def push(self, frame: int, pointer: Pointer) -> None:
+        """Note in the undo log of *frame* that *pointer* is to be undone."""
+        entry = Undo(self.seq, pointer.id, pointer.step, self.rounds(pointer))
+        self._log()[frame] = (entry, self.log(frame))
+        self._ops.append(["u", frame, entry.pointer, entry.step, entry.rounds])
+
+    def pop(self, frame: int) -> None:
+        """Remove the top of the undo log of *frame*."""
+        log = self.log(frame)
+        self._log()[frame] = log[1] if log else None
+        self._ops.append(["v", frame])
+
+    def merge_log(self, source: int, target: int) -> None:
+        """Hand the undo log of one frame to another."""
+        merged = merged_logs(self.log(source), self.log(target))
+        self._log().update({source: None, target: merged})
+        self._ops.append(["m", source, target])
+
+    def _log(self) -> dict[int, Log]:
+        if self._logs is None:
+            self._logs = {}
+        return self._logs
+
+    def queue_signal(self, name: str, payload: Any) -> None:
+        """Keep a signal that nobody waits for."""
+        self._signals = {**(self._signals or {}), name: (*self.signals(name), payload)}
+        self._ops.append(["q", name, payload])
+
+    def take_signal(self, name: str) -> Any:
+        """Remove the first signal of this name and return its payload."""
+        first, *rest = self.signals(name)
+        self._signals = {**(self._signals or {}), name: tuple(rest)}
+        self._ops.append(["w", name])
+        return first
+
+    def restore(self, pointers: list[Any], logs: Mapping[str, Any], following: int) -> None:
+        """Put other pointers and undo logs in place of all; time begins anew."""
+        self._pointers = {row[0]: Pointer(*row) for row in pointers}
+        self._cleared = True
+        self._ops.append(["z", pointers, dict(logs), following, self.now])
+
+    def ask_place(self, hold: Hold) -> None:
+        """Ask for a place under a limit."""
+        self._holds = (*self._holds, hold)
+
+    def offer(self, activity: ActivityStart) -> None:
+        """Offer work to external workers."""
+        self._offers = (*self._offers, activity)
+
     def consume(self, i: int) -> None:
         """Delete an inbox row with this transition."""
         self._consumed = (*self._consumed, i)
@@ -228,10 +347,16 @@ class Draft:
         """Send a message with this transition."""
         self._messages = (*self._messages, message)
 
-    def become(self, status: WorkflowStatus, error: Mapping[str, Any] | None = None) -> None:
-        """Change the run's status and error."""
+    def become(
+        self,
+        status: WorkflowStatus,
+        error: Mapping[str, Any] | None = None,
+        origin: tuple[int, int | None] | None = None,
+    ) -> None:
+        """Change the run's status and error; *origin* is where a retry begins."""
         self.status, self.error, self._changed = status.value, error, True
-        self._ops.append(["i", self.status, error])
+        op: list[Any] = ["i", self.status, error]
+        self._ops.append(op if origin is None else [*op, list(origin)])
 
     def clear(self) -> None:
         """Remove every pointer; their waits end."""
@@ -239,6 +364,7 @@ class Draft:
             if "wait" in pointer.extra:
                 self.end_wait(pointer)
         self._pointers = {}
+        self._logs = {}
         self._cleared = True
         self._ops.append(["c"])
 
@@ -247,6 +373,11 @@ class Draft:
         waits, ended = self._waits, self._ended
         if waits and ended:
             waits = tuple(wait for wait in waits if wait.pointer not in ended)
+        holds, offers = self._holds, self._offers
+        if holds and self._freed:
+            holds = tuple(hold for hold in holds if self._wanted(hold.pointer, "gate"))
+        if offers and self._withdrawn:
+            offers = tuple(each for each in offers if self._wanted(each.pointer, "activity"))
         return Decision(
             rows=self.rows,
             status=self.status,
@@ -258,4 +389,12 @@ class Draft:
             unsubscribe=tuple(ended) if ended else (),
             starts=self._starts,
             messages=self._messages,
+            hold=holds,
+            unhold=self._freed,
+            activities=offers,
+            end_activities=self._withdrawn,
         )
+
+    def _wanted(self, key: int, what: str) -> bool:
+        pointer = self.pointer(key)
+        return pointer is not None and what in pointer.extra

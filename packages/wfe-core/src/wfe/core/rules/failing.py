@@ -1,23 +1,41 @@
-"""What a failure leads to: another attempt, a suspension, or the failure of what is around."""
+"""What a failure leads to: another attempt, an undo, a suspension, the failure of others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from wfe.core.definition import Kind
 from wfe.core.models import PointerStatus, WorkflowStatus
-from wfe.core.policies import Continue, Fail, Retry, Suspend, Terminate
+from wfe.core.policies import (
+    Compensate,
+    CompensateThenSuspend,
+    Continue,
+    ErrorPolicy,
+    Fail,
+    Retry,
+    Suspend,
+    Terminate,
+)
+from wfe.core.rules import dag, flow, leaving, undoing
 from wfe.core.rules.draft import Draft
-from wfe.core.rules.flow import PENDING, branch_over, close, finalize, proceed
+from wfe.core.rules.plan import CONTAINERS
 from wfe.core.rules.state import Pointer
 
-__all__ = ["fail", "resume_failed"]
+__all__ = ["KEPT", "again", "fail", "give_up", "outwards", "reset", "resume_failed", "suspend"]
 
 _SLEEPING: Final = PointerStatus.SLEEPING.value
 _FAILED: Final = PointerStatus.FAILED.value
 
-_KEPT: Final = frozenset({"index", "cur", "since", "memory"})
+KEPT: Final = frozenset({"index", "cur", "since", "memory", "rounds", "call"})
 """Extras that outlive an attempt."""
+
+_THEN: Final[Mapping[type, str]] = {
+    Fail: "fail",
+    Terminate: "terminate",
+    Continue: "continue",
+    Compensate: "compensate",
+}
 
 
 def fail(
@@ -28,61 +46,125 @@ def fail(
     retryable: bool = True,
     spread: float = 0.0,
     info: Mapping[str, Any] | None = None,
+    policy: ErrorPolicy | None = None,
 ) -> None:
     """Decide what follows when a step, or a container because of a branch, failed.
 
     Args:
         draft: The transition.
         pointer: What failed; a container has no live branch any more.
-        error: ``type``, ``message``, ``step``.
+        error: ``type``, ``message``, ``step``; ``stop``: the run is to be terminated.
         retryable: Whether another attempt makes sense.
         spread: -1 to 1, where in the jitter's range a pause falls.
         info: More for the history.
+        policy: Instead of the node's own.
     """
-    policy = draft.place(pointer).policy
+    policy = policy or draft.place(pointer).policy
+    if error.get("stop"):
+        policy = Terminate()
     shown = {"error": error, **(info or {})}
+    undoes = isinstance(policy, Retry) and policy.compensate
     if isinstance(policy, Retry):
         used = pointer.attempt - pointer.extra.get("since", 0)
         if retryable and (policy.max_retries is None or used < policy.max_retries):
-            _again(draft, pointer, draft.now + policy.delay(used, spread), shown)
+            delay = policy.delay(used, spread)
+            if not _undone_first(draft, pointer, ["retry", delay, shown], undoes, error):
+                again(draft, pointer, draft.now + delay, shown)
             return
         policy = policy.then
-    if isinstance(policy, Suspend):
-        _suspend(draft, pointer, error, shown)
+    if isinstance(policy, Suspend | CompensateThenSuspend):
+        undoes = undoes or isinstance(policy, CompensateThenSuspend)
+        if not _undone_first(draft, pointer, ["suspend", error, shown], undoes, error):
+            suspend(draft, pointer, error, shown)
         return
-    draft.row("step_failed", pointer, shown)
-    draft.drop(pointer)
-    match policy:
-        case Continue():
-            proceed(draft, pointer)
-        case Terminate():
-            finalize(draft, WorkflowStatus.TERMINATED, error)
-        case Fail():
-            _outwards(draft, pointer, error)
+    _finally(draft, pointer, policy, error, shown, undoes=undoes)
 
 
-def _again(draft: Draft, pointer: Pointer, wake: int, info: Mapping[str, Any]) -> None:
+def _finally(
+    draft: Draft,
+    pointer: Pointer,
+    policy: ErrorPolicy,
+    error: Mapping[str, Any],
+    shown: Mapping[str, Any],
+    *,
+    undoes: bool,
+) -> None:
+    """The last attempt failed."""
+    then = _THEN[type(policy)]
+    saga = draft.place(pointer).node.kind is Kind.SAGA
+    around = None if saga else draft.frame(pointer)
+    if then == "compensate":
+        undoes = True
+        if around is not None:  # inside a saga it starts the undo of that
+            then = "fail"
+    if around is not None and then in ("fail", "terminate"):
+        give_up(draft, pointer, then, error, shown, frame=around)
+    elif not _undone_first(draft, pointer, ["failed", then, error], undoes, error):
+        give_up(draft, pointer, then, error, shown)
+
+
+def _undone_first(
+    draft: Draft, pointer: Pointer, after: list[Any], undoes: bool, error: Mapping[str, Any]
+) -> bool:
+    """Begin the undo that comes before *after*; ``False``: there is nothing to undo."""
+    node = draft.place(pointer).node
+    if node.kind is not Kind.SAGA:
+        if not undoes or node.undo is None:
+            return False
+    elif draft.log(pointer.id) is None and node.undo is None:
+        return False
+    undoing.begin(draft, pointer, after, error)
+    return True
+
+
+def give_up(
+    draft: Draft,
+    pointer: Pointer,
+    then: str,
+    error: Mapping[str, Any],
+    shown: Mapping[str, Any],
+    *,
+    frame: Pointer | None = None,
+) -> None:
+    """A node has failed for good, and whatever was to be undone in it is undone.
+
+    Args:
+        draft: The transition.
+        pointer: The node.
+        then: ``fail``, ``continue``, ``compensate`` or ``terminate``.
+        error: Its error.
+        shown: For the history.
+        frame: The saga around it, which undoes it: it may have had half its effect.
+    """
+    node = draft.place(pointer).node
+    if "at" not in error or node.kind is Kind.SAGA:
+        error = {**error, "at": draft.seq, "by": pointer.id}
+    draft.row("step_failed", pointer, {**shown, "error": error})
+    if frame is not None and node.undo is not None and node.kind not in CONTAINERS:
+        draft.push(frame.id, pointer)
+    leaving.leave(draft, pointer, ["failed", then, error])
+
+
+def again(draft: Draft, pointer: Pointer, wake: int, info: Mapping[str, Any]) -> None:
+    """Try *pointer* again at *wake* (µs)."""
     draft.row("step_retrying", pointer, {**info, "wake": wake})
-    _reset(draft, pointer)
-    if "wait" in pointer.extra:
-        draft.end_wait(pointer)
+    pointer = reset(draft, pointer)
     draft.turn(pointer, _SLEEPING, attempt=pointer.attempt + 1, wake=wake)
 
 
-def _reset(draft: Draft, pointer: Pointer) -> None:
+def reset(draft: Draft, pointer: Pointer) -> Pointer:
     """Forget what the failed attempt left: a container that tries again begins anew."""
-    gone = {key: None for key in pointer.extra if key not in _KEPT}
-    if gone:
-        draft.extra(pointer, **gone)
+    draft.let_go(pointer)
+    gone = {key: None for key in pointer.extra if key not in KEPT}
+    return draft.extra(pointer, **gone) if gone else pointer
 
 
-def _suspend(
+def suspend(
     draft: Draft, pointer: Pointer, error: Mapping[str, Any], info: Mapping[str, Any]
 ) -> None:
+    """Suspend the run; ``resume`` tries *pointer* again."""
     draft.row("step_failed", pointer, info)
-    _reset(draft, pointer)
-    if "wait" in pointer.extra:
-        draft.end_wait(pointer)
+    pointer = reset(draft, pointer)
     draft.turn(pointer, _FAILED, wake=None)
     draft.row("workflow_suspended", None, {"error": error, "reason": error["message"]})
     draft.become(WorkflowStatus.SUSPENDED, error)
@@ -93,26 +175,39 @@ def resume_failed(draft: Draft) -> None:
     for pointer in list(draft.live()):
         if pointer.status == _FAILED:
             draft.extra(pointer, since=pointer.attempt + 1)
-            draft.turn(pointer, PENDING, attempt=pointer.attempt + 1)
+            draft.turn(pointer, flow.PENDING, attempt=pointer.attempt + 1)
 
 
-def _outwards(draft: Draft, pointer: Pointer, error: Mapping[str, Any]) -> None:
-    """Hand the failure of a branch to its container."""
+def outwards(draft: Draft, pointer: Pointer, error: Mapping[str, Any]) -> None:
+    """Hand the failure of a branch, whose pointer is dropped, to its container."""
     if pointer.parent is None:
-        finalize(draft, WorkflowStatus.FAILED, error)
+        status = WorkflowStatus.TERMINATED if error.get("stop") else WorkflowStatus.FAILED
+        leaving.finalize(draft, status, error)
         return
     container = draft.pointer(pointer.parent)
     if container is None:
         return
-    node = draft.place(container).node
-    if "closing" in container.extra:
-        branch_over(draft, container.id, pointer, state="f")
-    elif node.config.get("fail_fast", True) is False:
+    if "undoing" in container.extra and error.get("stop"):
+        draft.drop(container)
+        outwards(draft, container, error)
+    elif "hooks" in container.extra:
+        leaving.hook_over(draft, container, error)
+    elif "closing" in container.extra or "undoing" in container.extra:
+        flow.branch_over(draft, container.id, pointer, state="f")
+    elif not error.get("stop") and _goes_on(draft, container, pointer.step):
         if "error" not in container.extra:
             draft.extra(container, error=dict(error))
-        branch_over(draft, container.id, pointer, state="f")
+        flow.branch_over(draft, container.id, pointer, state="f")
     elif container.extra["live"] > 1:
-        close(draft, draft.extra(container, live=container.extra["live"] - 1), ["fail", error])
+        container = draft.extra(container, live=container.extra["live"] - 1)
+        leaving.close(draft, container, ["fail", error])
     else:
-        container = draft.extra(container, live=0)
-        fail(draft, container, error)
+        fail(draft, draft.extra(container, live=0), error)
+
+
+def _goes_on(draft: Draft, container: Pointer, failed: str) -> bool:
+    """Whether the other branches of *container* go on although one failed."""
+    node = draft.place(container).node
+    if node.config.get("fail_fast", True) is False:
+        return True
+    return node.kind is Kind.DAG and dag.spared(node, failed)

@@ -1,21 +1,32 @@
-"""Where a branch goes next: entering nodes, leaving containers, joining, cancelling.
+"""Where a branch goes next: entering nodes, opening containers, joining.
 
-What a container keeps in its pointer's extras:
+What a pointer keeps in its extras:
 
-========== =================================================================================
-``live``    child branches that have not ended
-``done``    parallel: branches that completed
-``next``    for-each, parallel with a limit: the next item or branch to begin
-``items``   for-each: the collection, evaluated once
-``st``      dag: node name to ``r`` begun, ``d`` done, ``f`` failed, ``x`` skipped for that
-``turns``   while: completed turns
-``error``   the first failure of a branch, kept until the others have ended
-``closing`` what to do once the cancelled branches have ended: ``["complete"]``, ``["fail",
-            error]``, ``["goto", name]``
-``cur``     position of the last event consumed in this branch, by name and key
-``index``   number of the item or branch that this pointer belongs to
-``until``   when the container's time is up, µs
-========== =================================================================================
+============ ===============================================================================
+``live``     of an open container: child branches that have not ended
+``done``     parallel: branches that completed
+``next``     for-each, parallel with a limit: the next item or branch to begin
+``items``    for-each: the collection, evaluated once
+``st``       dag: what became of each node, see ``wfe.core.rules.dag``
+``turns``    while, recur: completed turns
+``error``    the first failure of a branch, kept until the others have ended
+``closing``  what follows once the cancelled branches have ended (``wfe.core.rules.leaving``)
+``ending``   of a cancelled pointer: what follows once its body has ended, likewise
+``hooks``    names of the hooks that are still to run, the first of them runs now
+``leaving``  what follows after the hooks
+``undoing``  what follows after the undo (``wfe.core.rules.undoing``)
+``cur``      position of the last event consumed in this branch, by name and key
+``index``    number of the item or branch that this pointer belongs to
+``rounds``   (index, item) of the for-each steps around it, when it was taken out of them
+``wait``     [name, key] of the event, ``signal``, ``activity``, ``approval``, ``child``: what it
+             waits for
+``gate``     limit keys that it waits for; ``held``: those that it holds
+``behind``   the container whose places it waits for, after a retry
+``memory``   persistence data of the body; ``event``: what woke it
+``since``    attempt from which its retries count
+``until``    when an open container times out, µs
+``call``     of a durable function's call: its key
+============ ===============================================================================
 """
 
 from __future__ import annotations
@@ -24,23 +35,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from wfe.core.definition import Kind, Node
-from wfe.core.models import PointerStatus, WorkflowStatus
-from wfe.core.providers import Message
+from wfe.core.models import PointerStatus
+from wfe.core.rules import dag, leaving, undoing
 from wfe.core.rules.draft import Draft
-from wfe.core.rules.plan import CONTAINERS
 from wfe.core.rules.state import Pointer
 
 __all__ = [
+    "STRUCTURE",
     "WINDOW",
     "branch_over",
-    "cancel",
-    "close",
+    "carried",
+    "container_done",
     "enter",
-    "finalize",
     "finish",
-    "leave_to",
     "open_blocks",
-    "open_dag",
     "open_items",
     "open_structure",
     "proceed",
@@ -51,27 +59,28 @@ WINDOW: Final = 1000
 
 PENDING: Final = PointerStatus.PENDING.value
 RUNNING: Final = PointerStatus.RUNNING.value
-_MAY_RUN: Final = frozenset({PENDING, PointerStatus.CANCELLED.value})
-_SLEEPING: Final = PointerStatus.SLEEPING.value
 
-STRUCTURE: Final = frozenset({Kind.SEQUENCE, Kind.PARALLEL, Kind.DAG})
+STRUCTURE: Final = frozenset({Kind.SEQUENCE, Kind.PARALLEL, Kind.DAG, Kind.SAGA})
 """Containers that need no user code to open: entered in the transition that reaches them."""
 
+_TURNING: Final = frozenset({Kind.WHILE, Kind.RECUR})
+_CARRIED: Final = ("index", "cur", "rounds")
 
-def enter(draft: Draft, node: Node, parent: int | None, carried: Mapping[str, Any]) -> None:
-    """Put a branch at *node*; *carried* are the extras that go with the branch."""
-    if node.kind in STRUCTURE and node.run_if is None:
-        pointer = draft.put(node, parent, RUNNING, carried)
+
+def enter(draft: Draft, node: Node, parent: int | None, extra: Mapping[str, Any]) -> None:
+    """Put a branch at *node*; *extra* goes with the branch."""
+    if node.kind in STRUCTURE and node.run_if is None and not node.limits:
+        pointer = draft.put(node, parent, RUNNING, extra)
         open_structure(draft, pointer, node)
     else:
-        draft.put(node, parent, PENDING, carried)
+        draft.put(node, parent, PENDING, extra)
 
 
 def open_structure(draft: Draft, pointer: Pointer, node: Node) -> None:
-    """Begin what a sequence, a parallel or a DAG holds."""
+    """Begin what a sequence, a saga, a parallel or a DAG holds."""
     pointer = _opened(draft, pointer, node)
     if node.kind is Kind.DAG:
-        open_dag(draft, pointer, node)
+        dag.open_dag(draft, pointer, node)
     elif node.kind is Kind.PARALLEL:
         limit = node.config.get("limit") or WINDOW
         _open_window(draft, pointer, min(limit, len(node.blocks)))
@@ -100,7 +109,7 @@ def open_blocks(draft: Draft, pointer: Pointer, blocks: Sequence[int]) -> None:
     pointer = _opened(draft, pointer, node)
     pointer = draft.extra(pointer, live=len(chosen))
     for block in chosen:
-        enter(draft, node.blocks[block].nodes[0], pointer.id, _carried(pointer))
+        enter(draft, node.blocks[block].nodes[0], pointer.id, carried(pointer))
 
 
 def open_items(draft: Draft, pointer: Pointer, items: list[Any]) -> None:
@@ -127,76 +136,82 @@ def _open_window(draft: Draft, pointer: Pointer, width: int) -> None:
 def _begin(draft: Draft, pointer: Pointer, index: int) -> None:
     node = draft.place(pointer).node
     block = node.blocks[index if node.kind is Kind.PARALLEL else 0]
-    carried = {**_carried(pointer), "index": index}
+    extra = {**carried(pointer), "index": index}
     if block.nodes:
-        enter(draft, block.nodes[0], pointer.id, carried)
+        enter(draft, block.nodes[0], pointer.id, extra)
     else:
         current = draft.pointer(pointer.id)
         if current is not None:
             branch_over(draft, current.id)
 
 
-def open_dag(draft: Draft, pointer: Pointer, node: Node) -> None:
-    """Begin the nodes of a DAG that wait for nothing."""
-    nodes = node.blocks[0].nodes
-    ready = [inner for inner in nodes if not inner.needs and not inner.needs_any]
-    pointer = draft.extra(pointer, live=len(ready), st={inner.name: "r" for inner in ready})
-    if not ready:
-        finish(draft, pointer)
-    for inner in ready:
-        enter(draft, inner, pointer.id, _carried(pointer))
-
-
-def _carried(pointer: Pointer) -> dict[str, Any]:
+def carried(pointer: Pointer) -> dict[str, Any]:
+    """Return what a container hands to the branches in it."""
     return {"cur": pointer.extra["cur"]} if "cur" in pointer.extra else {}
 
 
 def finish(draft: Draft, pointer: Pointer) -> None:
     """A node is done: drop its pointer and go on after it."""
-    draft.drop(pointer)
-    proceed(draft, pointer)
+    if draft.place(pointer).bare:
+        draft.drop(pointer)
+        proceed(draft, pointer)
+    else:
+        leaving.leave(draft, pointer, ["done"])
 
 
-def proceed(draft: Draft, pointer: Pointer) -> None:
-    """Go on after the node of *pointer*, which is dropped already."""
+def proceed(draft: Draft, pointer: Pointer, state: str = "d") -> None:
+    """Go on after the node of *pointer*, which is dropped already; *state* as in a DAG."""
     following = draft.place(pointer).following
     if following is not None:
         extra = pointer.extra
-        carried = {key: extra[key] for key in ("index", "cur") if key in extra}
-        enter(draft, following, pointer.parent, carried)
+        enter(draft, following, pointer.parent, {k: extra[k] for k in _CARRIED if k in extra})
     elif pointer.parent is None:
-        finalize(draft, WorkflowStatus.COMPLETE)
+        leaving.complete(draft)
     else:
-        branch_over(draft, pointer.parent, pointer)
+        branch_over(draft, pointer.parent, pointer, state=state)
 
 
 def branch_over(
     draft: Draft, container: int, child: Pointer | None = None, *, state: str = "d"
 ) -> None:
-    """A child branch of *container* ended: ``d`` done, ``f`` failed and passed over."""
+    """A child branch of *container* ended: ``d`` done, others as in ``wfe.core.rules.dag``."""
     pointer = draft.pointer(container)
     if pointer is None:
         return
     if child is not None and "cur" in child.extra:
         pointer = draft.extra(pointer, cur=_merge(pointer.extra.get("cur"), child.extra["cur"]))
+    if "undoing" in pointer.extra:
+        undoing.undone_one(draft, pointer)
+        return
+    if "hooks" in pointer.extra:
+        leaving.hook_over(draft, pointer)
+        return
+    if "live" not in pointer.extra:  # a durable function, which looks after its calls itself
+        return
     live = pointer.extra["live"] - 1
     pointer = draft.extra(pointer, live=live)
     if "closing" in pointer.extra:
         if live == 0:
-            _closed(draft, pointer)
+            leaving.closed(draft, pointer)
         return
+    _joined(draft, pointer, child, state)
+
+
+def _joined(draft: Draft, pointer: Pointer, child: Pointer | None, state: str) -> None:
     node = draft.place(pointer).node
+    live = pointer.extra["live"]
     if node.kind is Kind.DAG and child is not None:
-        _dag_over(draft, pointer, node, child.step, state)
+        dag.node_over(draft, pointer, node, child.step, state)
     elif node.kind is Kind.PARALLEL:
         _parallel_over(draft, pointer, node, state)
     elif "items" in pointer.extra:
         _item_over(draft, pointer, child)
-    elif live == 0 and node.kind is Kind.WHILE:
+    elif live == 0 and node.kind in _TURNING:
         turns = pointer.extra.get("turns", 0) + 1
-        draft.turn(draft.extra(pointer, turns=turns, live=None), PENDING)
+        gone = {"memory": None} if node.kind is Kind.RECUR else {}
+        draft.turn(draft.extra(pointer, turns=turns, live=None, **gone), PENDING)
     elif live == 0:
-        _container_done(draft, pointer)
+        container_done(draft, pointer)
 
 
 def _merge(
@@ -224,190 +239,29 @@ def _item_over(draft: Draft, pointer: Pointer, child: Pointer | None) -> None:
         pointer = draft.extra(pointer, live=live, next=following + 1)
         _begin(draft, pointer, following)
     elif pointer.extra["live"] == 0:
-        _container_done(draft, pointer)
+        container_done(draft, pointer)
 
 
 def _parallel_over(draft: Draft, pointer: Pointer, node: Node, state: str) -> None:
-    done = pointer.extra.get("done", 0) + (state == "d")
+    done = pointer.extra.get("done", 0) + (state != "f")
     pointer = draft.extra(pointer, done=done)
     join = node.config.get("join", "all")
     wanted: int = len(node.blocks) if join == "all" else 1 if join == "any" else join
     if done >= wanted < len(node.blocks):
         pointer = draft.extra(pointer, error=None)
-        close(draft, pointer, ["complete"])
+        leaving.close(draft, pointer, ["complete"])
     elif pointer.extra["next"] < len(node.blocks):
         index = pointer.extra["next"]
         pointer = draft.extra(pointer, live=pointer.extra["live"] + 1, next=index + 1)
         _begin(draft, pointer, index)
     elif pointer.extra["live"] == 0:
-        _container_done(draft, pointer)
+        container_done(draft, pointer)
 
 
-def _dag_over(draft: Draft, pointer: Pointer, node: Node, name: str, state: str) -> None:
-    pointer = draft.entry(pointer, "st", name, state)
-    pointer = _skip_dependants(draft, pointer, node)
-    states = pointer.extra["st"]
-    ready = [inner for inner in node.blocks[0].nodes if _ready(inner, states)]
-    for inner in ready:
-        pointer = draft.entry(pointer, "st", inner.name, "r")
-    if ready:
-        pointer = draft.extra(pointer, live=pointer.extra["live"] + len(ready))
-    for inner in ready:
-        enter(draft, inner, pointer.id, _carried(pointer))
-    if not ready and pointer.extra["live"] == 0:
-        _container_done(draft, pointer)
-
-
-def _ready(node: Node, states: Mapping[str, str]) -> bool:
-    if node.name in states or not all(states.get(name) == "d" for name in node.needs):
-        return False
-    return not node.needs_any or any(states.get(name) == "d" for name in node.needs_any)
-
-
-def _skip_dependants(draft: Draft, pointer: Pointer, node: Node) -> Pointer:
-    """Mark what can never begin because something it needs failed."""
-    found = True
-    while found:
-        found = False
-        states = pointer.extra["st"]
-        for inner in node.blocks[0].nodes:
-            if inner.name not in states and _hopeless(inner, states):
-                pointer = draft.entry(pointer, "st", inner.name, "x")
-                found = True
-    return pointer
-
-
-def _hopeless(node: Node, states: Mapping[str, str]) -> bool:
-    lost = ("f", "x")
-    if any(states.get(name) in lost for name in node.needs):
-        return True
-    return bool(node.needs_any) and all(states.get(name) in lost for name in node.needs_any)
-
-
-def _container_done(draft: Draft, pointer: Pointer) -> None:
+def container_done(draft: Draft, pointer: Pointer) -> None:
+    """All branches of a container have ended: it is done, or fails with their first error."""
     error = pointer.extra.get("error")
     if error is None:
         finish(draft, pointer)
     else:
-        _fail_container(draft, pointer, error)
-
-
-def _fail_container(draft: Draft, pointer: Pointer, error: Mapping[str, Any]) -> None:
-    # Failing is decided beside this module, and itself closes containers: the import is at use
-    # because the two rules are one recursion.
-    from wfe.core.rules.failing import fail  # noqa: PLC0415
-
-    fail(draft, pointer, error)
-
-
-def close(draft: Draft, pointer: Pointer, closing: list[Any]) -> None:
-    """Cancel everything inside a container, and do *closing* when it has ended."""
-    pointer = draft.extra(pointer, closing=closing)
-    waiting = 0
-    for inner in _descendants(draft, pointer.id):
-        if inner.status in _MAY_RUN or _due(draft, inner):
-            if draft.place(inner).node.kind in CONTAINERS and inner.status == PENDING:
-                cancel(draft, inner)
-            else:
-                draft.move(inner, pointer.id)
-                waiting += 1
-        else:
-            cancel(draft, inner)
-    pointer = draft.extra(pointer, live=waiting)
-    if waiting == 0:
-        _closed(draft, pointer)
-
-
-def _due(draft: Draft, pointer: Pointer) -> bool:
-    return pointer.status == _SLEEPING and pointer.wake is not None and pointer.wake <= draft.now
-
-
-def _descendants(draft: Draft, root: int) -> list[Pointer]:
-    """Return the live pointers inside *root*, what was opened last first."""
-    children: dict[int, list[Pointer]] = {}
-    for pointer in draft.live():
-        if pointer.parent is not None:
-            children.setdefault(pointer.parent, []).append(pointer)
-    found: list[Pointer] = []
-    stack = [root]
-    while stack:
-        inner = children.get(stack.pop(), [])
-        found.extend(inner)
-        stack.extend(pointer.id for pointer in inner)
-    return sorted(found, key=lambda pointer: -pointer.id)
-
-
-def cancel(draft: Draft, pointer: Pointer) -> None:
-    """Drop a pointer that has no body running; its sub-workflow is terminated."""
-    if "live" not in pointer.extra:  # an open container did not run itself: no row of its own
-        draft.row("step_cancelled", pointer)
-    draft.drop(pointer)
-    child = pointer.extra.get("child")
-    if child is not None:
-        draft.send(Message(target=child, kind="terminate", reason="its parent cancelled it"))
-
-
-def _closed(draft: Draft, pointer: Pointer) -> None:
-    closing = pointer.extra["closing"]
-    match closing:
-        case ["complete"]:
-            finish(draft, pointer)
-        case ["fail", error]:
-            _fail_container(draft, draft.extra(pointer, closing=None), error)
-        case [_, target]:
-            draft.drop(pointer)
-            _jump(draft, pointer, target)
-        case _:  # pragma: no cover - the three forms above are all that close() is given
-            raise AssertionError(closing)
-
-
-def leave_to(draft: Draft, pointer: Pointer, target: str) -> None:
-    """Go on at node *target*, in the pointer's block or one around it."""
-    block = draft.plan.places[target].block
-    if draft.place(pointer).block is block:
-        draft.drop(pointer)
-        _jump(draft, pointer, target)
-        return
-    inside = pointer
-    while draft.place(inside).block is not block:
-        outer = draft.pointer(inside.parent) if inside.parent is not None else None
-        if outer is None:
-            return
-        inside = outer
-    draft.drop(pointer)
-    close(draft, inside, ["goto", target])
-
-
-def _jump(draft: Draft, pointer: Pointer, target: str) -> None:
-    extra = pointer.extra
-    carried = {key: extra[key] for key in ("index", "cur") if key in extra}
-    enter(draft, draft.plan.places[target].node, pointer.parent, carried)
-
-
-_KINDS: Final = {
-    WorkflowStatus.COMPLETE: "workflow_completed",
-    WorkflowStatus.FAILED: "workflow_failed",
-    WorkflowStatus.TERMINATED: "workflow_terminated",
-}
-
-
-def finalize(
-    draft: Draft,
-    status: WorkflowStatus,
-    error: Mapping[str, Any] | None = None,
-    who: Mapping[str, Any] | None = None,
-) -> None:
-    """End the run: the one place where a status becomes final."""
-    if status is WorkflowStatus.COMPLETE and draft.status == WorkflowStatus.SUSPENDED:
-        return  # nothing is left to do, but the end waits for resume, as its user asked
-    live = draft.remaining()
-    for pointer in live:
-        if "live" not in pointer.extra:
-            draft.row("step_cancelled", pointer)
-    shown = {"error": error, **(who or {})}
-    info = {key: value for key, value in shown.items() if value is not None}
-    draft.row(_KINDS[status], None, info or None)
-    draft.clear()
-    draft.become(status, error)
-    if any("child" in pointer.extra for pointer in live):
-        draft.send(Message(target=None, kind="terminate", reason="its parent ended"))
+        leaving.failed(draft, pointer, error)

@@ -7,25 +7,33 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from wfe.core.providers import Item, Message, Subscription
+from wfe.core.providers import ActivityStart, Hold, Item, Message, Subscription
 
 __all__ = [
     "NO_WRITES",
+    "Answered",
+    "AsksPerson",
+    "AsksPlaces",
     "Branched",
     "Completed",
     "Decision",
     "Due",
+    "Exceeded",
     "Expired",
     "Failed",
     "Input",
     "Items",
+    "Offers",
     "Received",
     "Recovered",
+    "Restored",
     "Skipped",
     "Slept",
     "StartsChild",
     "Stopped",
+    "Unwanted",
     "Waits",
+    "WaitsSignal",
     "Writes",
 ]
 
@@ -106,11 +114,73 @@ class Waits:
 
 @attrs.frozen
 class StartsChild:
-    """A sub-workflow begins; *start* is the child's first item."""
+    """A sub-workflow begins; *start* is the child's first item.
+
+    Attributes:
+        detached: Nobody waits for it: its id is the step's result.
+        abandon: It goes on when its parent ends.
+    """
 
     pointer: int
     attempt: int
     start: Item
+    detached: bool = False
+    abandon: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Offers:
+    """An activity is offered to external workers; *until* is its time-out, µs."""
+
+    pointer: int
+    attempt: int
+    name: str
+    parameters: str
+    until: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class AsksPerson:
+    """An approval is asked for; *until* is its time-out, µs."""
+
+    pointer: int
+    attempt: int
+    prompt: str
+    options: tuple[str, ...]
+    until: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class WaitsSignal:
+    """A wait for a signal to this run; *until* is its time-out, µs."""
+
+    pointer: int
+    attempt: int
+    name: str
+    until: int | None = None
+
+
+@attrs.frozen
+class AsksPlaces:
+    """A node with limits wants places: (key, limit, per µs or ``None``) each."""
+
+    pointer: int
+    attempt: int
+    places: tuple[tuple[str, int, int | None], ...]
+
+
+@attrs.frozen
+class Unwanted:
+    """The node's ``cancel_when`` holds."""
+
+    pointer: int
+
+
+@attrs.frozen
+class Exceeded:
+    """The run grew beyond a limit of the host; *message* says which."""
+
+    message: str
 
 
 @attrs.frozen(kw_only=True)
@@ -167,13 +237,44 @@ class Recovered:
 
 @attrs.frozen(kw_only=True)
 class Received:
-    """A message from the inbox."""
+    """A message from the inbox.
+
+    Attributes:
+        found: What the shell looked up for it: a :class:`Restored`, an :class:`Answered`.
+    """
 
     i: int
     kind: str
     payload: Any
     actor: str | None = None
     reason: str | None = None
+    found: Any = None
+
+
+@attrs.frozen(kw_only=True)
+class Restored:
+    """An earlier state of the run, to go on from.
+
+    Attributes:
+        pointers, logs, next: As in a stored state.
+        data: Field by field as of then; ``None``: the data stays as it is.
+        failed: The pointer whose failure is undone by trying it again; ``None``: none.
+    """
+
+    pointers: list[Any]
+    logs: Mapping[str, Any]
+    next: int
+    data: Mapping[str, Any] | None = None
+    failed: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Answered:
+    """What the handler of an update said: a result, or the error of a refusal."""
+
+    result: Any = None
+    error: Mapping[str, Any] | None = None
+    writes: Writes = NO_WRITES
 
 
 Input: TypeAlias = (
@@ -183,6 +284,12 @@ Input: TypeAlias = (
     | Slept
     | Waits
     | StartsChild
+    | Offers
+    | AsksPerson
+    | WaitsSignal
+    | AsksPlaces
+    | Unwanted
+    | Exceeded
     | Failed
     | Skipped
     | Stopped
@@ -214,3 +321,7 @@ class Decision:
     unsubscribe: tuple[int, ...]
     starts: tuple[Item, ...]
     messages: tuple[Message, ...]
+    hold: tuple[Hold, ...] = ()
+    unhold: tuple[int, ...] = ()
+    activities: tuple[ActivityStart, ...] = ()
+    end_activities: tuple[int, ...] = ()

@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
-from wfe.core.policies import ErrorPolicy, Fail
+from wfe.core.policies import Continue, ErrorPolicy, Fail, Retry, Suspend, Terminate
 
-__all__ = ["CONTAINERS", "Place", "Plan", "Reducer", "make_plan"]
+__all__ = ["CALL", "CONTAINERS", "WHOLE", "Place", "Plan", "Reducer", "make_plan"]
 
 CONTAINERS = frozenset(
     {
@@ -21,8 +21,13 @@ CONTAINERS = frozenset(
         Kind.PARALLEL,
         Kind.DECIDE,
         Kind.DAG,
+        Kind.SAGA,
+        Kind.RECUR,
     }
 )
+
+WHOLE = "(workflow)"
+"""Name of the node around all others that holds the limits of a definition."""
 
 
 @attrs.frozen
@@ -34,6 +39,7 @@ class Place:
         container: Name of the node that holds the block, ``None`` at the top.
         following: The node after it in its block, ``None`` at the end and in a DAG.
         policy: Its own or the definition's default.
+        bare: Whether ending it is nothing but going on: no undo, no hooks, no saga.
     """
 
     node: Node
@@ -41,6 +47,11 @@ class Place:
     container: str | None
     following: Node | None
     policy: ErrorPolicy
+    bare: bool = True
+
+
+CALL = Place(Node(name="(call)", kind=Kind.CALL), (), None, None, Fail())
+"""Where the calls of a durable function stand: in no definition."""
 
 
 @attrs.frozen
@@ -56,10 +67,14 @@ class Plan:
     """A definition with its index.
 
     Attributes:
+        root: The definition's steps, inside :data:`WHOLE` when it has limits.
+        cancellable: Names of the nodes with ``cancel_when``.
         rounds: Whether its steps record themselves by round (``wfe.core.rounds``): those of files.
     """
 
     definition: WorkflowDefinition
+    root: Block
+    cancellable: frozenset[str]
     places: Mapping[str, Place]
     reducers: Mapping[str, Reducer]
     rounds: bool
@@ -70,25 +85,46 @@ def make_plan(
 ) -> Plan:
     """Return the plan of *definition*."""
     places: dict[str, Place] = {}
-    _index(definition, definition.root, None, places)
-    return Plan(definition, places, reducers or {}, bool(definition.meta.get("records")))
+    root = definition.root
+    if definition.limits:
+        limits = definition.limits
+        root = Block((Node(name=WHOLE, kind=Kind.SEQUENCE, blocks=(root,), limits=limits),))
+    _index(definition, root, None, places)
+    watched = frozenset(n.name for n in definition.walk() if n.cancel_when is not None)
+    rounds = bool(definition.meta.get("records"))
+    return Plan(definition, root, watched, places, reducers or {}, rounds)
 
 
 def _index(
     definition: WorkflowDefinition, block: Block, container: Node | None, places: dict[str, Place]
 ) -> None:
     dag = container is not None and container.kind is Kind.DAG
+    dag = dag and any(block is inner for inner in (container.blocks if container else ()))
+    undo = container is not None and block is container.undo
     for position, node in enumerate(block.nodes):
         after = block.nodes[position + 1 : position + 2]
+        policy = _policy(definition, node)
         places[node.name] = Place(
             node,
             block.nodes,
             container.name if container else None,
             after[0] if after and not dag else None,
-            _policy(definition, node),
+            _undo_policy(node.on_error) if undo else policy,
+            bare=node.undo is None and not node.hooks and node.kind is not Kind.SAGA,
         )
-        for inner in node.blocks:
+        for inner in node.inner():
             _index(definition, inner, node, places)
+
+
+def _undo_policy(given: ErrorPolicy | None) -> ErrorPolicy:
+    """Return the policy of an undo step: what cannot be undone suspends the run."""
+    if isinstance(given, Retry):
+        return attrs.evolve(given, then=_undo_end(given.then))
+    return _undo_end(given)
+
+
+def _undo_end(given: ErrorPolicy | None) -> Terminate | Continue | Suspend:
+    return given if isinstance(given, Terminate | Continue) else Suspend()
 
 
 def _policy(definition: WorkflowDefinition, node: Node) -> ErrorPolicy:

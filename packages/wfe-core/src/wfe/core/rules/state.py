@@ -13,21 +13,45 @@ reads the same whatever the rules became since.  The ops::
     s {field: value}                             set data fields
     x [field]                                    delete data fields
     r field reducer operand                      reduce an operand into a data field
-    i status error                               change the run's status and error
+    i status error [origin]                      change the run's status and error
     c                                            drop every pointer
+    u frame pointer step rounds                  push onto the undo log of a frame
+    v frame                                      pop from the undo log of a frame
+    m from to                                    merge one undo log into another
+    q name payload                               queue a signal
+    w name                                       take the first signal of a name
+    z pointers logs next since                   put pointers and undo logs in place of all others
+
+An undo log is a stack of entries, the step that completed last on top: popping it is undoing in
+reverse order of completion.  In memory it is a chain of pairs ``(entry, rest)``, so that growing
+it by one costs the same however long it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 
 from wfe.core.models import WorkflowStatus
 from wfe.core.reducers import REDUCERS
 
-__all__ = ["FORMAT", "Pointer", "State", "apply", "folded", "state_from_json", "state_to_json"]
+__all__ = [
+    "FORMAT",
+    "Log",
+    "Pointer",
+    "State",
+    "Undo",
+    "apply",
+    "folded",
+    "log_from_json",
+    "log_to_json",
+    "merged_logs",
+    "pointers_to_json",
+    "state_from_json",
+    "state_to_json",
+]
 
 FORMAT: Final = 1
 """Version of the rows and snapshots written now."""
@@ -64,6 +88,26 @@ class Pointer:
         return Pointer(self.id, self.step, self.parent, status, attempt, wake, self.extra)
 
 
+@attrs.frozen
+class Undo:
+    """A completed step that can be undone.
+
+    Attributes:
+        seq: Of the row that completed it.
+        pointer: That it had.
+        rounds: (index, item) of each for-each around it, innermost first.
+    """
+
+    seq: int
+    pointer: int
+    step: str
+    rounds: list[Any]
+
+
+Log: TypeAlias = "tuple[Undo, Log] | None"
+"""An undo log: its top entry and the rest, ``None`` when it is empty."""
+
+
 @attrs.define
 class State:
     """A run as folded from its journal; only :func:`apply` changes it.
@@ -73,6 +117,11 @@ class State:
         data: Never changed in place, so that a step can keep what it saw.
         writers: Seq of the row that wrote each data field last.
         next_pointer: Id that the next pointer gets.
+        logs: Undo log by the pointer of its frame (a saga, or a step that is undone alone).
+        signals: Payloads of signals that nobody waited for yet, by name.
+        origin: Of a run that failed or was terminated: seq before the failure (or the end) and
+            the pointer that failed: where ``retry`` begins.  ``None``: it was neither.
+        since: When its time began anew by ``retry``, µs; ``None``: with its start.
     """
 
     seq: int = -1
@@ -82,6 +131,10 @@ class State:
     pointers: dict[int, Pointer] = attrs.field(factory=dict[int, Pointer])
     writers: dict[str, int] = attrs.field(factory=dict[str, int])
     next_pointer: int = 1
+    logs: dict[int, Log] = attrs.field(factory=dict[int, "Log"])
+    signals: dict[str, tuple[Any, ...]] = attrs.field(factory=dict[str, tuple[Any, ...]])
+    origin: tuple[int, int | None] | None = None
+    since: int | None = None
 
 
 def apply(state: State, row: list[Any]) -> None:
@@ -108,6 +161,10 @@ def folded(state: State, rows: Iterable[list[Any]]) -> State:
         dict(state.pointers),
         dict(state.writers),
         state.next_pointer,
+        dict(state.logs),
+        dict(state.signals),
+        state.origin,
+        state.since,
     )
     for row in rows:
         apply(after, row)
@@ -115,10 +172,12 @@ def folded(state: State, rows: Iterable[list[Any]]) -> State:
 
 
 _EMPTY: Mapping[str, Any] = {}
+_WITHOUT_ORIGIN: Final = 3  # length of an ``i`` op that names no origin
 
 
 def _drop(state: State, op: list[Any]) -> None:
     state.pointers.pop(op[1], None)
+    state.logs.pop(op[1], None)
 
 
 def _extras(state: State, op: list[Any]) -> None:
@@ -162,11 +221,63 @@ def _reduce(state: State, op: list[Any]) -> None:
 
 
 def _instance(state: State, op: list[Any]) -> None:
-    _, state.status, state.error = op
+    state.status, state.error = op[1], op[2]
+    state.origin = tuple(op[3]) if len(op) > _WITHOUT_ORIGIN else None
 
 
 def _clear(state: State, _op: list[Any]) -> None:
     state.pointers.clear()
+    state.logs.clear()
+
+
+def _push(state: State, op: list[Any]) -> None:
+    _, frame, pointer, step, rounds = op
+    state.logs[frame] = (Undo(state.seq, pointer, step, rounds), state.logs.get(frame))
+
+
+def _pop(state: State, op: list[Any]) -> None:
+    log = state.logs.get(op[1])
+    state.logs[op[1]] = log[1] if log else None
+
+
+def _merge(state: State, op: list[Any]) -> None:
+    _, source, target = op
+    state.logs[target] = merged_logs(state.logs.pop(source, None), state.logs.get(target))
+
+
+def merged_logs(newer: Log, older: Log) -> Log:
+    """Return one log of two, ordered by completion; cheap when *newer* is short and recent."""
+    taken: list[Undo] = []
+    while newer is not None:
+        if older is not None and older[0].seq > newer[0].seq:
+            taken.append(older[0])
+            older = older[1]
+        else:
+            taken.append(newer[0])
+            newer = newer[1]
+    for entry in reversed(taken):
+        older = (entry, older)
+    return older
+
+
+def _queue(state: State, op: list[Any]) -> None:
+    _, name, payload = op
+    state.signals[name] = (*state.signals.get(name, ()), payload)
+
+
+def _take(state: State, op: list[Any]) -> None:
+    rest = state.signals[op[1]][1:]
+    if rest:
+        state.signals[op[1]] = rest
+    else:
+        del state.signals[op[1]]
+
+
+def _restore(state: State, op: list[Any]) -> None:
+    _, pointers, logs, following, state.since = op
+    state.pointers = {row[0]: Pointer(*row) for row in pointers}
+    state.logs = {int(frame): log_from_json(log) for frame, log in logs.items()}
+    state.next_pointer = max(state.next_pointer, following)
 
 
 _FOLD: Final[Mapping[str, Callable[[State, list[Any]], None]]] = {
@@ -180,7 +291,35 @@ _FOLD: Final[Mapping[str, Callable[[State, list[Any]], None]]] = {
     "r": _reduce,
     "i": _instance,
     "c": _clear,
+    "u": _push,
+    "v": _pop,
+    "m": _merge,
+    "q": _queue,
+    "w": _take,
+    "z": _restore,
 }
+
+
+def log_to_json(log: Log) -> list[Any]:
+    """Return an undo log as a list, its top first."""
+    entries: list[Any] = []
+    while log is not None:
+        entry, log = log
+        entries.append([entry.seq, entry.pointer, entry.step, entry.rounds])
+    return entries
+
+
+def log_from_json(stored: list[Any]) -> Log:
+    """Return the log that :func:`log_to_json` stored."""
+    log: Log = None
+    for row in reversed(stored):
+        log = (Undo(*row), log)
+    return log
+
+
+def pointers_to_json(pointers: Iterable[Pointer]) -> list[Any]:
+    """Return pointers as lists of their fields."""
+    return [[p.id, p.step, p.parent, p.status, p.attempt, p.wake, dict(p.extra)] for p in pointers]
 
 
 def state_to_json(state: State) -> dict[str, Any]:
@@ -190,9 +329,13 @@ def state_to_json(state: State) -> dict[str, Any]:
         "seq": state.seq,
         "status": state.status,
         "error": state.error,
-        "pointers": [list(attrs.astuple(p, recurse=False)) for p in state.pointers.values()],
+        "pointers": pointers_to_json(state.pointers.values()),
         "writers": state.writers,
         "next": state.next_pointer,
+        "logs": {str(frame): log_to_json(log) for frame, log in state.logs.items() if log},
+        "signals": state.signals,
+        "origin": state.origin,
+        "since": state.since,
     }
 
 
@@ -206,4 +349,8 @@ def state_from_json(stored: Mapping[str, Any], data: dict[str, Any]) -> State:
         pointers={row[0]: Pointer(*row) for row in stored["pointers"]},
         writers=dict(stored["writers"]),
         next_pointer=stored["next"],
+        logs={int(frame): log_from_json(log) for frame, log in stored.get("logs", {}).items()},
+        signals={name: tuple(queue) for name, queue in stored.get("signals", {}).items()},
+        origin=tuple(stored["origin"]) if stored.get("origin") else None,
+        since=stored.get("since"),
     )

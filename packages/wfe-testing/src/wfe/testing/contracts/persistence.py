@@ -11,6 +11,7 @@ from wfe.core.clocks import VirtualClock
 from wfe.core.providers import Clock, PersistenceProvider
 from wfe.testing.contracts.commits import CommitLaws
 from wfe.testing.contracts.events import EventLaws
+from wfe.testing.contracts.keeping import KeepingLaws
 from wfe.testing.contracts.machine import run_machine
 from wfe.testing.contracts.messages import MessageLaws
 from wfe.testing.contracts.owners import OwnerLaws
@@ -20,7 +21,7 @@ from wfe.testing.contracts.starts import StartLaws
 __all__ = ["PersistenceContract"]
 
 
-class PersistenceContract(StartLaws, CommitLaws, OwnerLaws, MessageLaws, EventLaws, ReadLaws):
+class PersistenceContract(StartLaws, CommitLaws, OwnerLaws, MessageLaws, EventLaws, ReadLaws, KeepingLaws):
     """Subclass as ``TestMyStore`` and give the class a ``new_store`` fixture.
 
     ``new_store(clock)`` returns a new, empty store that is not open yet.  With the capability

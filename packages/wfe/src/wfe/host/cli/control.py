@@ -12,12 +12,13 @@ from wfe.host.cli.errors import CommandError
 from wfe.host.cli.references import found
 from wfe.host.host import WorkflowHost
 
-__all__ = ["publish", "resume", "suspend", "terminate"]
+__all__ = ["REASON", "actor", "parsed", "publish", "resume", "suspend", "terminate"]
 
-_REASON = click.option("--reason", metavar="TEXT", help="Kept in the run's history.")
+REASON = click.option("--reason", metavar="TEXT", help="Kept in the run's history.")
+"""The option ``--reason`` of what changes a run."""
 
 
-def _actor() -> str:
+def actor() -> str:
     """Return who is at the keyboard, for the history."""
     import getpass  # noqa: PLC0415 - only for a change
 
@@ -29,14 +30,14 @@ def _actor() -> str:
 
 @click.command(short_help="Let no further step of a run begin.")
 @click.argument("run")
-@_REASON
+@REASON
 @store.DB
 def suspend(run: str, reason: str | None, db: str) -> None:
     """Let no further step of RUN begin; what runs now ends and is recorded."""
 
     async def work(host: WorkflowHost) -> str:
         id_ = (await found(host, run)).id
-        await host.suspend(id_, reason, actor=_actor())
+        await host.suspend(id_, reason, actor=actor())
         return id_
 
     id_ = store.on_store(db, work)
@@ -54,7 +55,7 @@ def resume(run: str, db: str) -> None:
 
     async def work(host: WorkflowHost) -> str:
         id_ = (await found(host, run)).id
-        await host.resume(id_, actor=_actor())
+        await host.resume(id_, actor=actor())
         return id_
 
     id_ = store.on_store(db, work)
@@ -64,7 +65,7 @@ def resume(run: str, db: str) -> None:
 
 @click.command(short_help="End a run.")
 @click.argument("run")
-@_REASON
+@REASON
 @store.DB
 def terminate(run: str, reason: str | None, db: str) -> None:
     """End RUN; its running steps and its sub-workflow runs are ended too.
@@ -74,7 +75,7 @@ def terminate(run: str, reason: str | None, db: str) -> None:
 
     async def work(host: WorkflowHost) -> str:
         id_ = (await found(host, run)).id
-        await host.terminate(id_, reason, actor=_actor())
+        await host.terminate(id_, reason, actor=actor())
         return id_
 
     id_ = store.on_store(db, work)
@@ -92,7 +93,7 @@ def publish(name: str, key: str, text: str | None, event_id: str | None, db: str
 
     A run that nobody drives takes it when somebody does: `wfe run --resume RUN`.
     """
-    data = _parsed(text)
+    data = parsed(text)
 
     async def work(host: WorkflowHost) -> str:
         return await host.publish_event(name, key, data, id=event_id)
@@ -102,7 +103,12 @@ def publish(name: str, key: str, text: str | None, event_id: str | None, db: str
     click.echo(f"event {what} is published, id {published}")
 
 
-def _parsed(text: str | None) -> Any:
+def parsed(text: str | None) -> Any:
+    """Return the value of ``--data``, ``None`` without one.
+
+    Raises:
+        CommandError: It is not JSON.
+    """
     if text is None:
         return None
     try:

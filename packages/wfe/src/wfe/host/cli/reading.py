@@ -64,12 +64,17 @@ def list_runs(
 
 def _table(runs: Sequence[WorkflowInstance[Any]]) -> None:
     now = now_utc()
-    names = [run.definition + (f" ({run.name})" if run.name else "") for run in runs]
+    names = [_called(run) for run in runs]
     width = max(len(name) for name in names)
     for run, name in zip(runs, names, strict=True):
         took = duration(((run.completed_at or now) - run.created_at).total_seconds())
         status = f"{STATUS_GLYPHS[run.status]} {run.status}"
         click.echo(f"{run.id}  {status:<12}  {name:<{width}}  {_local(run.created_at)}  {took}")
+
+
+def _called(run: WorkflowInstance[Any]) -> str:
+    own = run.name.startswith(f"{run.definition}-")
+    return run.name if own else f"{run.definition} ({run.name})"
 
 
 def _local(when: datetime) -> str:

@@ -19,7 +19,7 @@ from wfe.host.cli.model import Change, Picture
 from wfe.host.cli.stored import Stuck
 from wfe.host.cli.visits import State, error_text
 
-__all__ = ["Result", "failures", "outputs", "plain", "short", "to_json"]
+__all__ = ["Result", "code_of", "failures", "outputs", "plain", "short", "to_json"]
 
 _LAST: Final = 10  # lines shown of a failed step
 _WIDEST: Final = 200  # characters of an output's value that are shown
@@ -30,6 +30,11 @@ _CODES: Final[Mapping[WorkflowStatus, Exit]] = {
     WorkflowStatus.SUSPENDED: Exit.WAITING,
     WorkflowStatus.TERMINATED: Exit.TERMINATED,
 }
+
+
+def code_of(status: WorkflowStatus) -> int:
+    """Return the exit code of a run with this status; one that runs is waited for."""
+    return _CODES.get(status, Exit.WAITING)
 
 
 def plain(value: Any) -> Any:
@@ -119,7 +124,7 @@ class Result:
             return Exit.WAITING
         if self.interrupted:
             return Exit.INTERRUPTED
-        return _CODES.get(self.instance.status, Exit.WAITING)
+        return code_of(self.instance.status)
 
     @property
     def status(self) -> str:
@@ -200,7 +205,8 @@ class Result:
         lines = [f"  all its lines:  wfe logs {self.instance.id}{step}{self.db}"]
         if self.again is not None:
             lines.append(f"  run it again:   {self.again}")
-        lines.append("  (rerunning only what failed, --rerun-failed, comes in a later version)")
+        if self.kept:
+            lines.append(f"  or what failed: {self.resume} --rerun-failed")
         return lines
 
     def _left(self, stuck: Stuck) -> list[str]:

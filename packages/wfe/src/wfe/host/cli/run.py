@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import click
@@ -24,7 +24,7 @@ from wfe.host.cli.reading import remember
 from wfe.host.cli.references import found
 from wfe.host.cli.result import Result, now_utc
 from wfe.host.cli.sources import Given, Loaded, chosen, load_source
-from wfe.host.cli.stored import definition_of, family, runnable
+from wfe.host.cli.stored import asked_again, definition_of, family, runnable
 from wfe.host.cli.view_json import JsonView
 from wfe.host.cli.views import View
 from wfe.host.cli.views import chosen as chosen_view
@@ -32,6 +32,8 @@ from wfe.host.host import WorkflowHost
 from wfe.host.runs import WorkflowRun
 
 __all__ = ["run"]
+
+_RETRIABLE: Final = frozenset({WorkflowStatus.FAILED, WorkflowStatus.TERMINATED})
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +45,8 @@ class _Request:
         main: The one whose run is started or resumed.
         resumed: The run to go on with, ``None``: start one with *data*.
         source: As the user named it, ``None``: not named.
+        over: Whether *resumed* is final and stays so.
+        rerun: Whether *resumed* is asked to try again where it failed.
     """
 
     definitions: dict[str, WorkflowDefinition]
@@ -53,6 +57,8 @@ class _Request:
     resumed: WorkflowInstance[Any] | None = None
     source: str | None = None
     again: str | None = None
+    over: bool = False
+    rerun: bool = False
 
 
 @click.command(short_help="Run a workflow file and watch it.")
@@ -66,6 +72,9 @@ class _Request:
 )
 @click.option("--name", metavar="NAME", help="A name for the run, unique in the store.")
 @click.option("--resume", "reference", metavar="RUN", help="Go on with an unfinished run.")
+@click.option(
+    "--rerun-failed", "rerun", is_flag=True, help="With --resume: try what failed again."
+)
 @click.option("--plain", is_flag=True, help="Lines instead of a tree, also on a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
 @store.DB
@@ -78,6 +87,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     vars_files: tuple[str, ...],
     name: str | None,
     reference: str | None,
+    rerun: bool,
     plain: bool,
     as_json: bool,
     db: str,
@@ -88,7 +98,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     package.module:NAME.  Everything is checked before anything runs.
 
     With --resume RUN an unfinished run goes on, with the definition that it began with; FILE may
-    be left out when the run came from a workflow file.
+    be left out when the run came from a workflow file. With --rerun-failed a failed or terminated
+    run begins again where it failed; what is complete stays complete.
 
     Exit codes: 0 complete, 1 failed, 2 usage or invalid file, 3 suspended or waiting for an
     event, 4 terminated, 130 interrupted (the last line says how to go on).
@@ -98,9 +109,13 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     loaded = load_source(file, given) if file is not None else None
     if reference is not None:
         _refuse(inputs, input_file, name)
-        request = store.on_store(db, lambda host: _to_resume(host, reference, loaded, given, db))
-        if request.resumed is not None and request.resumed.status.final:
+        request = store.on_store(
+            db, lambda host: _to_resume(host, reference, loaded, given, db, rerun=rerun)
+        )
+        if request.resumed is not None and request.over:
             return _over(request.resumed, request, view)
+    elif rerun:
+        raise click.UsageError("--rerun-failed goes on with a run: name it with --resume RUN")
     elif loaded is None:
         raise click.UsageError("name a FILE to run, or a run to go on with: --resume RUN")
     else:
@@ -150,12 +165,20 @@ def _to_start(
 
 
 async def _to_resume(
-    host: WorkflowHost, reference: str, loaded: Loaded | None, given: Given, db: str
+    host: WorkflowHost,
+    reference: str,
+    loaded: Loaded | None,
+    given: Given,
+    db: str,
+    *,
+    rerun: bool,
 ) -> _Request:
     instance = await found(host, reference)
     main = await definition_of(host, instance.id)
-    if instance.status.final:
-        return _Request(definitions={}, main=main, url=db, resumed=instance)
+    asked = instance.status.final and await asked_again(host, instance.id)
+    again = instance.status in _RETRIABLE and rerun and not asked
+    if instance.status.final and not asked and not again:
+        return _Request(definitions={}, main=main, url=db, resumed=instance, over=True)
     stored = await family(host, main)
     today = loaded or _source_again(main, given)
     by_id = {each.id: each for each in today.definitions} if today is not None else {}
@@ -169,6 +192,7 @@ async def _to_resume(
         url=db,
         resumed=instance,
         source=loaded.name if loaded is not None else None,
+        rerun=again,
     )
 
 
@@ -225,8 +249,7 @@ def _lament(instance: WorkflowInstance[Any], db: str) -> None:
     what = "has failed" if failed else "was terminated"
     reason = f": {instance.error.message}" if instance.error is not None else ""
     lines = [f"error: run {instance.id} {what}{reason}"]
-    if failed:
-        lines.append("  rerunning only what failed comes with --rerun-failed in a later version")
+    lines.append(f"  try it again with: wfe run --resume {instance.id} --rerun-failed{db}")
     complain("\n".join([*lines, f"  see what happened with: wfe show {instance.id}{db}"]))
 
 
@@ -265,6 +288,8 @@ async def _begin(host: WorkflowHost, request: _Request, feed: Feed) -> WorkflowR
             request.main, request.data, name=request.name, actor="wfe run"
         )
     else:
+        if request.rerun:
+            await host.retry(request.resumed.id, actor="wfe run")
         started = await host.drive(request.resumed.id)
     picture = Picture(started.id, request.definitions, request.main.id)
     if request.resumed is not None:

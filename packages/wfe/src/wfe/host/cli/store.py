@@ -14,7 +14,7 @@ from wfe.host.cli.errors import CommandError, log_to_stderr
 from wfe.host.connect import DEFAULT_URL
 from wfe.host.host import WorkflowHost
 
-__all__ = ["DB", "existing", "kept", "made", "on_store", "option"]
+__all__ = ["DB", "existing", "exists", "kept", "made", "on_store", "option"]
 
 T = TypeVar("T")
 
@@ -90,6 +90,12 @@ def existing(url: str) -> str:
         hint = "run a workflow first, or name another store with --db"
         raise CommandError(problem, hint)
     return url
+
+
+def exists(url: str) -> bool:
+    """Whether there is a store at *url*; servers are believed to be there."""
+    file = _file(url)
+    return kept(url) if file is None else file.is_file()
 
 
 def on_store(url: str, work: Callable[[WorkflowHost], Awaitable[T]]) -> T:

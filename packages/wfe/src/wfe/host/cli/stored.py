@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import orjson
@@ -18,10 +19,24 @@ from wfe.host.host import WorkflowHost
 
 if TYPE_CHECKING:
     from wfe.core.engine import Engine
-    from wfe.core.providers import DefinitionRow
+    from wfe.core.providers import DefinitionRow, StoredInstance
     from wfe.core.rules import State
 
-__all__ = ["Stuck", "definition_of", "family", "logs_after", "runnable", "stuck"]
+__all__ = [
+    "Stuck",
+    "answered",
+    "asked_again",
+    "definition_of",
+    "family",
+    "last_entry",
+    "logs_after",
+    "runnable",
+    "stored_definitions",
+    "stuck",
+    "unfinished",
+]
+
+_LOOK: Final = 0.2  # seconds between looks at a run that another process drives
 
 
 def _engine(host: WorkflowHost) -> Engine:
@@ -52,6 +67,42 @@ async def family(host: WorkflowHost, main: WorkflowDefinition) -> dict[str, Work
                     found[child.id] = child
                     waiting.append(child)
     return found
+
+
+async def stored_definitions(host: WorkflowHost, id: str | None = None) -> list[DefinitionRow]:
+    """Return the stored definitions, all or those of one id."""
+    return list(await _engine(host).store.definitions(id))
+
+
+async def unfinished(
+    host: WorkflowHost, id: str
+) -> AsyncIterator[tuple[StoredInstance, State, WorkflowDefinition]]:
+    """Yield each run of a definition that is not final, with its state and its definition."""
+    inventory = _engine(host).inventory
+    bodies = await inventory.bodies(id)
+    async for header, state in inventory.places(id):
+        yield header, state, bodies[header.d]
+
+
+async def last_entry(host: WorkflowHost, id: str) -> int:
+    """Return the number of the last entry in a run's history."""
+    engine = _engine(host)
+    (loaded,) = await engine.store.load([(await engine.reads.header(id)).n])
+    return loaded.tail[-1].seq if loaded.tail else loaded.snapshot.seq if loaded.snapshot else -1
+
+
+async def answered(host: WorkflowHost, id: str, seen: int) -> None:
+    """Return when a run's history has an entry after *seen*: whoever drives it took a message."""
+    engine = _engine(host)
+    n = (await engine.reads.header(id)).n
+    while not await engine.store.history(n, seen, 1):  # noqa: ASYNC110 - in another process
+        await asyncio.sleep(_LOOK)
+
+
+async def asked_again(host: WorkflowHost, id: str) -> bool:
+    """Whether a final run was asked to try again, and nobody has looked at that yet."""
+    header = await _engine(host).reads.header(id)
+    return header.wake is not None or header.owner is not None
 
 
 def _newest(rows: Iterable[DefinitionRow], version: int | None) -> DefinitionRow | None:

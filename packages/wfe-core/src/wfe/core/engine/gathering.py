@@ -1,0 +1,225 @@
+"""Strands side by side: begun together, awaited together, cancelled when one of them fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from wfe.core.engine.strands import STRAND, Cut, Strand, call_key
+from wfe.core.rules.calls import CallsCancelled
+
+if TYPE_CHECKING:
+    from wfe.core.engine.calls import Calls
+
+__all__ = ["gather"]
+
+
+async def gather(calls: Calls, awaitables: Sequence[Awaitable[Any]], site: str) -> list[Any]:
+    """Await *awaitables*, each as a strand of its own; return their results in order.
+
+    When one fails, the others are cancelled and awaited before its error is raised.
+    """
+    try:
+        number = await _begun(calls, site)
+    except BaseException:
+        for each in awaitables:
+            if inspect.iscoroutine(each):
+                each.close()
+        raise
+    parent = STRAND.get()
+    parent.gathers += 1
+    name = f"g{parent.gathers}"
+    key = call_key("gather", parent.gathers, parent.path)
+    group = _Group(calls, parent, key, number, site)
+    try:
+        results = await group.run(name, awaitables)
+    finally:
+        parent.inside = False
+    cut = parent.cut
+    if cut is not None and not parent.cancelled and cut == (number + 1, True):
+        await calls.block()  # it never returned from here
+    parent.returned += 1
+    if group.error is not None:
+        raise group.error
+    return results
+
+
+async def _begun(calls: Calls, site: str) -> int:
+    """Count a gather as a call of its strand; return its number."""
+    calls.check()
+    strand = STRAND.get()
+    if strand.cut is not None and strand.calls >= strand.cut[0]:
+        await calls.block()
+    number = strand.calls
+    record = strand.records.get(number)
+    if record is not None:
+        raise calls.mismatch(record, "gather", "gather", site)
+    strand.calls = number + 1
+    return number
+
+
+class _Group:
+    """The strands of one gather."""
+
+    def __init__(self, calls: Calls, parent: Strand, key: str, number: int, site: str) -> None:
+        self.calls = calls
+        self.parent = parent
+        self.key = key
+        self.number = number
+        self.site = site
+        self.error: BaseException | None = None
+        self.failed: list[int] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.strands: list[Strand] = []
+
+    async def run(self, name: str, awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
+        calls, parent = self.calls, self.parent
+        cut = calls.journal.cuts.pop(self.key, None)
+        parent.inside = True
+        calls.leaves += len(awaitables) - 1
+        for i, each in enumerate(awaitables):
+            self._start(i, each, f"{parent.path}/{name}.{i}" if parent.path else f"{name}.{i}")
+        try:
+            await self._joined(cut)
+        except asyncio.CancelledError:
+            if not parent.cancelled:  # else whoever cancelled it cancelled these too
+                self._cancel_all()
+            await self._ended()
+            raise
+        finally:
+            calls.leaves += 1
+        if self.error is None:
+            for strand in self.strands:
+                parent.now = max(parent.now, strand.now)
+                parent.seq = max(parent.seq, strand.seq)
+                for topic, position in strand.cursors.items():
+                    parent.cursors[topic] = max(parent.cursors.get(topic, position), position)
+            return [task.result() for task in self.tasks]
+        winner = self.strands[self.failed[0] if cut is None else cut.first]
+        parent.now, parent.seq = max(parent.now, winner.now), max(parent.seq, winner.seq)
+        return []
+
+    def _start(self, i: int, awaitable: Awaitable[Any], path: str) -> None:
+        parent = self.parent
+        strand = self.calls.journal.strand(path, parent.now, parent.seq, parent)
+        context = contextvars.copy_context()
+        context.run(STRAND.set, strand)
+
+        async def branch() -> Any:
+            try:
+                return await awaitable
+            except BaseException:
+                self.failed.append(i)
+                raise
+
+        def ended(_: asyncio.Task[Any]) -> None:
+            self.calls.leaves -= 1
+            parent.children.remove(strand)
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()  # cancelled before it began: nobody awaits it any more
+            self.calls.moved()
+
+        strand.task = asyncio.create_task(branch(), context=context)
+        strand.task.add_done_callback(ended)
+        parent.children.append(strand)
+        self.strands.append(strand)
+        self.tasks.append(strand.task)
+
+    async def _joined(self, cut: Cut | None) -> None:
+        pending = set(self.tasks)
+        while pending and not self._over(cut):
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        if not self.failed:
+            return
+        if cut is not None:
+            while not self._all_there(cut):
+                await self.calls.movement()
+            self._cut(set(cut.at))
+            first = cut.first
+        else:
+            first = self.failed[0]
+            if len(self.failed) > 1 or pending:
+                self._record(first)
+        await self._ended()
+        for task in self.tasks:
+            if not task.cancelled():
+                task.exception()
+        failed = self.tasks[first]
+        self.error = asyncio.CancelledError() if failed.cancelled() else failed.exception()
+
+    def _over(self, cut: Cut | None) -> bool:
+        return bool(self.failed) if cut is None else cut.first in self.failed
+
+    def _all_there(self, cut: Cut) -> bool:
+        """Whether every strand came to where it was cancelled before, or has ended."""
+        there = {strand.path for strand in self._live() if not strand.blocked}
+        inner = {path for path in cut.at if not any(p.startswith(path + "/") for p in cut.at)}
+        if self.calls.broken is not None:
+            return True
+        begun = {s.path for s in self.parent.live()} | {s.path for s in self.strands}
+        for path in inner:
+            if path in there:
+                return False
+            outer = path.rpartition("/")[0]
+            while outer and path not in begun:
+                if outer in there:  # it will begin the strand when it gets there
+                    return False
+                outer = outer.rpartition("/")[0]
+        return True
+
+    def _live(self) -> list[Strand]:
+        return [strand for child in list(self.parent.children) for strand in child.live()]
+
+    def _record(self, first: int) -> None:
+        """Cancel the strands that have not ended, and put down where they were."""
+        calls = self.calls
+        wanted = [s for s in self._live() if not s.cancelled and not s.undoing and _runs(s)]
+        at = [
+            [s.path, s.returned + 1 if s.inside else s.returned, s.inside] for s in wanted
+        ]
+        lasting = calls.lasting_in({s.path for s in wanted})
+        info = {"call": self.key, "n": self.number, "site": self.site, "first": first, "at": at}
+        calls.feed(
+            CallsCancelled(
+                pointer=calls.pointer,
+                attempt=calls.attempt,
+                name="gather",
+                info=info,
+                calls=tuple(lasting),
+            )
+        )
+        self._cut({s.path for s in wanted})
+
+    def _cut(self, paths: set[str]) -> None:
+        for strand in self._live():
+            if strand.path in paths:
+                strand.cancelled, strand.cut, strand.blocked = True, None, False
+                strand.path += "!"
+                strand.records = self.calls.journal.by_path.get(strand.path, {})
+                strand.last = max(strand.records, default=-1)
+                strand.calls = strand.returned = strand.gathers = 0
+                strand.uses = {}
+                if strand.task is not None:
+                    strand.task.cancel()
+
+    def _cancel_all(self) -> None:
+        for strand in self._live():
+            if strand.task is not None:
+                strand.task.cancel()
+
+    async def _ended(self) -> None:
+        """Await the strands, also those that clean up."""
+        while pending := [task for task in self.tasks if not task.done()]:
+            try:
+                await asyncio.wait(pending)
+            except asyncio.CancelledError:
+                if self.calls.run.closed or self.calls.broken is not None:
+                    self._cancel_all()
+                # Else it was cancelled by another gather, which awaits all of this.
+
+
+def _runs(strand: Strand) -> bool:
+    return strand.task is not None and not strand.task.done()

@@ -1,0 +1,82 @@
+"""Collects rows that steps produce and stores them in batches, off the path of the steps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+from wfe.core.errors import ProviderError
+
+__all__ = ["Pump"]
+
+R = TypeVar("R")
+
+_LOG: Final = logging.getLogger("wfe.engine")
+_PAUSE: Final = 0.05  # seconds between a row and its storing
+_MOST: Final = 1000  # rows a batch
+
+
+class Pump(Generic[R]):
+    """Takes rows from any thread."""
+
+    def __init__(self, what: str, store: Callable[[Sequence[R]], Awaitable[None]]) -> None:
+        """Store rows, called *what* in messages, with *store*, on the running loop."""
+        self._what = what
+        self._store = store
+        self._rows: list[R] = []
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._timer: asyncio.TimerHandle | None = None
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether rows were taken that are not stored yet."""
+        return bool(self._rows) or self._turn.locked()
+
+    def take(self, row: R) -> None:
+        """Keep one row."""
+        if threading.get_ident() != self._thread:
+            self._loop.call_soon_threadsafe(self._take, row)
+        else:
+            self._take(row)
+
+    def _take(self, row: R) -> None:
+        self._rows.append(row)
+        if self._timer is None:
+            self._timer = self._loop.call_later(_PAUSE, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        task = self._loop.create_task(self.flush())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def flush(self) -> None:
+        """Store what was taken so far."""
+        async with self._turn:
+            while self._rows:
+                batch, self._rows = self._rows[:_MOST], self._rows[_MOST:]
+                try:
+                    await self._store(batch)
+                except ProviderError as error:
+                    self._rows = [*batch, *self._rows]
+                    _LOG.warning("%s wait, the store refuses writes: %s", self._what, error)
+                    self._again()
+                    return
+
+    def _again(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(1.0, self._due)
+
+    async def close(self) -> None:
+        """Store the rest."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.flush()
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,0 +1,165 @@
+"""Deletes finished runs: when somebody asks, and by themselves when their time has come."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+
+from wfe.core.errors import ProviderError
+from wfe.core.models import ArchivedRun, WorkflowStatus
+from wfe.core.payloads import StoredTexts
+from wfe.core.providers import LockProvider, PurgeQuery, StoredInstance
+
+if TYPE_CHECKING:
+    from wfe.core.engine.engine import Engine
+    from wfe.core.engine.live import LiveRun
+
+__all__ = ["Archive", "Retention"]
+
+_LOG: Final = logging.getLogger("wfe.engine")
+_SECOND: Final = 1_000_000  # µs
+_HOUR: Final = 3600 * _SECOND
+_DAY: Final = 24 * _HOUR
+_FIRST: Final = 60 * _SECOND  # a host looks for the first time within so long
+_SPREAD: Final = 0.1  # part of an hour by which hosts differ, so that they do not look together
+_FOUND: Final = 5000  # roots looked up at a time
+_BATCH: Final = 500
+_EVENTS: Final = 10_000
+
+Archive: TypeAlias = Callable[[ArchivedRun], Awaitable[Any] | Any]
+"""Gets each run before it is deleted."""
+
+
+class Retention:
+    """Purges, and sweeps about once an hour; one host of a store sweeps at a time."""
+
+    def __init__(self, engine: Engine, lock: LockProvider, archive: Archive | None) -> None:
+        """Delete runs of *engine*'s store, each after *archive* has it."""
+        self._engine = engine
+        self._lock = lock
+        self._archive = archive
+        self._pause = int(_HOUR * random.uniform(1 - _SPREAD, 1 + _SPREAD))  # noqa: S311 - no secret
+        self._task: asyncio.Task[None] | None = None
+
+    # -- what is kept for how long
+
+    def until(self, run: LiveRun) -> int | None:
+        """Return when *run* may be deleted if it ends now, µs; ``None``: never, or with its root.
+
+        A definition's own retention wins over the host's.
+        """
+        if run.parent is not None:
+            return None
+        own = run.ready.definition.retention
+        kept = self._engine.settings.retention if own is None else own
+        return None if kept is None or kept < 0 else self._engine.clock.now() + kept
+
+    def event_until(self, expires: timedelta | None) -> int | None:
+        """Return when an event that is published now is over, µs; ``None``: never."""
+        kept = self._engine.settings.event_retention
+        if expires is not None:
+            kept = expires // timedelta(microseconds=1)
+        return None if kept is None else self._engine.clock.now() + kept
+
+    # -- purging
+
+    async def purge(self, query: PurgeQuery, batch: int = _BATCH) -> int:
+        """Delete all families that fit; return the number of instances.
+
+        A family whose archiving failed stays, and is logged.
+        """
+        store = self._engine.store
+        seen: set[int] = set()
+        deleted = 0
+        while True:
+            # Who stayed is found again: look beyond them.
+            wide = attrs.evolve(query, limit=_FOUND + len(seen))
+            roots = [r for r in await store.purgeable(wide) if r.n not in seen]
+            if not roots:
+                return deleted
+            for k in range(0, len(roots), batch):
+                some = roots[k : k + batch]
+                ready = [root.n for root in some if await self._archived(root)]
+                gone = await store.purge(ready) if ready else 0
+                deleted += gone
+                if gone < len(some):
+                    seen.update(root.n for root in some)
+
+    async def _archived(self, root: StoredInstance) -> bool:
+        """Give a family to the archive; ``False``: it did not take it."""
+        if self._archive is None or root.status not in _STATUSES:
+            return True  # deleting it has begun already, after it was archived
+        for header in await self._engine.store.family(root.n):
+            try:
+                run = await self._engine.reads.whole(header)
+                taken = self._archive(run)
+                if inspect.isawaitable(taken):
+                    await taken
+            except ProviderError:
+                raise
+            except Exception:  # noqa: BLE001 - the archive is a guest
+                _LOG.exception("the archive failed on run %s; its family is kept", header.id)
+                return False
+        return True
+
+    # -- sweeping
+
+    def start(self) -> None:
+        """Begin to sweep; the first time soon, for hosts that do not live for an hour."""
+        self._next(int(_FIRST * random.random()))  # noqa: S311 - no secret
+
+    def _next(self, pause: int) -> None:
+        self._engine.timers.at(self._engine.clock.now() + pause, self._due)
+
+    def _due(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="wfe-retention")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a sweep is under way."""
+        return self._task is not None and not self._task.done()
+
+    async def close(self) -> None:
+        """Stop sweeping; what is not deleted is deleted another time."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            await self.sweep()
+        except ProviderError as error:
+            _LOG.warning("deleting what is over failed, trying again in an hour: %s", error)
+        except Exception:  # noqa: BLE001 - a host must not stop sweeping for ever
+            _LOG.exception("internal error while deleting what is over")
+        self._next(self._pause)
+
+    async def sweep(self) -> int:
+        """Delete the runs, events and blobs whose time has come; return the number of runs.
+
+        Nothing is written when nothing is over.
+        """
+        engine, store = self._engine, self._engine.store
+        query = PurgeQuery(retained_until=engine.clock.now(), limit=1)
+        deleted = 0
+        while await store.purge_events(_EVENTS) >= _EVENTS:
+            pass
+        if isinstance(store, StoredTexts):
+            await store.sweep(_DAY)
+        if await store.purgeable(query) and await self._lock.try_acquire(
+            "retention", engine.epoch, self._pause
+        ):
+            deleted = await self.purge(query)
+            if deleted:
+                _LOG.info("deleted %d run(s) whose retention is over", deleted)
+        return deleted
+
+
+_STATUSES: Final[Sequence[str]] = tuple(WorkflowStatus)

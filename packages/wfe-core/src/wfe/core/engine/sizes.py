@@ -1,0 +1,179 @@
+"""How big things may be: texts that are indexed, values, and a run's whole data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+import orjson
+
+from wfe.core.errors import DataTypeError
+from wfe.core.rules.inputs import Failed, Input, Writes
+from wfe.core.rules.state import folded
+
+if TYPE_CHECKING:
+    from wfe.core.engine.live import LiveRun
+    from wfe.core.rules import Decision
+
+__all__ = ["Sizes", "check_index"]
+
+_INDEX_BYTES: Final = 512
+_ERROR: Final = 16_384  # characters of an error's text that are kept
+
+
+def check_index(what: str, value: str | None) -> None:
+    """Refuse a text that no store could index.
+
+    Raises:
+        DataTypeError: It is longer than 512 bytes in UTF-8, contains NUL, or is no valid text.
+    """
+    if value is None:
+        return
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+        raise DataTypeError(what, f"expected a text, got {value!r}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise DataTypeError(what, "contains a lone surrogate; it cannot be stored") from None
+    if size > _INDEX_BYTES:
+        raise DataTypeError(what, f"is {size} bytes long; at most {_INDEX_BYTES} can be indexed")
+    if "\0" in value:
+        raise DataTypeError(what, "contains a NUL character; it cannot be indexed")
+
+
+@attrs.frozen(kw_only=True)
+class Sizes:
+    """The limits of a host, in bytes of JSON.
+
+    Attributes:
+        value: Of one value (a data field, an outcome, a payload), when there is no blob provider.
+        data: Of all data of a run.
+        blobs: Whether values above the limit go to a blob provider.
+    """
+
+    value: int
+    data: int
+    blobs: bool = False
+
+    def check(self, what: str, text: str) -> None:
+        """Refuse the JSON *text* of a value that is too big.
+
+        Raises:
+            DataTypeError: It is; the error names *what*, its size and the limit.
+        """
+        limit = self.data if self.blobs else self.value
+        if len(text) <= limit // 4:  # so it is smaller in bytes too, whatever its characters
+            return
+        size = len(text.encode())
+        if size > limit:
+            raise DataTypeError(what, self._problem(size))
+
+    def check_fields(self, fields: Mapping[str, Any], text_size: int) -> None:
+        """Refuse the start data of a run; *text_size* (characters) is at least that of its fields.
+
+        Raises:
+            DataTypeError: A field is too big, or all of them together.
+        """
+        if text_size <= min(self.value, self.data) // 4:
+            return
+        total = 0
+        for name, value in fields.items():
+            size = _size(value)
+            total += size
+            if size > self.value and not self.blobs:
+                raise DataTypeError(f"data.{name}", self._problem(size))
+        if total > self.data:
+            raise DataTypeError("data", self._whole(total))
+
+    def refused(
+        self, run: LiveRun, taken: Sequence[Input], decision: Decision, written: int
+    ) -> list[Input] | None:
+        """Return *taken* with failures in place of outcomes that are too big; ``None``: none is.
+
+        Args:
+            run: Whose transition it is.
+            taken: What was decided on.
+            decision: What follows from it.
+            written: Characters of its rows.
+        """
+        bound = run.snapshot_bytes + run.tail_bytes + written
+        if written <= self.value // 4 and bound <= self.data // 4:
+            return None  # the usual way
+        changed = list(taken)
+        if written > self.value // 4:
+            for k, each in enumerate(taken):
+                changed[k] = self._fitting(each)
+        if changed == list(taken) and bound > self.data // 4:
+            self._whole_data(run, changed, decision)
+        return None if changed == list(taken) else changed
+
+    def _fitting(self, each: Input) -> Input:
+        if isinstance(each, Failed):
+            if len(each.message) <= _ERROR:
+                return each
+            cut = f"{each.message[:_ERROR]}… ({len(each.message)} characters, cut)"
+            return attrs.evolve(each, message=cut)
+        if self.blobs:
+            return each
+        for name, size in _parts(each):
+            if size > self.value:
+                return _failure(each, f"{name}: {self._problem(size)}")
+        return each
+
+    def _whole_data(self, run: LiveRun, changed: list[Input], decision: Decision) -> None:
+        """Replace the outcome that writes most when the data would become too big."""
+        if not any(map(_writes, changed)):
+            return
+        size = _size(folded(run.state, decision.rows).data)
+        if size <= self.data:
+            return
+        sizes = [sum(part for _, part in _parts(each)) if _writes(each) else -1 for each in changed]
+        k = sizes.index(max(sizes))
+        changed[k] = _failure(changed[k], f"data: {self._whole(size)}")
+
+    def _problem(self, size: int) -> str:
+        if self.blobs:
+            return f"is {size:,} bytes long; at most {self.data:,} can be stored (max_data)"
+        return (
+            f"is {size:,} bytes long; at most {self.value:,} can be stored (max_inline) without a"
+            " blob provider: give the host one, WorkflowHost(blobs=...), or store a reference"
+        )
+
+    def _whole(self, size: int) -> str:
+        return f"would be {size:,} bytes long; at most {self.data:,} can be stored (max_data)"
+
+
+def _size(value: object) -> int:
+    return len(orjson.dumps(value))
+
+
+def _writes(each: Input) -> bool:
+    found = getattr(each, "writes", None)
+    return isinstance(found, Writes) and bool(found.fields or found.reduced)
+
+
+def _parts(each: Input) -> Iterator[tuple[str, int]]:
+    """Yield name and size of what an attempt made: data fields, and its other values."""
+    if not hasattr(each, "pointer"):
+        return
+    for attribute in attrs.fields(type(cast("Any", each))):
+        value = getattr(each, attribute.name)
+        if isinstance(value, Writes):
+            for name, field in (*value.fields.items(), *value.reduced.items()):
+                yield f"data.{name}", _size(field)
+        elif isinstance(value, str | list | dict):
+            yield attribute.name, _size(cast("object", value))
+
+
+def _failure(each: Input, message: str) -> Input:
+    given: Any = each
+    return Failed(
+        pointer=given.pointer,
+        attempt=given.attempt,
+        type="DataTypeError",
+        message=message,
+        retryable=False,
+        spread=0.0,
+        started=getattr(given, "started", 0),
+    )

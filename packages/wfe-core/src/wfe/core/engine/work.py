@@ -1,0 +1,281 @@
+"""Runs the steps that a durable function calls: bodies, attempts, policies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import random  # noqa: TID251 - the shell draws the jitter; the rules get it
+import typing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from wfe.core.codec import decode, encode
+from wfe.core.conversion import Check, checker
+from wfe.core.engine.contexts import call_context
+from wfe.core.engine.live import dumps
+from wfe.core.errors import DataTypeError, DefinitionError, StepTimeoutError
+from wfe.core.policies import ErrorPolicy
+from wfe.core.rules.calls import CallDone, CallFailed
+from wfe.core.rules.state import Pointer
+from wfe.core.steps import StepExecutionContext, StepSettings, settings_of
+
+if TYPE_CHECKING:
+    from wfe.core.engine.calls import Calls, Made
+    from wfe.core.engine.nodes import StepMiddleware
+    from wfe.core.engine.strands import Record
+
+__all__ = ["Shape", "Work", "do", "restorer", "shape_of"]
+
+_PLAIN: Final = frozenset({type(None), bool, int, str, float})
+_UNREAD: Final = (Any, None, type(None), object, dict, list, inspect.Parameter.empty)
+
+
+@attrs.frozen(kw_only=True)
+class Shape:
+    """How a step function is called.
+
+    Attributes:
+        ctx: Whether it takes the step's context, as the parameter ``ctx``.
+        restore: Makes its result from what :func:`decode` gives; ``None``: that is it.
+    """
+
+    name: str
+    ctx: bool
+    waits: bool
+    settings: StepSettings
+    restore: Check | None
+
+
+@functools.lru_cache(maxsize=4096)
+def shape_of(function: Callable[..., Any]) -> Shape:
+    """Return how to call *function*.
+
+    Raises:
+        DefinitionError: It is not callable.
+    """
+    if not callable(function):
+        problem = f"{function!r} is no step: a durable function's steps are functions"
+        raise DefinitionError(problem)
+    settings = settings_of(function)
+    name = settings.name or getattr(function, "__name__", None) or type(function).__name__
+    try:
+        parameters: Mapping[str, Any] = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        parameters = {}
+    call: object = getattr(function, "__call__", None)  # noqa: B004 - asks how it is called
+    return Shape(
+        name=name,
+        ctx="ctx" in parameters,
+        waits=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call),
+        settings=settings,
+        restore=restorer(function),
+    )
+
+
+def restorer(function: Callable[..., Any]) -> Check | None:
+    """Return what makes a function's result from its decoded form; ``None``: nothing need be done.
+
+    An annotation that cannot be looked up, or that is no storable type, says nothing.
+    """
+    try:
+        declared = typing.get_type_hints(function).get("return")
+    except (NameError, TypeError, AttributeError):
+        return None
+    if declared in _UNREAD:
+        return None
+    try:
+        return checker(declared, strict=False)
+    except DefinitionError:
+        return None
+
+
+@attrs.frozen(kw_only=True)
+class Work:
+    """One call of a step function.
+
+    Attributes:
+        timeout: Of one attempt, µs; ``None``: none.
+        undone: Name of the step that it undoes; *undoes*: the key of that call.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    shape: Shape
+    policy: ErrorPolicy
+    timeout: int | None
+    middleware: Sequence[StepMiddleware]
+    undone: str | None = None
+    undoes: str | None = None
+
+    def restored(self, stored: Any) -> Any:
+        """Return a result from its stored form."""
+        value = decode(stored)
+        if self.shape.restore is None or value is None:
+            return value
+        return self.shape.restore(value, "result")
+
+
+async def do(calls: Calls, made: Made, work: Work) -> Any:
+    """Do a call's work, attempt by attempt, or return what it gave before.
+
+    Raises:
+        StepFailedError: It failed for good.
+    """
+    record, last = made.record, None
+    if record is not None and record.state == "open":
+        last, record = await _paused(calls, made)
+    while record is None:
+        if not calls.run.runnable or calls.run.draining:
+            await calls.may_work()
+        outcome, value = await _attempt(calls, made, work, last)
+        calls.feed(outcome)
+        answer = await calls.answer(made.key)
+        if answer is None:
+            continue
+        if answer[1:2] and isinstance(outcome, CallDone) and answer[0] == "step_completed":
+            made.strand.ended(answer[3], answer[4])
+            return value
+        made.record = calls.record(made, answer)
+        record = made.record
+        if record.state == "open":
+            last, record = await _paused(calls, made)
+    ended = calls.ended(made, record)
+    return work.restored(ended.info.get("result"))
+
+
+async def _paused(calls: Calls, made: Made) -> tuple[Pointer | None, Record | None]:
+    """Wait for the next attempt of a call; return its pointer, or how it ended otherwise."""
+    while True:
+        last = calls.lasting(made.key)
+        if last is not None and calls.ready(last):
+            return last, None
+        if made.record is not None and made.record.state != "open":
+            return None, made.record
+        with calls.waits():
+            answer = await calls.answer(made.key)
+        if answer is not None:
+            made.record = calls.record(made, answer)
+
+
+async def _attempt(
+    calls: Calls, made: Made, work: Work, last: Pointer | None
+) -> tuple[CallDone | CallFailed, Any]:
+    """Run the body once."""
+    started = calls.engine.clock.now()
+    info = made.info(started=started)
+    key = None if last is None else last.id
+    try:
+        with calls.works():
+            result = await _body(calls, made, work, last.attempt if last else 0, started)
+        if type(result) in _PLAIN:
+            stored = value = encode(result, "result")
+        else:
+            stored = encode(result, "result")
+            calls.engine.sizes.check("result", dumps(stored))
+            value = work.restored(stored)
+    except Exception as error:  # noqa: BLE001 - a step may raise anything: it is recorded
+        return _failure(calls, made, work, info, key, error), None
+    if stored is not None:
+        info["result"] = stored
+    if work.undoes is not None:
+        info["undoes"] = work.undoes
+    done = CallDone(
+        pointer=calls.pointer,
+        attempt=calls.attempt,
+        name=made.name,
+        info=info,
+        last=key,
+        undone=work.undone,
+    )
+    return done, value
+
+
+def _failure(  # noqa: PLR0913, PLR0917 - what is known of a failure
+    calls: Calls,
+    made: Made,
+    work: Work,
+    info: dict[str, Any],
+    last: int | None,
+    error: BaseException,
+) -> CallFailed:
+    kind = getattr(error, "error_type", type(error).__name__)
+    message = getattr(error, "message", None) or str(error) or kind
+    return CallFailed(
+        pointer=calls.pointer,
+        attempt=calls.attempt,
+        name=made.name,
+        info=info,
+        last=last,
+        error={"type": kind, "message": message, "step": made.name},
+        policy=work.policy,
+        retryable=bool(getattr(error, "retryable", True)) and not isinstance(error, DataTypeError),
+        spread=random.uniform(-1, 1),  # noqa: S311 - jitter, not a secret
+    )
+
+
+async def _body(calls: Calls, made: Made, work: Work, attempt: int, started: int) -> Any:
+    run, shape = calls.run, work.shape
+    shown = Pointer(calls.pointer, made.name, None, _RUNNING, attempt, None, {})
+    run.owner.report.began(run, shown)
+    ctx: StepExecutionContext[Any] | None = None
+    kwargs = work.kwargs
+    if shape.ctx or work.middleware:
+        ctx = call_context(run, shown, made.key)
+        if shape.ctx:
+            kwargs = {"ctx": ctx, **kwargs}
+
+    async def call() -> Any:
+        return await _called(calls, work, kwargs)
+
+    wrapped: Callable[[], Awaitable[Any]] = call
+    if ctx is not None:
+        for each in reversed(work.middleware):
+            wrapped = functools.partial(each, ctx, wrapped)
+    try:
+        if work.timeout is None:
+            return await wrapped()
+        return await _limited(calls, made.name, wrapped, started, work.timeout)
+    except BaseException:
+        if ctx is not None:
+            ctx.cancelled.set()
+        raise
+
+
+_RUNNING: Final = "running"
+
+
+async def _called(calls: Calls, work: Work, kwargs: Mapping[str, Any]) -> Any:
+    if work.shape.settings.process:
+        call = functools.partial(work.function, *work.args, **kwargs)
+        pool = calls.engine.pools.processes()
+        return await asyncio.get_running_loop().run_in_executor(pool, call)
+    if work.shape.waits:
+        return await work.function(*work.args, **kwargs)
+    call = functools.partial(work.function, *work.args, **kwargs)
+    context = contextvars.copy_context()
+    pool = calls.engine.pools.threads()
+    result = await asyncio.get_running_loop().run_in_executor(pool, context.run, call)
+    return await result if inspect.isawaitable(result) else result
+
+
+async def _limited(
+    calls: Calls, name: str, call: Callable[[], Awaitable[Any]], started: int, timeout: int
+) -> Any:
+    work = asyncio.ensure_future(call())
+    alarm = asyncio.ensure_future(calls.engine.clock.sleep_until(started + timeout))
+    try:
+        await asyncio.wait({work, alarm}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            message = f"took longer than {timeout / 1_000_000:g} s"
+            raise StepTimeoutError(name, "StepTimeoutError", message)
+        return work.result()
+    finally:
+        alarm.cancel()
+        if not work.done():
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)

@@ -1,0 +1,384 @@
+"""A store whose texts are encoded, and kept elsewhere when they are big.
+
+A text that is not stored as it is has one of these forms, all of them JSON objects that no
+stored value of a user's looks like (``wfe.core.codec`` keeps ``$`` for itself)::
+
+    {"$": "text", "v": encoded}      the codec made it
+    {"$": "blob", "v": reference}    it is in the blob provider
+    {"$": "coded", "v": reference}   what the codec made of it is
+    {"$": "plain", "v": text}        it looks like one of these forms itself
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+import orjson
+
+from wfe.core.errors import DataTypeError, ProviderError
+from wfe.core.providers import (
+    ActivityRow,
+    ActivityStart,
+    BlobProvider,
+    Event,
+    InboxRow,
+    InstanceQuery,
+    Item,
+    Loaded,
+    LogRow,
+    Message,
+    Outcome,
+    PayloadCodec,
+    PersistenceProvider,
+    Row,
+    ScheduleRow,
+    Snapshot,
+    StoredInstance,
+    StreamRow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+__all__ = ["StoredTexts", "with_texts"]
+
+_FORM: Final = re.compile(r'\{"\$":"(text|blob|coded|plain)","v":"')
+_MONTH: Final = 30 * 86_400_000_000  # µs
+_CHUNK: Final = 500
+_NO_CODEC: Final = (
+    "this store's texts were made by a codec; give the host the same one: WorkflowHost(codec=...)"
+)
+_NO_BLOBS: Final = (
+    "big values of this store are in a blob provider; give the host the same one:"
+    " WorkflowHost(blobs=...)"
+)
+
+
+def with_texts(
+    store: PersistenceProvider,
+    codec: PayloadCodec | None,
+    blobs: BlobProvider | None,
+    limit: int,
+) -> PersistenceProvider:
+    """Return *store*, with its texts encoded and big ones kept in *blobs*.
+
+    Args:
+        store: Where everything else goes.
+        codec: ``None``: texts stay as they are.
+        blobs: ``None``: all texts go to the store.
+        limit: Bytes of a text that the store itself keeps.
+    """
+    if codec is None and blobs is None:
+        return store
+    return cast("PersistenceProvider", StoredTexts(store, Texts(codec, blobs, limit)))
+
+
+def _form(kind: str, value: str) -> str:
+    return f'{{"$":"{kind}","v":{orjson.dumps(value).decode()}}}'
+
+
+@attrs.frozen
+class Texts:
+    """What becomes of one text."""
+
+    codec: PayloadCodec | None
+    blobs: BlobProvider | None
+    limit: int
+
+    async def put(self, owner: str, text: str) -> str:
+        """Return what to store for *text*; it belongs to *owner*."""
+        coded = self._encoded(text)
+        if self.blobs is not None and len(coded) > self.limit // 4:
+            data = coded.encode()
+            if len(data) > self.limit:
+                ref = await self.blobs.put(owner, data)
+                return _form("blob" if self.codec is None else "coded", ref)
+        return self._inline(text, coded)
+
+    def here(self, what: str, text: str) -> str:
+        """Return what to store for *text* where no blob can be made.
+
+        Raises:
+            DataTypeError: It is too big for that.
+        """
+        coded = self._encoded(text)
+        if len(coded) > self.limit // 4 and (size := len(coded.encode())) > self.limit:
+            problem = f"is {size:,} bytes long; at most {self.limit:,} can be stored here"
+            raise DataTypeError(what, problem)
+        return self._inline(text, coded)
+
+    def line(self, text: str) -> str:
+        """Return what to store for a line, which is short."""
+        return self._inline(text, self._encoded(text))
+
+    def _encoded(self, text: str) -> str:
+        if self.codec is None:
+            return text
+        try:
+            return self.codec.encode(text)
+        except Exception as error:
+            raise ProviderError("codec", f"encode failed: {error!r}") from error
+
+    def _inline(self, text: str, coded: str) -> str:
+        if self.codec is not None:
+            return _form("text", coded)
+        return _form("plain", text) if _FORM.match(text) else text
+
+    async def get(self, text: str) -> str:
+        """Return the text for which *text* is stored."""
+        if not _FORM.match(text):
+            return text
+        return await self.read(orjson.loads(text))
+
+    async def read(self, form: Mapping[str, Any]) -> str:
+        """Return the text behind a form.
+
+        Raises:
+            ProviderError: The codec or blob provider that made it is not there, or fails.
+        """
+        kind, value = form["$"], form["v"]
+        if kind == "plain":
+            return str(value)
+        if kind == "text":
+            return self._decoded(value)
+        if self.blobs is None:
+            raise ProviderError("store", _NO_BLOBS, transient=False)
+        text = (await self.blobs.get(value)).decode()
+        return text if kind == "blob" else self._decoded(text)
+
+    def _decoded(self, text: str) -> str:
+        if self.codec is None:
+            raise ProviderError("store", _NO_CODEC, transient=False)
+        try:
+            return self.codec.decode(text)
+        except Exception as error:
+            problem = f"decode failed, is it the codec that encoded this? {error!r}"
+            raise ProviderError("codec", problem, transient=False) from error
+
+
+class StoredTexts:
+    """A persistence provider around another; what has no text goes straight through."""
+
+    def __init__(self, store: PersistenceProvider, texts: Texts) -> None:
+        self._store = store
+        self._texts = texts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    # -- writing ------------------------------------------------------------------------------
+
+    async def commit(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome]:
+        return await self._store.commit(epoch, [await self._item(item) for item in items])
+
+    async def _item(self, item: Item) -> Item:
+        put, owner = self._texts.put, str(item.n)
+        fold = item.fold
+        if fold is not None:
+            state, data = await put(owner, fold.state), await put(owner, fold.data)
+            fold = Snapshot(fold.seq, state, data)
+        return attrs.evolve(
+            item,
+            rows=tuple([await put(owner, row) for row in item.rows]),
+            fold=fold,
+            starts=tuple([await self._item(child) for child in item.starts]),
+            messages=tuple([await self._message(item.n, each) for each in item.messages]),
+            publish=tuple([await self._event(event) for event in item.publish]),
+            activities=tuple([await self._offer(owner, each) for each in item.activities]),
+        )
+
+    async def _message(self, n: int, message: Message) -> Message:
+        if message.payload == "null":
+            return message
+        owner = n if message.target is None else message.target
+        return attrs.evolve(message, payload=await self._texts.put(str(owner), message.payload))
+
+    async def _event(self, event: Event) -> Event:
+        # Whoever it wakes has a copy of the reference: it is kept a month longer than the event.
+        owner = "event-ever" if event.expires is None else f"event-{event.expires}"
+        return attrs.evolve(event, payload=await self._texts.put(owner, event.payload))
+
+    async def _offer(self, owner: str, activity: ActivityStart) -> ActivityStart:
+        return attrs.evolve(
+            activity, parameters=await self._texts.put(owner, activity.parameters)
+        )
+
+    async def finish_activity(self, token: str, result: str) -> Outcome:
+        owner = "0"
+        if len(result) > self._texts.limit // 4:
+            for row in await self._store.activities():
+                if row.token == token:
+                    owner = str(row.n)
+        return await self._store.finish_activity(token, await self._texts.put(owner, result))
+
+    async def append_stream(self, rows: Sequence[StreamRow]) -> None:
+        put = self._texts.put
+        await self._store.append_stream(
+            [attrs.evolve(row, payload=await put(str(row.n), row.payload)) for row in rows]
+        )
+
+    async def append_logs(self, rows: Sequence[LogRow]) -> None:
+        line = self._texts.line
+        await self._store.append_logs([attrs.evolve(row, line=line(row.line)) for row in rows])
+
+    async def put_schedule(self, row: ScheduleRow) -> bool:
+        data = self._texts.here("schedule's data", row.data)
+        return await self._store.put_schedule(attrs.evolve(row, data=data))
+
+    def enqueue(self, connection: Any, item: Item) -> Outcome | Awaitable[Outcome]:
+        here = self._texts.here
+        rows = tuple([here("data of a start within a transaction", row) for row in item.rows])
+        publish = tuple(
+            [
+                attrs.evolve(e, payload=here("event within a transaction", e.payload))
+                for e in item.publish
+            ]
+        )
+        inner: Any = self._store
+        outcome: Outcome | Awaitable[Outcome] = inner.enqueue(
+            connection, attrs.evolve(item, rows=rows, publish=publish)
+        )
+        return outcome
+
+    # -- reading ------------------------------------------------------------------------------
+
+    async def load(self, numbers: Sequence[int]) -> Sequence[Loaded]:
+        return [await self._loaded(each) for each in await self._store.load(numbers)]
+
+    async def _loaded(self, loaded: Loaded) -> Loaded:
+        get, snapshot = self._texts.get, loaded.snapshot
+        if snapshot is not None:
+            snapshot = Snapshot(
+                snapshot.seq, await get(snapshot.state), await get(snapshot.data)
+            )
+        return attrs.evolve(
+            loaded,
+            snapshot=snapshot,
+            tail=tuple([await self._row(row) for row in loaded.tail]),
+            inbox=tuple([await self._received(row) for row in loaded.inbox]),
+        )
+
+    async def _row(self, row: Row) -> Row:
+        event = await self._texts.get(row.event)
+        return row if event is row.event else Row(row.seq, row.at, event)
+
+    async def inbox(
+        self, numbers: Sequence[int]
+    ) -> Sequence[tuple[int, int, tuple[InboxRow, ...]]]:
+        return [
+            (n, poke, tuple([await self._received(row) for row in rows]))
+            for n, poke, rows in await self._store.inbox(numbers)
+        ]
+
+    async def _received(self, row: InboxRow) -> InboxRow:
+        """Return a message as it was sent; what the store made of an event has its text inside."""
+        if '"$":"' not in row.payload:
+            return row
+        text = await self._texts.get(row.payload)
+        if text is row.payload:
+            found: dict[str, Any] = orjson.loads(text)
+            if row.kind == "event":
+                found["payload"] = await self._value(found["payload"])
+            elif row.kind == "activity_done" and "$" in found:
+                form = {"$": found.pop("$"), "v": found.pop("v")}
+                found.update(orjson.loads(await self._texts.read(form)))
+            text = orjson.dumps(found).decode()
+        return attrs.evolve(row, payload=text)
+
+    async def _value(self, value: Any) -> Any:
+        text = orjson.dumps(value).decode()
+        found = await self._texts.get(text)
+        return value if found is text else orjson.loads(found)
+
+    async def history(self, n: int, after: int, limit: int) -> Sequence[Row]:
+        return [await self._row(row) for row in await self._store.history(n, after, limit)]
+
+    async def find(self, query: InstanceQuery) -> Sequence[StoredInstance]:
+        if query.data is not None and self._texts.codec is not None:
+            problem = (
+                "find(data=...) cannot look into data that a codec encoded; find runs by their"
+                " reference= instead"
+            )
+            raise ProviderError("codec", problem, transient=False)
+        return await self._store.find(query)
+
+    async def claim_activity(
+        self, names: Sequence[str], worker: str, token: str, lease: int
+    ) -> ActivityRow | None:
+        row = await self._store.claim_activity(names, worker, token, lease)
+        return None if row is None else await self._activity(row)
+
+    async def activities(self, n: int | None = None) -> Sequence[ActivityRow]:
+        return [await self._activity(row) for row in await self._store.activities(n)]
+
+    async def _activity(self, row: ActivityRow) -> ActivityRow:
+        return attrs.evolve(row, parameters=await self._texts.get(row.parameters))
+
+    async def stream(self, n: int, after: int, limit: int) -> Sequence[StreamRow]:
+        get = self._texts.get
+        return [
+            attrs.evolve(row, payload=await get(row.payload))
+            for row in await self._store.stream(n, after, limit)
+        ]
+
+    async def logs(self, n: int, after: int, limit: int) -> Sequence[LogRow]:
+        get = self._texts.get
+        return [
+            attrs.evolve(row, line=await get(row.line))
+            for row in await self._store.logs(n, after, limit)
+        ]
+
+    async def schedules(
+        self, id: str | None = None, definition: str | None = None
+    ) -> Sequence[ScheduleRow]:
+        return [await self._schedule(row) for row in await self._store.schedules(id, definition)]
+
+    async def due_schedules(self, limit: int) -> tuple[Sequence[ScheduleRow], int | None]:
+        rows, following = await self._store.due_schedules(limit)
+        return [await self._schedule(row) for row in rows], following
+
+    async def _schedule(self, row: ScheduleRow) -> ScheduleRow:
+        return attrs.evolve(row, data=await self._texts.get(row.data))
+
+    # -- forgetting ---------------------------------------------------------------------------
+
+    async def purge(self, roots: Sequence[int]) -> int:
+        blobs = self._texts.blobs
+        if blobs is None:
+            return await self._store.purge(roots)
+        members = [each.n for root in roots for each in await self._store.family(root)]
+        deleted = await self._store.purge(roots)
+        # Only now, and only of those that are gone: a crash leaves orphans, which are swept.
+        await blobs.delete([str(n) for n in await self._gone(members)])
+        return deleted
+
+    async def _gone(self, numbers: Sequence[int]) -> list[int]:
+        """Return those of *numbers* of which there is no instance."""
+        gone: list[int] = []
+        for k in range(0, len(numbers), _CHUNK):
+            some = numbers[k : k + _CHUNK]
+            there = {n for n, _, _ in await self._store.inbox(some)}
+            gone += [n for n in some if n not in there]
+        return gone
+
+    async def sweep(self, age: int) -> int:
+        """Delete the blobs of owners that do not exist (any more) and are *age* µs old.
+
+        A crash between a blob and the commit that refers to it leaves such ones.  Returns the
+        number of owners.
+        """
+        blobs = self._texts.blobs
+        if blobs is None:
+            return 0
+        owners = await blobs.owners(age)
+        gone = [str(n) for n in await self._gone([int(o) for o in owners if o.isdigit()])]
+        before = self._store.clock.now() - _MONTH
+        for owner in owners:
+            _, event, until = owner.partition("event-")
+            if event and until.isdigit() and int(until) < before:
+                gone.append(owner)
+        await blobs.delete(gone)
+        return len(gone)

@@ -1,0 +1,128 @@
+"""Going on from an earlier state: retry, rewind, fork."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from wfe.core.definition import Kind
+from wfe.core.models import PointerStatus
+from wfe.core.rules import failing, waiting
+from wfe.core.rules.draft import Draft
+from wfe.core.rules.inputs import Restored
+from wfe.core.rules.state import (
+    Pointer,
+    State,
+    apply,
+    folded,
+    log_to_json,
+    pointers_to_json,
+)
+
+__all__ = ["as_of", "before_step", "go_on_from", "restored"]
+
+_PENDING: Final = PointerStatus.PENDING.value
+_SLEEPING: Final = PointerStatus.SLEEPING.value
+_CANCELLED: Final = PointerStatus.CANCELLED.value
+_BLOCKED: Final = PointerStatus.PENDING_PREDECESSOR.value
+
+
+def go_on_from(draft: Draft, found: Restored) -> None:
+    """Put an earlier state in place of the present one, inside the row that is being written.
+
+    What waited for something outside waits anew, and what may have run runs again, as another
+    attempt: nothing that is still under way elsewhere can be taken for its result.
+    """
+    if found.data is not None:
+        draft.keep_only(found.data)
+        for name, value in found.data.items():
+            draft.overwrite(name, value)
+    pointers = [Pointer(*row) for row in found.pointers]
+    gates = {p.id: p.extra["held"] for p in pointers if "live" in p.extra and p.extra.get("held")}
+    inside = {p.id: p.parent for p in pointers}
+    revived = [_revived(draft, pointer, found.failed) for pointer in pointers]
+    stored = [_behind(pointer, inside, gates) for pointer in revived]
+    draft.restore(pointers_to_json(stored), found.logs, found.next)
+    for key, gate in gates.items():
+        container = draft.pointer(key)
+        if container is not None:
+            waiting.wait_for_places(draft, container, gate)
+
+
+def _revived(draft: Draft, pointer: Pointer, failed: int | None) -> Pointer:
+    extra = pointer.extra
+    open_container = "live" in extra and pointer.id != failed
+    if pointer.status == _CANCELLED or (pointer.status == _SLEEPING and "held" not in extra):
+        return pointer
+    if open_container:
+        until = None
+        if "until" in extra:
+            until = draft.now + (draft.place(pointer).node.timeout or 0)
+            extra = {**extra, "until": until}
+        return _with(pointer, pointer.status, pointer.attempt, until, extra)
+    if "call" in extra and draft.place(pointer).node.kind is Kind.CALL:
+        return pointer
+    kept = {key: value for key, value in extra.items() if key in failing.KEPT}
+    attempt = pointer.attempt + 1
+    return _with(pointer, _PENDING, attempt, None, {**kept, "since": attempt})
+
+
+def _behind(
+    pointer: Pointer, inside: Mapping[int, int | None], gates: Mapping[int, Any]
+) -> Pointer:
+    """Hold a pointer back until the container around it has its places again."""
+    if pointer.id in gates:
+        extra = {key: value for key, value in pointer.extra.items() if key != "held"}
+        return _with(pointer, _BLOCKED, pointer.attempt, None, extra)
+    key = pointer.parent
+    while key is not None and key not in gates:
+        key = inside.get(key)
+    if key is None or pointer.status not in (_PENDING, _SLEEPING):
+        return pointer
+    extra = {**pointer.extra, "behind": [key, pointer.status, pointer.wake]}
+    return _with(pointer, _BLOCKED, pointer.attempt, None, extra)
+
+
+def _with(
+    pointer: Pointer, status: str, attempt: int, wake: int | None, extra: Mapping[str, Any]
+) -> Pointer:
+    return Pointer(pointer.id, pointer.step, pointer.parent, status, attempt, wake, extra)
+
+
+def as_of(rows: Iterable[list[Any]], seq: int) -> State:
+    """Return the state of a run after row *seq*; *rows* begin with row 0."""
+    state = State()
+    for row in rows:
+        if state.seq >= seq:
+            break
+        apply(state, row)
+    return state
+
+
+def before_step(rows: Iterable[list[Any]], step: str) -> State | None:
+    """Return the state in which *step* was about to begin last, ``None`` when it never was."""
+    state = State()
+    found: State | None = None
+    for row in rows:
+        known = state.next_pointer
+        apply(state, row)
+        if any(op[0] == "p" and op[2] == step and op[1] >= known for op in row[6]):
+            found = folded(state, ())
+    return found
+
+
+def restored(state: State, data: Mapping[str, Any] | None, failed: int | None = None) -> Restored:
+    """Return *state* as something to go on from.
+
+    Args:
+        state: An earlier one.
+        data: What the data becomes; ``None``: it stays as it is now.
+        failed: The pointer whose failure is tried again.
+    """
+    return Restored(
+        pointers=pointers_to_json(state.pointers.values()),
+        logs={str(frame): log_to_json(log) for frame, log in state.logs.items() if log},
+        next=state.next_pointer,
+        data=data,
+        failed=failed,
+    )

@@ -1,0 +1,113 @@
+"""The part of the store that keeps and forgets: purging, streams, the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+from wfe.core.errors import ProviderError
+from wfe.core.providers import Clock, Item, Outcome, PurgeQuery, StoredInstance, StreamRow
+from wfe.sqlite import outbox, purging
+from wfe.sqlite.reads import Reader
+from wfe.sqlite.writer import Stats
+
+__all__ = ["SqliteKeeping"]
+
+T = TypeVar("T")
+
+_EMIT: Final = """
+INSERT INTO wfe_stream (instance, at, step, pointer, name, payload) VALUES (?, ?, ?, ?, ?, ?)"""
+_STREAM: Final = """
+SELECT instance, at, step, pointer, name, payload, s FROM wfe_stream
+WHERE instance = ? AND s > ? ORDER BY s LIMIT ?"""
+
+
+class _Readers(Protocol):
+    """What this part needs of an open store."""
+
+    @property
+    def reader(self) -> Reader: ...
+
+    @property
+    def scanner(self) -> Reader: ...
+
+
+class SqliteKeeping(ABC):
+    """A part of :class:`~wfe.sqlite.store.SqliteStore`, which opens, reads and writes for it."""
+
+    clock: Clock
+    path: Path
+    _in_memory: bool
+    _stats: Stats
+
+    @property
+    @abstractmethod
+    def _opened(self) -> _Readers: ...
+
+    @abstractmethod
+    async def _write(self, work: Callable[[sqlite3.Connection, int], T], size: int = 1) -> T: ...
+
+    # -- streams ------------------------------------------------------------------------------
+
+    async def append_stream(self, rows: Sequence[StreamRow]) -> None:
+        if not rows:
+            return
+        emitted = [(r.n, r.at, r.step, r.pointer, r.name, r.payload) for r in rows]
+
+        def append(db: sqlite3.Connection, _: int) -> None:
+            db.executemany(_EMIT, emitted)
+
+        await self._write(append, len(rows))
+
+    async def stream(self, n: int, after: int, limit: int) -> Sequence[StreamRow]:
+        return [
+            StreamRow(n=n, at=at, step=step, pointer=pointer, name=name, payload=payload, s=s)
+            for n, at, step, pointer, name, payload, s in self._opened.reader.all(
+                _STREAM, n, after, limit
+            )
+        ]
+
+    # -- purging ------------------------------------------------------------------------------
+
+    async def purgeable(self, query: PurgeQuery) -> Sequence[StoredInstance]:
+        # It may look at many rows.
+        return await asyncio.to_thread(purging.purgeable, self._opened.scanner, query)
+
+    async def family(self, n: int) -> Sequence[StoredInstance]:
+        return purging.family(self._opened.reader, n)
+
+    async def purge(self, roots: Sequence[int]) -> int:
+        left, deleted = list(roots), 0
+        while left:
+
+            def work(db: sqlite3.Connection, _: int, roots: Sequence[int] = left) -> Any:
+                return purging.purge_slice(db, roots)
+
+            done, gone = await self._write(work, purging.BUDGET)
+            left = left[done:]
+            deleted += gone
+        return deleted
+
+    async def purge_events(self, limit: int) -> int:
+        if not purging.has_expired(self._opened.reader, self.clock.now()):
+            return 0
+        return await self._write(lambda db, now: purging.purge_events(db, limit, now), limit)
+
+    # -- outbox -------------------------------------------------------------------------------
+
+    def enqueue(self, connection: Any, item: Item) -> Outcome:
+        if self._in_memory:
+            problem = "within=: a database in memory has no second connection; use a file"
+            raise ProviderError("sqlite", problem, transient=False)
+        return outbox.enqueue(connection, item, self.path, self.clock.now())
+
+    async def drain_outbox(self, limit: int) -> Sequence[tuple[int, int, int | None]]:
+        if not outbox.has_mail(self._opened.reader):
+            return ()
+        return await self._write(
+            lambda db, now: outbox.drain(db, limit, now, self._stats), min(limit, 1000)
+        )

@@ -1,0 +1,388 @@
+"""A second, naive account of everything that was committed, kept beside the store and compared.
+
+The ledger sees each commit, claim and fence as the store answered it.  It folds every row, knows
+every message that must be in an inbox, and complains at once when the store, an engine or a rule
+did something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+import orjson
+
+from wfe.core.engine.live import LiveRun
+from wfe.core.models import WorkflowStatus
+from wfe.core.providers import (
+    Conflict,
+    Done,
+    Event,
+    Header,
+    InboxRow,
+    Item,
+    Message,
+    Outcome,
+    Snapshot,
+    StoredInstance,
+    Subscription,
+)
+from wfe.core.rules import Plan, State, apply
+from wfe.core.rules.state import state_from_json
+from wfe.testing.simulator.journal import Journal
+from wfe.testing.simulator.laws import Broken, Law
+
+__all__ = ["Account", "Ledger", "Truths"]
+
+_DATED: Final = frozenset({"event"})
+_FINAL: Final = frozenset({"workflow_completed", "workflow_failed", "workflow_terminated"})
+_UNMODELLED: Final = frozenset({"granted", "activity_done"})
+
+
+@attrs.frozen
+class Truths:
+    """What the ledger may ask of the store."""
+
+    header: Callable[[int], StoredInstance | None]
+    inbox: Callable[[int], Sequence[InboxRow]]
+    now: Callable[[], int]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Account:
+    """What is known of one instance.
+
+    Attributes:
+        inbox: Kind, text and dedupe of each unread message, by its number.
+        upsets: How often its attempts may have been interrupted, so that they are repeated.
+    """
+
+    new: Header
+    journal: Journal
+    owner: int | None
+    state: State = attrs.field(factory=State)
+    inbox: dict[int, tuple[str, str, str | None]] = attrs.field(
+        factory=dict[int, tuple[str, str, str | None]]
+    )
+    subscriptions: dict[int, Subscription] = attrs.field(factory=dict[int, Subscription])
+    children: list[Account] = attrs.field(factory=list["Account"])
+    final: bool = False
+    upsets: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.new.definition}-{self.new.n}"
+
+
+class Ledger:
+    """All accounts.
+
+    Attributes:
+        accounts: By instance number.
+        by_id: By public id.
+        fenced: Epochs that may not write any more, with the time of it.
+        commits: How many there were; ``steps``: completed steps in them.
+        live: Finds the run that an epoch has in memory.
+    """
+
+    def __init__(self, plans: Mapping[str, Plan], tolerance: int) -> None:
+        """Keep the accounts of runs of these *plans*; clocks differ by up to *tolerance* µs."""
+        self.plans = plans
+        self.tolerance = tolerance
+        self.accounts: dict[int, Account] = {}
+        self.by_id: dict[str, Account] = {}
+        self.fenced: dict[int, int] = {}
+        self.events: dict[str, tuple[int, int, Event]] = {}
+        self.commits = self.steps = 0
+        self.live: Callable[[int, int], LiveRun | None] = lambda _epoch, _n: None
+        self.truths: Truths | None = None
+        self._keys: dict[tuple[str, str], Account] = {}
+        self._names: dict[str, Account] = {}
+        self._last_e = 0
+
+    # -- workers
+
+    def was_fenced(self, epochs: Sequence[int], now: int) -> None:
+        """Take note that *epochs* may not write any more."""
+        for epoch in epochs:
+            self.fenced.setdefault(epoch, now)
+
+    def claimed(self, epoch: int, numbers: Sequence[int]) -> None:
+        """Take note of a claim."""
+        for n in numbers:
+            account = self.accounts[n]
+            if epoch in self.fenced:
+                raise Broken(Law.OWNER, f"fenced worker {epoch} claimed {account.name}")
+            if account.owner is not None:
+                raise Broken(Law.OWNER, f"{account.name} was claimed from worker {account.owner}")
+            account.owner = epoch
+
+    def released(self, why: str) -> None:
+        """Take note of runs that lost their owner other than by a commit."""
+        for account in self.accounts.values():
+            if account.owner is None:
+                continue
+            header = self._header(account.new.n)
+            if header.owner is None:
+                if why == "orphans" and account.owner not in self.fenced:
+                    problem = f"{account.name} was taken from a worker that was not fenced"
+                    raise Broken(Law.OWNER, problem)
+                account.owner = None
+                account.upsets += 1
+                self._check_release(account, header)
+
+    def set_aside(self, n: int) -> None:
+        """Take note that a host gave up run *n* because of a fault."""
+        account, header = self.accounts[n], self._header(n)
+        if account.owner is not None and header.owner is None:
+            account.owner = None
+            account.upsets += 1
+        aside = header.status == WorkflowStatus.SUSPENDED and header.error is not None
+        if aside and account.state.status == WorkflowStatus.RUNNABLE:
+            # The only status that no row has: the run could not be gone on with.
+            account.state.status = header.status
+            account.state.error = orjson.loads(header.error or "null")
+
+    def _header(self, n: int) -> StoredInstance:
+        found = None if self.truths is None else self.truths.header(n)
+        if found is None:
+            raise Broken(Law.KEPT, f"run {n} is not in the store any more")
+        return found
+
+    # -- commits
+
+    def committed(
+        self, epoch: int | None, items: Sequence[Item], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Take note of a batch and of what became of it."""
+        self.commits += 1
+        touched: dict[int, list[tuple[str, str, str | None]]] = {}
+        for item, outcome in zip(items, outcomes, strict=True):
+            if isinstance(outcome, Done):
+                self._check_writer(epoch, item)
+                self._apply(item, outcome.at, touched)
+            elif isinstance(outcome, Conflict) and item.n in self.accounts:
+                self.accounts[item.n].upsets += 1
+        for n, expected in touched.items():
+            self._check_inbox(self.accounts[n], expected)
+
+    def _check_writer(self, epoch: int | None, item: Item) -> None:
+        if not item.n or item.new is not None:
+            return
+        account = self.accounts[item.n]
+        if epoch is None or account.owner != epoch:
+            problem = f"worker {epoch} wrote {account.name}, which {account.owner} owns"
+            raise Broken(Law.OWNER, problem)
+        if epoch in self.fenced:
+            raise Broken(Law.OWNER, f"fenced worker {epoch} wrote {account.name}")
+        if item.base != account.state.seq:
+            problem = f"{account.name}: rows after {item.base}, but {account.state.seq} was last"
+            raise Broken(Law.GAPLESS, problem)
+        run = self.live(epoch, item.n)
+        if run is not None and run.state.seq == account.state.seq and run.state != account.state:
+            problem = f"{account.name} is in its owner's memory as {run.state}, not {account.state}"
+            raise Broken(Law.FOLDS, problem)
+
+    def _apply(
+        self, item: Item, at: int, touched: dict[int, list[tuple[str, str, str | None]]]
+    ) -> None:
+        if item.new is not None:
+            self._born(item, item.new)
+            touched.setdefault(item.n, [])
+        if item.n:
+            self._change(self.accounts[item.n], item, at, touched)
+        for child in item.starts:
+            new = child.new
+            if new is None or (new.idem and (new.definition, new.idem) in self._keys):
+                continue
+            self._apply(child, at, touched)
+            if item.n and new.parent == item.n:
+                self.accounts[item.n].children.append(self.accounts[child.n])
+        over = item.header is not None and item.header.final
+        for subscription in () if over else item.subscribe:
+            self._subscribe(self.accounts[item.n], subscription, touched)
+        for event in item.publish:
+            self._publish(event, at, touched)
+        for message in item.messages:
+            self._send(item.n, message, touched)
+        if item.header is not None and item.header.release and not over:
+            self._check_release(self.accounts[item.n], self._header(item.n))
+
+    def _born(self, item: Item, new: Header) -> None:
+        if item.n in self.accounts or new.id in self.by_id:
+            raise Broken(Law.ONCE, f"run {item.n} ({new.id}) was started twice")
+        if new.idem is not None and (new.definition, new.idem) in self._keys:
+            raise Broken(Law.ONCE, f"two runs of {new.definition} have the key {new.idem!r}")
+        if new.name is not None and new.name in self._names:
+            raise Broken(Law.ONCE, f"two runs are called {new.name!r}")
+        journal = Journal(self.plans[new.definition])
+        account = Account(new=new, journal=journal, owner=new.owner)
+        self.accounts[item.n] = self.by_id[new.id] = account
+        if new.idem is not None:
+            self._keys[new.definition, new.idem] = account
+        if new.name is not None:
+            self._names[new.name] = account
+
+    def _change(
+        self,
+        account: Account,
+        item: Item,
+        at: int,
+        touched: dict[int, list[tuple[str, str, str | None]]],
+    ) -> None:
+        finals = 0
+        for text in item.rows:
+            row: list[Any] = orjson.loads(text)
+            finals += row[1] in _FINAL
+            account.journal.row(account.state, row, at, self.tolerance)
+            apply(account.state, row)
+        self.steps += account.journal.take_completed()
+        if item.consumed:
+            touched.setdefault(item.n, [])
+        for i in item.consumed:
+            if account.inbox.pop(i, None) is None:
+                raise Broken(Law.WAKES, f"{account.name} consumed message {i}, which it has not")
+        for pointer in item.unsubscribe:
+            account.subscriptions.pop(pointer, None)
+        if item.fold is not None:
+            self._check_snapshot(account, item.fold)
+        self._head(account, item, finals)
+
+    def _head(self, account: Account, item: Item, finals: int) -> None:
+        header = item.header
+        if account.final and item.rows:
+            raise Broken(Law.FINAL, f"{account.name} is final, but was written")
+        if finals != (header is not None and header.final):
+            problem = f"{account.name}: {finals} final rows with header {header}"
+            raise Broken(Law.FINAL, problem)
+        if header is None:
+            return
+        if header.status != account.state.status:
+            problem = f"{account.name} is stored as {header.status}, its rows {account.state}"
+            raise Broken(Law.FOLDS, problem)
+        if header.final:
+            if account.inbox:
+                problem = f"{account.name} ended without reading {list(account.inbox.values())}"
+                raise Broken(Law.LATE, problem)
+            account.final = True
+            account.owner = None
+            account.subscriptions.clear()
+        elif header.release:
+            account.owner = None
+
+    def _check_snapshot(self, account: Account, fold: Snapshot) -> None:
+        found = state_from_json(orjson.loads(fold.state), orjson.loads(fold.data))
+        if fold.seq != account.state.seq or found != account.state:
+            problem = f"{account.name}: the snapshot says {found}, its rows {account.state}"
+            raise Broken(Law.FOLDS, problem)
+
+    def _check_release(self, account: Account, header: StoredInstance) -> None:
+        waits = header.wake is None or header.wake > self._now()
+        if account.inbox and waits and not account.final:
+            problem = f"{account.name} sleeps over {list(account.inbox.values())}"
+            raise Broken(Law.WEDGED, problem)
+
+    def _now(self) -> int:
+        return 0 if self.truths is None else self.truths.now()
+
+    # -- messages and events
+
+    def _check_inbox(
+        self, account: Account, expected: list[tuple[str, str, str | None]]
+    ) -> None:
+        if self.truths is None:
+            return
+        rows = {row.i: row for row in self.truths.inbox(account.new.n)}
+        lost = [account.inbox[i] for i in account.inbox if i not in rows]
+        if lost:
+            raise Broken(Law.WAKES, f"{account.name} lost the messages {lost}")
+        wanted = list(expected)
+        for i, row in rows.items():
+            if i in account.inbox:
+                continue
+            match = next((m for m in wanted if _same(m, row)), None)
+            if match is not None:
+                wanted.remove(match)
+            elif row.kind not in _UNMODELLED:
+                problem = f"{account.name} got {row.kind} {row.payload}, which nobody sent now"
+                raise Broken(Law.WAKES, problem)
+            account.inbox[i] = (row.kind, row.payload, match[2] if match else None)
+        if wanted:
+            raise Broken(Law.WAKES, f"{account.name} did not get {wanted}")
+
+    def _subscribe(
+        self,
+        account: Account,
+        subscription: Subscription,
+        touched: dict[int, list[tuple[str, str, str | None]]],
+    ) -> None:
+        account.subscriptions[subscription.pointer] = subscription
+        stored = sorted(
+            ((at, e, event) for at, e, event in self.events.values()), key=lambda s: s[:2]
+        )
+        for at, e, event in stored:
+            if _matches(subscription, event, at, e):
+                self._match(account, subscription, event, e, touched)
+                return
+
+    def _publish(
+        self, event: Event, at: int, touched: dict[int, list[tuple[str, str, str | None]]]
+    ) -> None:
+        if event.id in self.events:
+            return
+        self._last_e += 1
+        at = at if event.at is None else event.at
+        self.events[event.id] = (at, self._last_e, event)
+        for account in self.accounts.values():
+            for subscription in list(account.subscriptions.values()):
+                if _matches(subscription, event, at, self._last_e):
+                    self._match(account, subscription, event, self._last_e, touched)
+
+    def _match(
+        self,
+        account: Account,
+        subscription: Subscription,
+        event: Event,
+        e: int,
+        touched: dict[int, list[tuple[str, str, str | None]]],
+    ) -> None:
+        del account.subscriptions[subscription.pointer]
+        text = orjson.dumps([subscription.pointer, event.id]).decode()
+        dedupe = f"event:{subscription.pointer}:{e}"
+        touched.setdefault(account.new.n, []).append(("event", text, dedupe))
+
+    def _send(
+        self, n: int, message: Message, touched: dict[int, list[tuple[str, str, str | None]]]
+    ) -> None:
+        if message.target is None:
+            targets = [child for child in self.accounts[n].children if not child.final]
+        else:
+            found = self.accounts.get(message.target)
+            keeps = found is not None and (
+                not found.final or (message.strict and message.allow_final)
+            )
+            targets = [found] if found is not None and keeps else []
+        for account in targets:
+            expected = touched.setdefault(account.new.n, [])
+            known = {*(m[2] for m in account.inbox.values()), *(m[2] for m in expected)}
+            if message.dedupe is None or message.dedupe not in known:
+                expected.append((message.kind, message.payload, message.dedupe))
+
+
+def _matches(subscription: Subscription, event: Event, at: int, e: int) -> bool:
+    return (
+        (event.name, event.key) == (subscription.name, subscription.key)
+        and subscription.as_of <= at
+        and (subscription.after_at, subscription.after_e) < (at, e)
+    )
+
+
+def _same(expected: tuple[str, str, str | None], row: InboxRow) -> bool:
+    kind, text, _ = expected
+    if kind != row.kind:
+        return False
+    if kind in _DATED:
+        payload = orjson.loads(row.payload)
+        return bool([payload["pointer"], payload["id"]] == orjson.loads(text))
+    return text == row.payload

@@ -1,0 +1,127 @@
+"""Users: they start runs, publish events and interfere, through whichever host answers."""
+
+from __future__ import annotations
+
+import random  # noqa: TID251 - only its type: the source is a parameter
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from wfe.core.engine.starts import StartOptions
+from wfe.core.errors import (
+    DuplicateNameError,
+    HostStoppingError,
+    InvalidStateTransitionError,
+    LeaseLostError,
+    ProviderError,
+)
+from wfe.testing.simulator.cluster import Cluster, Gone, Host
+from wfe.testing.simulator.laws import Law
+from wfe.testing.simulator.workload import KEYS, TOPICS
+
+__all__ = ["Users"]
+
+_UNSURE: Final = (Gone, ProviderError, HostStoppingError, LeaseLostError)
+_INTENTS: Final = ("suspend", "resume", "resume", "terminate")
+
+
+@attrs.define(eq=False)
+class Intent:
+    """Something that a user asked of a run; *sure*: the answer was yes."""
+
+    run: str
+    what: str
+    sure: bool
+
+
+class Users:
+    """All users.
+
+    Attributes:
+        runs: Ids of the runs that they know of.
+        intents: By the name that each was asked under.
+        events: Ids of published events; ``True``: acknowledged.
+    """
+
+    def __init__(self, cluster: Cluster, rng: random.Random) -> None:
+        """Use *cluster*."""
+        self.runs: list[str] = []
+        self.intents: dict[str, Intent] = {}
+        self.events: dict[str, bool] = {}
+        self.keys: dict[tuple[str, str], str] = {}
+        self._cluster = cluster
+        self._rng = rng
+        self._trace = cluster.world.trace
+
+    async def act(self) -> None:
+        """Do one thing."""
+        hosts = self._cluster.well
+        if not hosts:
+            return
+        host = self._rng.choice(hosts)
+        draw = self._rng.random()
+        if draw < 0.45 or not self.runs:
+            await self.start(host)
+        elif draw < 0.7:
+            await self.publish(host, self._rng.choice(TOPICS), self._rng.choice(KEYS))
+        else:
+            await self.ask(host, self._rng.choice(self.runs), self._rng.choice(_INTENTS))
+
+    async def start(self, host: Host) -> None:
+        """Start a run, now and then under a key or a name that was used before."""
+        rng = self._rng
+        definition = rng.choice(list(self._cluster.world.definitions))
+        key = f"k{rng.randrange(4)}" if rng.random() < 0.2 else None
+        name = f"n{rng.randrange(6)}" if rng.random() < 0.1 else None
+        options = StartOptions(idempotency_key=key, name=name)
+        try:
+            run, _ = await host.call(host.engine.starter.start(definition, None, {}, options))
+        except _UNSURE as error:
+            self._trace.add("user", host.name, "start", definition, type(error).__name__)
+            return
+        except DuplicateNameError:
+            return
+        self._trace.add("user", host.name, "started", definition, run, key, name)
+        if run not in self._cluster.world.ledger.by_id:
+            self._trace.broken(Law.KEPT, f"the start of {run} was acknowledged, but not stored")
+        if key is not None and self.keys.setdefault((definition, key), run) != run:
+            problem = f"starts of {definition} with the key {key} gave two runs"
+            self._trace.broken(Law.ONCE, problem)
+        if run not in self.runs:
+            self.runs.append(run)
+
+    async def publish(self, host: Host, name: str, key: str) -> None:
+        """Publish an event, now and then one that was published before."""
+        known = list(self.events)
+        again = bool(known) and self._rng.random() < 0.15
+        id = self._rng.choice(known) if again else f"e{len(known)}"
+        self.events.setdefault(id, False)
+        try:
+            await host.call(host.engine.control.publish(name, key, {"id": id}, id, None))
+        except _UNSURE as error:
+            self._trace.add("user", host.name, "publish", name, key, id, type(error).__name__)
+            return
+        self._trace.add("user", host.name, "published", name, key, id)
+        self.events[id] = True
+
+    async def ask(self, host: Host, run: str, what: str) -> None:
+        """Ask for something under a name of its own, so that its row is known again."""
+        actor = f"u{len(self.intents)}"
+        intent = self.intents[actor] = Intent(run, what, sure=False)
+        try:
+            await host.call(host.engine.control.ask(run, what, actor=actor))
+        except InvalidStateTransitionError:
+            del self.intents[actor]
+            self.intents[f"-{actor}"] = intent  # keeps the count, so that names stay different
+            return
+        except _UNSURE as error:
+            self._trace.add("user", host.name, what, run, actor, type(error).__name__)
+            return
+        self._trace.add("user", host.name, what, run, actor)
+        intent.sure = True
+
+    async def help(self, host: Host, runs: Sequence[str], what: str) -> None:
+        """Ask the same of several runs."""
+        for run in runs:
+            await self.ask(host, run, what)
