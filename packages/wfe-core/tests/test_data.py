@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import operator
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wfe.core import codec
-from wfe.core.data import DATA_LIMIT, VALUE_LIMIT, check_size, model_for, same
+from wfe.core.data import model_for, same
 from wfe.core.errors import DataTypeError, DefinitionError
 from wfe.core.fields import merged, transient
 from wfe.core.reducers import append, union
@@ -562,35 +561,3 @@ def test_field_types_are_known_for_expressions() -> None:
     assert names is not None
     assert (names["id"], names["note"], "cache" in names) == (int, str | None, False)
     assert model_for(None).type_names is None
-
-
-# -- limits ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [VALUE_LIMIT - 2, VALUE_LIMIT - 1])
-def test_one_value_may_take_a_mebibyte(size: int) -> None:
-    value = "x" * size
-
-    if size + 2 <= VALUE_LIMIT:
-        assert model_for(None).start({"a": value}) == {"a": value}
-        assert check_size(value, "data.a") == VALUE_LIMIT
-    else:
-        with pytest.raises(DataTypeError) as raised:
-            model_for(None).start({"a": value})
-        assert str(raised.value) == (
-            "data.a: takes 1,048,577 bytes, but one value may take at most 1,048,576; store large"
-            " contents elsewhere and keep a reference to them in the data"
-        )
-
-
-def test_all_data_may_take_eight_mebibytes() -> None:
-    before: Mapping[str, Any] = {str(n): "x" * 1_000_000 for n in range(8)}
-    model = model_for(None)
-
-    assert check_size(before, "data", DATA_LIMIT) < DATA_LIMIT
-    with pytest.raises(DataTypeError, match="the data of a run may take at most 8,388,608"):
-        model.start({**before, "8": "x" * 1_000_000})
-    with pytest.raises(DataTypeError, match="the data of a run may take at most 8,388,608"):
-        model.changes(before, {**before, "8": "x" * 1_000_000}, 0)
-    with pytest.raises(DataTypeError, match="one value may take at most 1,048,576"):
-        model.returned({"a": ["x" * 1_100_000]}, 0)

@@ -18,9 +18,9 @@ from urllib.parse import unquote, urlsplit
 
 from wfe.core.errors import (
     ProviderError,
-    StoreCorruptError,
     StoreFullError,
     StoreUnavailableError,
+    UnreadableTextError,
 )
 
 __all__ = ["FileBlobs", "open_url"]
@@ -74,7 +74,7 @@ class FileBlobs:
         data = await self._work(path.read_bytes)
         if hashlib.sha256(data).hexdigest() != path.name:
             problem = f"{path} is damaged: its contents do not have this hash; restore a backup"
-            raise StoreCorruptError("blobs", problem)
+            raise UnreadableTextError("blobs", problem)
         return data
 
     async def delete(self, owners: Sequence[str]) -> None:

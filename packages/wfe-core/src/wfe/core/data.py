@@ -11,7 +11,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import attrs
-import orjson
 
 from wfe.core.codec import decode, encode
 from wfe.core.conversion import checker
@@ -23,15 +22,8 @@ from wfe.core.nearest import nearest
 from wfe.core.rules.inputs import Writes
 from wfe.core.rules.plan import Reducer
 
-__all__ = ["DATA_LIMIT", "VALUE_LIMIT", "DataModel", "check_size", "model_for", "same"]
+__all__ = ["DataModel", "model_for", "same"]
 
-VALUE_LIMIT: Final = 1 << 20
-"""Most bytes of one field's stored form."""
-
-DATA_LIMIT: Final = 8 << 20
-"""Most bytes of the stored form of all data of a run."""
-
-_LARGE: Final = 1 << 14  # a smaller write cannot bring data over its limit by itself
 _UNSET: Final[Any] = object()
 _PLAIN: Final = frozenset(
     {str, int, bool, float, bytes, Decimal, datetime, date, time, timedelta, UUID, type(None)}
@@ -82,16 +74,8 @@ class DataModel:
             path: What to call it in errors.
 
         Raises:
-            DataTypeError: A field is unknown, missing or of a wrong type, or does not fit the
-                limits.
+            DataTypeError: A field is unknown, missing or of a wrong type.
         """
-        stored = self._started(value, path)
-        for name, each in stored.items():
-            check_size(each, f"{path}.{name}", VALUE_LIMIT)
-        check_size(stored, path, DATA_LIMIT)
-        return stored
-
-    def _started(self, value: object, path: str) -> dict[str, Json]:
         if self.data_type is None or self.declared is None:
             return _mapping(value, path)
         if not isinstance(value, Mapping) and value is not None:
@@ -202,7 +186,6 @@ class DataModel:
             else:
                 fields[name] = stored
         removed = self._removed(before, seen)
-        _check_writes(before, fields, reduced)
         return Writes(fields, removed, reduced, base)
 
     def _removed(self, before: Mapping[str, Json], seen: set[str]) -> tuple[str, ...]:
@@ -222,9 +205,7 @@ class DataModel:
             DataTypeError: A field is unknown, or its value does not fit.
         """
         if not self._merges:
-            fields = self.fields(mapping)
-            _check_writes({}, fields, {})
-            return Writes(fields, base=base)
+            return Writes(self.fields(mapping), base=base)
         self._known(mapping, "data")
         plain = {name: value for name, value in mapping.items() if name not in self._merges}
         reduced = {
@@ -232,9 +213,7 @@ class DataModel:
             for name, value in mapping.items()
             if name in self._merges
         }
-        fields = self.fields(plain)
-        _check_writes({}, fields, reduced)
-        return Writes(fields, (), reduced, base)
+        return Writes(self.fields(plain), (), reduced, base)
 
     def _operand(self, name: str, value: object) -> Json:
         kind = self._merges[name].kind
@@ -301,37 +280,6 @@ def same(one: Json, other: Json) -> bool:
         return len(one) == len(other) and all(map(same, one, other))
     # -0.0 equals 0.0, but is another value.
     return bool(one == other) and (kind is not float or one != 0 or str(one) == str(other))
-
-
-def check_size(stored: Json, path: str, limit: int = VALUE_LIMIT) -> int:
-    """Return the bytes that *stored* takes; short scalars count as 0.
-
-    Raises:
-        DataTypeError: They are more than *limit*.
-    """
-    kind = stored.__class__
-    if kind is not dict and kind is not list and (kind is not str or len(stored) < 1000):
-        return 0
-    size = len(orjson.dumps(stored))
-    if size > limit:
-        what = "one value" if limit == VALUE_LIMIT else "the data of a run"
-        problem = (
-            f"takes {size:,} bytes, but {what} may take at most {limit:,};"
-            " store large contents elsewhere and keep a reference to them in the data"
-        )
-        raise DataTypeError(path, problem)
-    return size
-
-
-def _check_writes(
-    before: Mapping[str, Json], fields: Mapping[str, Json], reduced: Mapping[str, Json]
-) -> None:
-    total = 0
-    for changed in (fields, reduced):
-        for name, value in changed.items():
-            total += check_size(value, f"data.{name}")
-    if total > _LARGE:
-        check_size({**before, **fields}, "data", DATA_LIMIT)
 
 
 def model_for(data_type: Any) -> DataModel:

@@ -4,7 +4,8 @@ The tree::
 
     WfeError
     ├── DefinitionError ── DefinitionConflictError
-    ├── NotFoundError ── WorkflowNotFoundError, DefinitionNotFoundError
+    ├── NotFoundError ── WorkflowNotFoundError, DefinitionNotFoundError,
+    │                     ScheduleNotFoundError
     ├── DuplicateNameError
     ├── InvalidStateTransitionError
     ├── DataTypeError
@@ -16,7 +17,8 @@ The tree::
     ├── ActivityTokenError
     ├── DeterminismError
     ├── PluginNotFoundError, PluginConflictError
-    └── ProviderError ── StoreUnavailableError, StoreVersionError, StoreCorruptError, StoreFullError
+    └── ProviderError ── StoreUnavailableError, StoreVersionError, StoreCorruptError, StoreFullError,
+                       UnreadableTextError
 """
 
 from __future__ import annotations
@@ -41,12 +43,14 @@ __all__ = [
     "PluginConflictError",
     "PluginNotFoundError",
     "ProviderError",
+    "ScheduleNotFoundError",
     "StepFailedError",
     "StepTimeoutError",
     "StoreCorruptError",
     "StoreFullError",
     "StoreUnavailableError",
     "StoreVersionError",
+    "UnreadableTextError",
     "UpdateRejectedError",
     "WfeError",
     "WorkflowNotFoundError",
@@ -114,6 +118,16 @@ class DefinitionNotFoundError(NotFoundError):
             f"no workflow definition {self.id!r}{version} is registered on this host"
             f" (registered: {known}); register it with host.register(definition)"
         )
+
+
+@attrs.define(eq=False)
+class ScheduleNotFoundError(NotFoundError):
+    """No schedule has this id (in this store)."""
+
+    id: str
+
+    def __str__(self) -> str:
+        return f"no schedule has the id {self.id!r} in this store"
 
 
 @attrs.define(eq=False)
@@ -303,6 +317,7 @@ class ProviderError(WfeError):
         provider: Which one, for example ``sqlite``.
         problem: What happened and what to do.
         transient: Whether the same call may succeed later.
+        unknown: Whether the call may have taken effect all the same (its answer was lost).
     """
 
     retryable: ClassVar[bool] = True
@@ -310,6 +325,7 @@ class ProviderError(WfeError):
     provider: str
     problem: str
     transient: bool = True
+    unknown: bool = False
 
     def __str__(self) -> str:
         return f"{self.provider}: {self.problem}"
@@ -318,6 +334,13 @@ class ProviderError(WfeError):
 @attrs.define(eq=False)
 class StoreUnavailableError(ProviderError):
     """The store cannot be reached, opened or written now (locked, read-only, gone)."""
+
+
+@attrs.define(eq=False)
+class UnreadableTextError(ProviderError):
+    """A stored text cannot be read: its codec or its blob is not there, or does not fit."""
+
+    transient: bool = False
 
 
 @attrs.define(eq=False)

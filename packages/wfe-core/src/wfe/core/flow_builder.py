@@ -221,9 +221,7 @@ class FlowBuilder:
         needs = {n: [port.node for port in ports.values()] for n, ports in self._ports.items()}
         circle = circle_in(needs)
         if circle:
-            # Arrows lead the way that values go: from what returns to what needs.
-            path = " -> ".join(reversed(circle))
-            problem = f"tasks wait for one another in a circle: {path}"
+            problem = f"tasks wait for one another in a circle: {' -> '.join(circle)}"
             raise DefinitionError(problem, self._id, "remove one of these connections")
         sources = [name for name in self._tasks if not self._ports[name]]
         known = {*inputs, *(p.name for name in sources for p in self._tasks[name].parameters)}

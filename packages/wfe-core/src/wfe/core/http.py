@@ -194,8 +194,8 @@ async def fetch(request: HttpRequest, ctx: StepExecutionContext[Any]) -> Receive
     except TimeoutError:
         problem = f"gave no whole answer within {request.timeout:g} s"
         raise _error(request, problem) from None
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise _error(request, f"is no usable URL ({error})", transient=False) from error
+    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+        raise _error(request, f"is no usable request ({error})", transient=False) from error
     except httpx.TransportError as error:
         problem = f"could not be reached ({type(error).__name__}: {error or 'no details'})"
         raise _error(request, problem) from error
@@ -206,7 +206,10 @@ async def fetch(request: HttpRequest, ctx: StepExecutionContext[Any]) -> Receive
 
 
 async def _answer(httpx: Any, client: Any, request: HttpRequest) -> Received:
-    following = client.build_request(request.method, request.url, **_sent(request))
+    try:
+        following = client.build_request(request.method, request.url, **_sent(request))
+    except (httpx.InvalidURL, ValueError, TypeError) as error:
+        raise _error(request, f"is no usable request ({error})", transient=False) from error
     for _ in range(request.max_redirects + 1):
         answer = await client.send(following, stream=True)
         try:

@@ -32,6 +32,7 @@ from wfe.core.providers import (
     LogRow,
     Outcome,
     Row,
+    ScheduleRow,
     Snapshot,
     StoredInstance,
     StoreInfo,
@@ -301,6 +302,22 @@ class MemoryStore(MemoryKeeping):
         rows = self._logs.get(n, [])
         first = bisect_left(rows, after + 1, key=lambda row: row.l)
         return rows[first : first + limit]
+
+    # -- schedules ------------------------------------------------------------------------------
+
+    async def put_schedule(self, row: ScheduleRow) -> bool:
+        return self._runs.schedules.put(row, self.clock.now())
+
+    async def delete_schedule(self, id: str) -> bool:
+        return self._runs.schedules.delete(id)
+
+    async def schedules(
+        self, id: str | None = None, definition: str | None = None
+    ) -> Sequence[ScheduleRow]:
+        return self._runs.schedules.find(id, definition)
+
+    async def due_schedules(self, limit: int) -> tuple[Sequence[ScheduleRow], int | None]:
+        return self._runs.schedules.due(limit, self.clock.now())
 
     # -- lock -----------------------------------------------------------------------------------
 

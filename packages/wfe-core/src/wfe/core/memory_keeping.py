@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from wfe.core.memory_runs import MemoryRun, MemoryRuns
+from wfe.core.memory_run import MemoryRun
+from wfe.core.memory_runs import MemoryRuns
 from wfe.core.providers import Clock, LogRow, PurgeQuery, StoredInstance, StreamRow
 
 __all__ = ["MemoryKeeping", "MemoryStreams"]

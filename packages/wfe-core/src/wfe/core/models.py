@@ -250,7 +250,7 @@ class Approval:
 
     Attributes:
         step: That waits, and its *pointer*.
-        prompt: What is asked; ``None``: the step says nothing but its name.
+        prompt: What is asked.
         options: The answers that it takes.
         since: When it began to wait.
     """
@@ -260,7 +260,7 @@ class Approval:
     definition: str
     step: str
     pointer: int
-    prompt: str | None
+    prompt: str
     options: tuple[str, ...]
     since: datetime
 

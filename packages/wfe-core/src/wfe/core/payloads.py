@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 import orjson
 
-from wfe.core.errors import DataTypeError, ProviderError
+from wfe.core.errors import DataTypeError, ProviderError, UnreadableTextError
 from wfe.core.providers import (
     ActivityRow,
     ActivityStart,
@@ -137,7 +137,7 @@ class Texts:
         """Return the text behind a form.
 
         Raises:
-            ProviderError: The codec or blob provider that made it is not there, or fails.
+            UnreadableTextError: The codec or blob that it needs is not there, or does not fit.
         """
         kind, value = form["$"], form["v"]
         if kind == "plain":
@@ -145,18 +145,26 @@ class Texts:
         if kind == "text":
             return self._decoded(value)
         if self.blobs is None:
-            raise ProviderError("store", _NO_BLOBS, transient=False)
-        text = (await self.blobs.get(value)).decode()
+            raise UnreadableTextError("store", _NO_BLOBS)
+        text = await self._fetched(self.blobs, value)
         return text if kind == "blob" else self._decoded(text)
+
+    async def _fetched(self, blobs: BlobProvider, ref: str) -> str:
+        try:
+            return (await blobs.get(ref)).decode()
+        except ProviderError as error:
+            if error.transient:
+                raise
+            raise UnreadableTextError(error.provider, error.problem) from error
 
     def _decoded(self, text: str) -> str:
         if self.codec is None:
-            raise ProviderError("store", _NO_CODEC, transient=False)
+            raise UnreadableTextError("store", _NO_CODEC)
         try:
             return self.codec.decode(text)
         except Exception as error:
             problem = f"decode failed, is it the codec that encoded this? {error!r}"
-            raise ProviderError("codec", problem, transient=False) from error
+            raise UnreadableTextError("codec", problem) from error
 
 
 class StoredTexts:

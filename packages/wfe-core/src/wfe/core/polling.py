@@ -178,9 +178,7 @@ class PollEndpoint:
     def _late(
         self, ctx: StepExecutionContext[Any], polls: int, problem: str | None
     ) -> ExecutionResult:
-        message = (
-            f"not the wanted answer within {self.timeout:g} s ({polls} polls; last: {problem})"
-        )
+        message = f"no such answer within {self.timeout:g} s ({polls} polls; last: {problem})"
         error = StepTimeoutError(ctx.pointer.step, "StepTimeoutError", message, ctx.instance.id)
         return ExecutionResult.fail(error, retryable=False)
 

@@ -30,6 +30,7 @@ from wfe.sqlite.commit import BulkFailedError, Commit
 from wfe.sqlite.faults import translate
 from wfe.sqlite.file import SqliteFile
 from wfe.sqlite.keeping import SqliteKeeping
+from wfe.sqlite.schedules import SqliteSchedules
 from wfe.sqlite.tx import Tx
 
 __all__ = ["SqliteStore"]
@@ -47,7 +48,7 @@ _LOG: Final = """
 INSERT INTO wfe_logs (instance, at, step, pointer, stream, line) VALUES (?, ?, ?, ?, ?, ?)"""
 
 
-class SqliteStore(SqliteFile, SqliteKeeping):
+class SqliteStore(SqliteFile, SqliteKeeping, SqliteSchedules):
     """Persistence, queue and lock in one file; several processes may share it.
 
     Nothing touches the disk before :meth:`open`.  Writing may be done from any thread's event

@@ -68,7 +68,7 @@ class Controls:
         actor: str | None = None,
         reason: str | None = None,
     ) -> None:
-        """Try a FAILED, TERMINATED or SUSPENDED run again; what is complete stays complete.
+        """Try a FAILED or TERMINATED run again; what is complete stays complete.
 
         Args:
             id_or_name: Of the run.
@@ -78,7 +78,8 @@ class Controls:
 
         Raises:
             WorkflowNotFoundError: There is no such run.
-            InvalidStateTransitionError: It is complete or runs, or the step never began.
+            InvalidStateTransitionError: It did not fail and was not terminated.
+            DefinitionError: It never came to *from_step*.
         """
         await self._engine.control.retry(
             id_or_name, from_step=from_step, actor=actor, reason=reason
@@ -141,8 +142,9 @@ class Controls:
 
         Raises:
             WorkflowNotFoundError: There is no such run.
-            InvalidStateTransitionError: The step never began in it.
             DefinitionNotFoundError: This host has no code for its definition.
+            DefinitionError: It never came to *from_step*.
+            DataTypeError: A field does not fit the data.
         """
         run_id = await self._engine.control.fork(id_or_name, from_step, data=data, actor=actor)
         return WorkflowRun(run_id, True, self._engine)
@@ -167,8 +169,9 @@ class Controls:
 
         Raises:
             WorkflowNotFoundError: There is no such run.
-            InvalidStateTransitionError: It is neither suspended nor failed, or the step never
-                began in it.
+            InvalidStateTransitionError: It is neither suspended nor failed.
+            DefinitionError: It never came to *to_step*.
+            DataTypeError: A field does not fit the data.
         """
         await self._engine.control.rewind(
             id_or_name, to_step, data=data, actor=actor, reason=reason
@@ -209,8 +212,8 @@ class Controls:
 
         Raises:
             WorkflowNotFoundError: There is no such run.
-            InvalidStateTransitionError: It is final, or has no such handler.
-            StepFailedError: The handler, or its validation, refused.
+            InvalidStateTransitionError: It is final, or ended before it answered.
+            UpdateRejectedError: It has no such handler, or the handler or its validator refused.
             TimeoutError: It took longer.
         """
         async with asyncio.timeout(seconds(timeout)):
@@ -221,8 +224,8 @@ class Controls:
 
         Raises:
             WorkflowNotFoundError: There is no such run.
-            InvalidStateTransitionError: It has no such query.
             DefinitionNotFoundError: This host has no code for its definition.
+            DefinitionError: It has no such query.
         """
         return await self._engine.control.query(id_or_name, name, data=data)
 
@@ -246,7 +249,8 @@ class Controls:
 
         Raises:
             WorkflowNotFoundError: There is no such run.
-            InvalidStateTransitionError: It is final, asks nothing, or has no such option.
+            InvalidStateTransitionError: It is final, or asks nothing, or several things.
+            DataTypeError: *answer* is none of the options.
         """
         await self._engine.control.approve(
             id_or_name, answer, step=step, actor=actor, comment=comment
@@ -274,9 +278,12 @@ class Controls:
 
         Returns:
             Whether it was not paused before.
+
+        Raises:
+            DefinitionNotFoundError: No definition of that id is stored.
         """
-        return await self._engine.control.pause_definition(id)
+        return await self._engine.gates.pause(id, paused=True)
 
     async def resume_definition(self, id: str) -> bool:
         """Lift the pause of a definition; return whether it was paused."""
-        return await self._engine.control.resume_definition(id)
+        return await self._engine.gates.pause(id, paused=False)

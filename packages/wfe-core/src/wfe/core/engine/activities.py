@@ -12,7 +12,7 @@ import orjson
 from wfe.core.codec import decode, encode
 from wfe.core.engine.ids import shown_name
 from wfe.core.engine.live import dumps
-from wfe.core.engine.starts import check_index
+from wfe.core.engine.sizes import check_index
 from wfe.core.errors import ActivityTokenError, LeaseLostError
 from wfe.core.models import Activity, OpenActivity, from_micros
 from wfe.core.providers import ActivityRow, Done, Refused, StoredInstance
@@ -119,7 +119,9 @@ class Activities:
 
     async def _finish(self, token: str, answer: dict[str, Any]) -> None:
         self._engine.check_running()
-        outcome = await self._engine.store.finish_activity(token, dumps(answer))
+        text = dumps(answer)
+        self._engine.sizes.check("activity result", text)
+        outcome = await self._engine.store.finish_activity(token, text)
         if isinstance(outcome, Refused):
             raise ActivityTokenError(token)
         if not isinstance(outcome, Done):
@@ -135,6 +137,7 @@ class Activities:
         """
         self._engine.check_running()
         told = None if progress is None else dumps(encode(progress, "progress"))
+        self._engine.sizes.check("progress", told or "")
         if not await self._engine.store.beat_activity(token, lease, told):
             raise ActivityTokenError(token)
 

@@ -7,7 +7,7 @@ it gets the answers that the journal has without any commit, and goes on where t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -83,8 +83,11 @@ class Calls:
         self._running = 0
         self._waiting = 0
         self._loading = True
+        self._stopped = False
         self._late: list[tuple[list[Any], int, int]] = []
-        self._waiters: dict[str, asyncio.Future[Answer | None]] = {}
+        self._waiters: dict[str, asyncio.Future[Answer]] = {}
+        self._pauses: dict[str, asyncio.Future[Answer | None]] = {}
+        self._early: dict[str, Answer] = {}
         self._held: list[asyncio.Future[None]] = []
         self._watchers: list[asyncio.Future[None]] = []
 
@@ -114,7 +117,6 @@ class Calls:
             DeterminismError: It does not make the calls that its journal has.
             BaseException: Whatever it raises.
         """
-        await self.load()
         root = self.root = self.journal.strand("", self.run.created_at, -1)
 
         async def main() -> Any:
@@ -125,6 +127,7 @@ class Calls:
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
+            self._stopped = True
             task.cancel()
             await asyncio.wait({task})
             if not task.cancelled():
@@ -201,9 +204,14 @@ class Calls:
 
     # -- making calls
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing that the function does counts any more."""
+        return self.run.closed or self._stopped or self.broken is not None
+
     def check(self) -> None:
         """Raise when no call may be made any more."""
-        if self.run.closed:
+        if self.run.closed or self._stopped:
             raise asyncio.CancelledError
         if self.broken is not None:
             raise self.broken
@@ -225,6 +233,7 @@ class Calls:
         n = strand.calls
         strand.calls = n + 1
         key = strand.key(name)
+        strand.current = (name, key)
         record = strand.records.pop(n, None) if strand.records else None
         if record is not None:
             if record.key != key or record.hash != hash:
@@ -273,15 +282,25 @@ class Calls:
         """Hand an input to the rules."""
         self.run.feed(cast("Input", each))
 
-    async def answer(self, key: str) -> Answer | None:
-        """Return the next row about the call *key*; ``None``: its pause is over."""
-        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
-        self._waiters[key] = future
+    async def answer(self, key: str) -> Answer:
+        """Return the next row about the call *key*."""
+        if key in self._early:
+            return self._early.pop(key)
+        future = self._waiters[key] = asyncio.get_running_loop().create_future()
         try:
             return await future
         finally:
             if self._waiters.get(key) is future:
                 del self._waiters[key]
+
+    async def answer_or_wake(self, key: str) -> Answer | None:
+        """Return the next row about the call *key*; ``None``: its pause is over."""
+        future = self._pauses[key] = asyncio.get_running_loop().create_future()
+        try:
+            return await future
+        finally:
+            if self._pauses.get(key) is future:
+                del self._pauses[key]
 
     def committed(self, rows: Sequence[list[Any]], at: int, seq: int) -> None:
         """Take in rows that are committed now, the first of them with *seq*."""
@@ -292,21 +311,27 @@ class Calls:
             if self._loading:
                 self._late.append((row, at, number))
                 continue
-            key = info["call"]
-            waiter = self._waiters.pop(key, None)
+            key, answer = info["call"], (row[1], row[3], info, at, number)
+            waiter = self._waiters.pop(key, None) or self._pauses.pop(key, None)
             if waiter is not None and not waiter.done():
-                waiter.set_result((row[1], row[3], info, at, number))
+                waiter.set_result(answer)
             elif self.journal.known(key):
                 self.journal.note(key, row[1], row[3], info, at, number)
+            elif row[1] == "step_skipped":
+                self._early[key] = answer  # its body runs just now
         if self._held and self.run.runnable:
-            held, self._held = self._held, []
-            for each in held:
-                if not each.done():
-                    each.set_result(None)
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Let bodies begin that were held back, if they may."""
+        held, self._held = self._held, []
+        for each in held:
+            if not each.done():
+                each.set_result(None)
 
     def wake(self, pointer: Pointer) -> None:
         """The pause of a call is over."""
-        waiter = self._waiters.pop(pointer.extra["call"], None)
+        waiter = self._pauses.pop(pointer.extra["call"], None)
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -316,6 +341,10 @@ class Calls:
             if pointer.parent == self.pointer and pointer.extra.get("call") == key:
                 return pointer
         return None
+
+    def lasting_in(self, strands: Iterable[Strand]) -> list[tuple[str, str]]:
+        """Return name and key of the calls that strands have not got an answer to."""
+        return [strand.current for strand in strands if strand.current is not None]
 
     def ready(self, pointer: Pointer) -> bool:
         """Whether the next attempt of a call may begin."""
@@ -345,8 +374,7 @@ class Calls:
         while record is None or record.state == "open":
             with self.waits():
                 answer = await self.answer(made.key)
-            if answer is not None:
-                record = self.record(made, answer)
+            record = self.record(made, answer)
         return self.ended(made, record)
 
     def ended(self, made: Made, record: Record) -> Record:
@@ -379,3 +407,4 @@ class Calls:
             )
             self.feed(done)
         made.strand.returned += 1
+        made.strand.current = None

@@ -9,16 +9,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from wfe.core.errors import DuplicateNameError, HostStoppingError, ProviderError
+from wfe.core.errors import (
+    DuplicateNameError,
+    HostStoppingError,
+    ProviderError,
+    UnreadableTextError,
+)
 from wfe.core.providers import (
     Conflict,
     Done,
     Fenced,
+    InboxRow,
     Item,
     Outcome,
     PersistenceProvider,
@@ -48,6 +54,7 @@ class CommitHooks:
     lost: Callable[[LiveRun], None]
     broken: Callable[[LiveRun, Exception], None]
     fenced: Callable[[], Awaitable[None]]
+    doubt: Callable[[int], None]
 
 
 class Committer:
@@ -60,6 +67,7 @@ class Committer:
         self._dirty: dict[LiveRun, None] = {}
         self._callers: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
         self._signal = asyncio.Event()
+        self._rested = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._task: asyncio.Task[None] | None = None
@@ -106,8 +114,12 @@ class Committer:
 
     async def drain(self) -> None:
         """Return when nothing waits to be written (or the store refuses)."""
-        while self.active and self.trouble is None:  # noqa: ASYNC110 - a turn of the loop is the unit
-            await asyncio.sleep(0)
+        while self.active and self.trouble is None:
+            self._rested.clear()
+            if self._busy:
+                await self._rested.wait()
+            else:
+                await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Stop; callers that still wait get :class:`HostStoppingError`."""
@@ -141,6 +153,7 @@ class Committer:
                 pause = min(2 * pause, _BACKOFF[1])
             finally:
                 self._busy = False
+                self._rested.set()
             if again:
                 self._signal.set()
 
@@ -166,8 +179,23 @@ class Committer:
     async def _read_inboxes(self) -> None:
         poked = {run.n: run for run in self._dirty if run.poked}
         if poked:
-            for n, poke, rows in await self._store.inbox(list(poked)):
+            for n, poke, rows in await self._inboxes(poked):
                 poked[n].read(poke, rows)
+
+    async def _inboxes(
+        self, poked: Mapping[int, LiveRun]
+    ) -> Sequence[tuple[int, int, Sequence[InboxRow]]]:
+        """Return the inboxes of runs; a run whose inbox cannot be read is set aside."""
+        try:
+            return await self._store.inbox(list(poked))
+        except UnreadableTextError:
+            found: list[tuple[int, int, Sequence[InboxRow]]] = []
+        for n, run in poked.items():
+            try:
+                found.extend(await self._store.inbox([n]))
+            except UnreadableTextError as error:
+                self._hooks.broken(run, error)
+        return found
 
     def _decided(self) -> tuple[list[LiveRun], list[Item], int]:
         runs: list[LiveRun] = []
@@ -200,7 +228,8 @@ class Committer:
             for run in runs:
                 run.again()
                 self._dirty[run] = None
-            for future in callers:
+            for item, future in zip(items[len(runs) :], callers, strict=True):
+                self._abandoned(item)  # it may have been written all the same
                 if not future.done():
                     future.set_exception(error)
             raise
@@ -209,9 +238,13 @@ class Committer:
             return
         for run, outcome in zip(runs, outcomes, strict=False):
             self._settle(run, outcome)
-        for future, outcome in zip(callers, outcomes[len(runs) :], strict=True):
+        for item, future, outcome in zip(
+            items[len(runs) :], callers, outcomes[len(runs) :], strict=True
+        ):
             if not future.done():
                 future.set_result(outcome)
+            elif isinstance(outcome, Done):  # the caller has gone, what it started has not
+                self._abandoned(item)
         self._tell(items, outcomes)
 
     def _tell(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
@@ -220,6 +253,10 @@ class Committer:
             self._hooks.woken(woken)
         if any(item.activities for item in items):
             self._hooks.offered()
+
+    def _abandoned(self, item: Item) -> None:
+        if item.new is not None and item.new.owner is not None:
+            self._hooks.doubt(item.n)
 
     def _settle(self, run: LiveRun, outcome: Outcome) -> None:
         if isinstance(outcome, Done):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wfe.core.engine.live import LiveRun
     from wfe.core.rules.state import Pointer
 
-__all__ = ["make_context"]
+__all__ = ["call_context", "live_of", "make_context"]
 
 T = TypeVar("T")
 
@@ -38,6 +38,41 @@ def make_context(run: LiveRun, pointer: Pointer) -> StepExecutionContext[Any]:
         extra,
         run.created_at,
     )
+
+
+def live_of(ctx: StepExecutionContext[Any]) -> LiveRun:
+    """Return the run that a context was made for."""
+    services: Any = ctx._services  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    run: LiveRun = services.run
+    return run
+
+
+def call_context(run: LiveRun, shown: Pointer, key: str) -> StepExecutionContext[Any]:
+    """Return the context of one attempt of a durable function's call *key*."""
+    return _CallContext(
+        _services(run),
+        run.ref,
+        PointerRef(shown.id, shown.step, shown.attempt, ()),
+        run.state.data,
+        run.state.seq,
+        {},
+        run.created_at,
+        key,
+    )
+
+
+class _CallContext(StepExecutionContext[Any]):
+    """The context of a step that a durable function calls."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, *args: Any) -> None:
+        *rest, self._key = args
+        super().__init__(*rest)
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"{self.instance.id}:{self.pointer.id}:{self._key}"
 
 
 def _scope(run: LiveRun, parent: int | None) -> tuple[int, ...]:
@@ -61,6 +96,10 @@ class _Services:
 
     def __init__(self, run: LiveRun) -> None:
         self._run = run
+
+    @property
+    def run(self) -> LiveRun:
+        return self._run
 
     @property
     def app(self) -> Any:

@@ -34,6 +34,8 @@ from wfe.core.engine.reads import Reads
 from wfe.core.engine.registry import Registry, Surroundings
 from wfe.core.engine.reporting import Reporter
 from wfe.core.engine.retention import Archive, Retention
+from wfe.core.engine.schedules import Schedules
+from wfe.core.engine.scheduling import Scheduling
 from wfe.core.engine.seeking import FAULTS, Seeker
 from wfe.core.engine.shared import Shared
 from wfe.core.engine.sizes import Sizes
@@ -154,6 +156,8 @@ class Engine:
         self.gates: Gates = Gates(self, self.settings.labels, self.settings.max_steps)
         self.lookups: Lookups = Lookups(self)
         self.activities: Activities = Activities(self)
+        self.schedules: Schedules = Schedules(self)
+        self.scheduling: Scheduling = Scheduling(self)
         self.inventory: Inventory = Inventory(self)
         self.hooks: tuple[WorkflowMiddleware, ...] = tuple(
             m for m in middleware if isinstance(m, WorkflowMiddleware)
@@ -201,6 +205,7 @@ class Engine:
             lost=self.lost,
             broken=self.broken,
             fenced=self._fenced,
+            doubt=self.doubt,
         )
         self.committer = Committer(self.store, hooks)
         await self._register()
@@ -215,6 +220,7 @@ class Engine:
             )
             self._heartbeat.start()
         self.seeker.start()
+        self.schedules.start()
         self.retention.start()
 
     def _alive(self) -> bool:
@@ -240,6 +246,7 @@ class Engine:
             return 0
         self.running = False
         self.activities.offered()  # whoever waits for one finds the host stopping
+        await self.schedules.close()
         await self.seeker.close()
         await self.retention.close()
         for run in self.live.values():
@@ -283,7 +290,7 @@ class Engine:
     @property
     def committing(self) -> bool:
         """Whether decisions are being written, or work is being looked for."""
-        active = self.committer.active or self.retention.busy
+        active = self.committer.active or self.retention.busy or self.schedules.nudged
         return active or self.seeker.nudged or bool(self._posts)
 
     def check_running(self) -> None:
@@ -306,6 +313,7 @@ class Engine:
         self.registry.add(definition)
         if self.running:
             self.nudge()
+            self.schedules.nudge()
 
     async def health(self) -> dict[str, Any]:
         """Return how the host does; see ``WorkflowHost.health``."""
@@ -331,6 +339,7 @@ class Engine:
     def ended(self, run: LiveRun) -> None:
         """A run is final: forget it, tell who waits."""
         self.forget(run)
+        self.schedules.ended(run.n)
         self.report.streams.tell()
         if self.hooks:
             self._later(self._post(run))
@@ -431,12 +440,11 @@ class Engine:
         _LOG.warning("run %s moved on without this host; loading it again", run.ref.id)
         self.forget(run)
         run.close()
-        self._later(self._reload(run.n))
+        self.doubt(run.n)
 
-    async def _reload(self, n: int) -> None:
-        for loaded in await self.store.load([n]):
-            if loaded.header.owner == self.epoch:
-                self.seeker.resume(loaded, takeovers=0)
+    def doubt(self, n: int) -> None:
+        """Run *n* may be owned by this host without being driven: look at it soon."""
+        self.seeker.doubt(n)
 
     async def _fenced(self) -> None:
         """Another host took over: drop everything and begin anew as another worker."""

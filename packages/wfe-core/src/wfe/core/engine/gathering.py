@@ -34,12 +34,14 @@ async def gather(calls: Calls, awaitables: Sequence[Awaitable[Any]], site: str) 
     name = f"g{parent.gathers}"
     key = call_key("gather", parent.gathers, parent.path)
     group = _Group(calls, parent, key, number, site)
+    cancelled = parent.cancelled
     try:
         results = await group.run(name, awaitables)
     finally:
         parent.inside = False
-    cut = parent.cut
-    if cut is not None and not parent.cancelled and cut == (number + 1, True):
+    if parent.cancelled and not cancelled:
+        raise asyncio.CancelledError
+    if parent.cut == (number + 1, True):
         await calls.block()  # it never returned from here
     parent.returned += 1
     if group.error is not None:
@@ -85,7 +87,7 @@ class _Group:
         try:
             await self._joined(cut)
         except asyncio.CancelledError:
-            if not parent.cancelled:  # else whoever cancelled it cancelled these too
+            if not parent.cancelled or calls.over:  # else it was cancelled together with these
                 self._cancel_all()
             await self._ended()
             raise
@@ -155,19 +157,16 @@ class _Group:
 
     def _all_there(self, cut: Cut) -> bool:
         """Whether every strand came to where it was cancelled before, or has ended."""
-        there = {strand.path for strand in self._live() if not strand.blocked}
-        inner = {path for path in cut.at if not any(p.startswith(path + "/") for p in cut.at)}
-        if self.calls.broken is not None:
-            return True
-        begun = {s.path for s in self.parent.live()} | {s.path for s in self.strands}
-        for path in inner:
-            if path in there:
+        under_way = {strand.path for strand in self._live() if not strand.blocked}
+        begun = self.calls.journal.begun
+        for path in cut.at:
+            if any(other.startswith(path + "/") for other in cut.at):
+                continue  # it waits for these
+            if path in under_way:
                 return False
             outer = path.rpartition("/")[0]
-            while outer and path not in begun:
-                if outer in there:  # it will begin the strand when it gets there
-                    return False
-                outer = outer.rpartition("/")[0]
+            if path not in begun and outer in under_way:
+                return False  # which will begin it when it gets there
         return True
 
     def _live(self) -> list[Strand]:
@@ -180,7 +179,7 @@ class _Group:
         at = [
             [s.path, s.returned + 1 if s.inside else s.returned, s.inside] for s in wanted
         ]
-        lasting = calls.lasting_in({s.path for s in wanted})
+        lasting = calls.lasting_in(wanted)
         info = {"call": self.key, "n": self.number, "site": self.site, "first": first, "at": at}
         calls.feed(
             CallsCancelled(
@@ -216,7 +215,7 @@ class _Group:
             try:
                 await asyncio.wait(pending)
             except asyncio.CancelledError:
-                if self.calls.run.closed or self.calls.broken is not None:
+                if self.calls.over:
                     self._cancel_all()
                 # Else it was cancelled by another gather, which awaits all of this.
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from wfe.core.definition import Kind, Node, WorkflowDefinition
+from wfe.core.definition import Kind, WorkflowDefinition
 from wfe.core.engine.ids import shown_name
 from wfe.core.engine.views import state_of
 from wfe.core.models import Approval, StoredDefinition, WorkflowStatus, from_micros
-from wfe.core.providers import InstanceQuery, Loaded, StoredInstance
+from wfe.core.providers import InstanceQuery, StoredInstance
 from wfe.core.rules.state import Pointer, State
 
 if TYPE_CHECKING:
@@ -85,9 +86,7 @@ class Inventory:
         rows = await self._engine.store.definitions(id)
         return {row.d: WorkflowDefinition.from_json(orjson.loads(row.body)) for row in rows}
 
-    async def places(
-        self, definition: str | None
-    ) -> AsyncIterator[tuple[StoredInstance, State]]:
+    async def places(self, definition: str | None) -> AsyncIterator[tuple[StoredInstance, State]]:
         """Yield each unfinished run with its state."""
         async for headers in self.unfinished(definition):
             for loaded in await self._engine.store.load([header.n for header in headers]):
@@ -96,66 +95,28 @@ class Inventory:
     async def approvals(self, definition: str | None) -> list[Approval]:
         """Return the questions that wait for an answer, the longest-waiting first."""
         self._engine.check_running()
-        asking = {
-            d: {node.name: node for node in body.walk() if node.kind is Kind.APPROVAL}
-            for d, body in (await self.bodies(definition)).items()
-        }
-        found: list[Approval] = []
+        bodies = (await self.bodies(definition)).items()
+        asking = {d for d, body in bodies if any(n.kind is Kind.APPROVAL for n in body.walk())}
+        found: list[tuple[datetime, int, Approval]] = []
         async for headers in self.unfinished(definition):
-            numbers = [header.n for header in headers if asking.get(header.d)]
+            numbers = [header.n for header in headers if header.d in asking]
             for loaded in await self._engine.store.load(numbers) if numbers else ():
-                nodes = asking[loaded.header.d]
-                open_ = [p for p in _pointers(loaded) if _asks(p, nodes)]
-                if open_:
-                    found.extend(await self._approvals(loaded.header, open_, nodes))
-        return sorted(found, key=lambda each: each.since)
-
-    async def _approvals(
-        self, header: StoredInstance, pointers: Sequence[Pointer], nodes: Mapping[str, Node]
-    ) -> list[Approval]:
-        asked = await self._asked(header, {pointer.id for pointer in pointers})
-        return [
-            _approval(header, pointer, nodes[pointer.step], *asked[pointer.id])
-            for pointer in pointers
-            if pointer.id in asked
-        ]
-
-    async def _asked(
-        self, header: StoredInstance, pointers: set[int]
-    ) -> dict[int, tuple[int, Mapping[str, Any]]]:
-        """Return when and what each of these pointers asked, by its history."""
-        asked: dict[int, tuple[int, Mapping[str, Any]]] = {}
-        after = -1
-        while rows := await self._engine.store.history(header.n, after, _PAGE):
-            for row in rows:
-                _, kind, pointer, _, _, info, _ = orjson.loads(row.event)
-                if kind == "step_waiting" and pointer in pointers:
-                    asked[pointer] = (row.at, info or {})
-            after = rows[-1].seq
-        return asked
+                for pointer in state_of(loaded)[0].pointers.values():
+                    if "approval" in pointer.extra:
+                        approval = _approval(loaded.header, pointer)
+                        found.append((approval.since, loaded.header.n, approval))
+        return [approval for _, _, approval in sorted(found, key=lambda each: each[:2])]
 
 
-def _pointers(loaded: Loaded) -> list[Pointer]:
-    return list(state_of(loaded)[0].pointers.values())
-
-
-def _asks(pointer: Pointer, nodes: Mapping[str, Node]) -> bool:
-    return pointer.step in nodes and "approval" in pointer.extra
-
-
-def _approval(
-    header: StoredInstance, pointer: Pointer, node: Node, at: int, info: Mapping[str, Any]
-) -> Approval:
-    told: Any = info.get("approval")
-    said: Mapping[str, Any] = told if isinstance(told, dict) else {}
-    prompt = said.get("prompt") or node.config.get("prompt")
+def _approval(header: StoredInstance, pointer: Pointer) -> Approval:
+    asked: Mapping[str, Any] = pointer.extra["approval"]
     return Approval(
         run_id=header.id,
         run_name=shown_name(header.name, header.definition, header.n),
         definition=header.definition,
         step=pointer.step,
         pointer=pointer.id,
-        prompt=prompt,
-        options=tuple(said.get("options") or node.config.get("options") or ()),
-        since=from_micros(at),
+        prompt=asked["prompt"],
+        options=tuple(asked["options"]),
+        since=from_micros(asked["since"]),
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import attrs
 import orjson
 
+from wfe.core.definition import Kind
 from wfe.core.engine.branches import Branch
 from wfe.core.engine.contexts import make_context
 from wfe.core.engine.views import instance_of
@@ -36,6 +37,7 @@ from wfe.core.rules.state import Pointer, folded, state_to_json
 from wfe.core.steps import InstanceRef, StepExecutionContext
 
 if TYPE_CHECKING:
+    from wfe.core.engine.calls import Calls
     from wfe.core.engine.registry import Registered
     from wfe.core.engine.reporting import Reporter
     from wfe.core.engine.shared import Shared
@@ -160,6 +162,7 @@ class LiveRun:
     inputs: list[Input] = attrs.field(factory=list[Input], init=False)
     branches: dict[int, Branch] = attrs.field(factory=dict[int, Branch], init=False)
     services: Any = attrs.field(default=None, init=False)
+    calls: dict[int, Calls] = attrs.field(factory=dict[int, "Calls"], init=False)
     _taken: list[Input] = attrs.field(factory=list[Input], init=False)
     _decision: Decision | None = attrs.field(default=None, init=False)
     _folded: State | None = attrs.field(default=None, init=False)
@@ -178,6 +181,8 @@ class LiveRun:
 
     def go_on(self) -> None:
         """Start what is runnable, after it was held back."""
+        for each in self.calls.values():
+            each.go_on()
         for key in list(self.state.pointers):
             self._launch(key, [])
 
@@ -195,13 +200,23 @@ class LiveRun:
     @property
     def idle(self) -> bool:
         """Whether nothing happens here until a timer, an event or a message."""
-        busy = self.branches or self.inputs or self.in_flight or self.poked or self.looking_up
-        return not (busy or self.parking or self.closed)
+        busy = self.inputs or self.in_flight or self.poked or self.looking_up
+        if busy or self.parking or self.closed:
+            return False
+        return not self.branches or self._only_waits()
+
+    def _only_waits(self) -> bool:
+        """Whether what is under way are functions that wait for what comes from outside."""
+        return all(key in self.calls and self.calls[key].parked for key in self.branches)
 
     @property
     def working(self) -> list[asyncio.Task[None]]:
         """The tasks that run a body now."""
-        found = (each.task for each in self.branches.values() if each.ctx is not None)
+        found = (
+            each.task
+            for key, each in self.branches.items()
+            if each.ctx is not None and not (key in self.calls and self.calls[key].parked)
+        )
         return [task for task in found if task is not None]
 
     @property
@@ -385,6 +400,8 @@ class LiveRun:
                 apply(self.state, row)
             self.tail_bytes += self._bytes
         self.fresh = False
+        for each in self.calls.values():
+            each.committed(decision.rows, done.at, self.state.seq - len(decision.rows) + 1)
         if self._known:
             self._known.difference_update(decision.consumed)
         self.owner.report.happened(self, decision.rows, done.at)
@@ -480,7 +497,11 @@ class LiveRun:
 
     def _start(self, key: int, free: list[Branch]) -> None:
         """Hand a pointer to a branch that is free, else to a new one."""
-        if free:
+        pointer = self.state.pointers[key]
+        if "call" in pointer.extra:
+            if pointer.parent in self.calls:
+                self.calls[pointer.parent].wake(pointer)
+        elif free:
             branch = self.branches[key] = free.pop()
             branch.go_on(key)
         else:
@@ -491,8 +512,13 @@ class LiveRun:
         branch = self.branches.get(key)
         if branch is None:
             self.feed(Stopped(key))
-        elif branch.waiter is None:  # else its outcome waits to be decided on, and ends it
+        elif branch.ctx is not None:
             branch.cancel()
+        elif branch.waiter is None:  # else its outcome waits to be decided on, and ends it
+            # It was handed the pointer and has not begun: nothing would say that it stopped.
+            del self.branches[key]
+            branch.cancel()
+            self.feed(Stopped(key))
 
     async def _run(self, branch: Branch, key: int) -> None:
         """Run the bodies of one branch, one after the other."""
@@ -510,7 +536,7 @@ class LiveRun:
         try:
             pointer = self.state.pointers[key]
             branch.ctx = make_context(self, pointer)
-            if self.owner.slots is not None:
+            if self.owner.slots is not None and not self._is_function(pointer):
                 async with self.owner.slots:
                     return await self._call(branch.ctx, pointer)
             return await self._call(branch.ctx, pointer)
@@ -524,6 +550,10 @@ class LiveRun:
             return None
         finally:
             branch.ctx = None
+
+    def _is_function(self, pointer: Pointer) -> bool:
+        """Whether *pointer* is a durable function, whose steps take places, not itself."""
+        return self.ready.plan.places[pointer.step].node.kind is Kind.FUNCTION
 
     async def _call(self, ctx: StepExecutionContext[Any], pointer: Pointer) -> Input:
         self.owner.report.began(self, pointer)

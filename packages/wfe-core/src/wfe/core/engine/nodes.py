@@ -6,7 +6,7 @@ import asyncio
 import functools
 import random  # noqa: TID251 - the shell draws the jitter; the rules get it
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import attrs
@@ -16,6 +16,7 @@ from wfe.core.codec import encode
 from wfe.core.data import same
 from wfe.core.definition import Kind, Node
 from wfe.core.engine.bodies import Body
+from wfe.core.engine.moments import moment, pause
 from wfe.core.engine.sizes import check_index
 from wfe.core.errors import DefinitionError, StepTimeoutError, WfeError
 from wfe.core.expressions import Evaluate
@@ -72,6 +73,7 @@ class NodeRunner:
         exprs: The node's expressions, by role as in ``WorkflowDefinition.code``.
         plain: Whether nothing but the body must be called.
         timeout: Of one attempt, µs; ``None``: none.
+        function: Runs a durable function; ``None``: the node is none.
     """
 
     node: Node
@@ -83,6 +85,7 @@ class NodeRunner:
     timeout: int | None
     middleware: Sequence[StepMiddleware]
     start_child: ChildStart
+    function: Callable[[Context], Awaitable[Input]] | None = None
     plain: bool = attrs.field(
         default=attrs.Factory(_is_plain, takes_self=True),
         init=False,
@@ -143,6 +146,8 @@ class NodeRunner:
         return AsksPlaces(ctx.pointer.id, ctx.pointer.attempt, tuple(wanted))
 
     async def _control(self, ctx: Context) -> Input:
+        if self.function is not None:
+            return await self.function(ctx)
         if self.node.kind is Kind.SUB_WORKFLOW:
             texts = [self.value(ctx, "name"), self.value(ctx, "reference")]
             name, reference = (None if text is None else str(text) for text in texts)
@@ -338,12 +343,10 @@ def limit_key(ctx: Context, step: str, key: str | None, *, rate: bool) -> str:
 
 def _delay(runner: NodeRunner, ctx: Context) -> Input:
     if "at" in runner.exprs:
-        at = runner.exprs["at"](ctx)
-        when = at if isinstance(at, int) else to_micros(at)
-        return Slept(ctx.pointer.id, ctx.pointer.attempt, when)
-    duration = runner.exprs["duration"](ctx)
-    micros = to_micros(duration) if isinstance(duration, timedelta) else int(duration)
-    return Slept(ctx.pointer.id, ctx.pointer.attempt, runner.clock.now() + max(0, micros))
+        at = moment(runner.exprs["at"](ctx), runner.node.expr("at"), "schedule()")
+        return Slept(ctx.pointer.id, ctx.pointer.attempt, at)
+    micros = pause(runner.exprs["duration"](ctx), runner.node.expr("duration"), "delay()")
+    return Slept(ctx.pointer.id, ctx.pointer.attempt, runner.clock.now() + micros)
 
 
 def _recur(runner: NodeRunner, ctx: Context) -> Input:
@@ -353,9 +356,8 @@ def _recur(runner: NodeRunner, ctx: Context) -> Input:
         return Branched(key, attempt, ())
     if ctx.persistence_data is not None:
         return Branched(key, attempt, (0,))
-    interval = runner.exprs["interval"](ctx)
-    micros = to_micros(interval) if isinstance(interval, timedelta) else int(interval)
-    return Slept(key, attempt, runner.clock.now() + max(0, micros), memory=True)
+    micros = pause(runner.exprs["interval"](ctx), runner.node.expr("interval"), "recur()")
+    return Slept(key, attempt, runner.clock.now() + micros, memory=True)
 
 
 def _activity(runner: NodeRunner, ctx: Context) -> Input:
@@ -391,6 +393,8 @@ def _wait_for(runner: NodeRunner, ctx: Context) -> Input:
         )
     key = runner.exprs["key"](ctx) if "key" in runner.exprs else ""
     as_of = runner.exprs["as_of"](ctx) if "as_of" in runner.exprs else None
+    if isinstance(as_of, str):  # a datetime of the data, as CEL sees it
+        as_of = datetime.fromisoformat(as_of)
     timeout = runner.node.config.get("timeout", runner.node.timeout)
     limit = None if timeout is None else timedelta(microseconds=timeout)
     return runner._wait(ctx, runner.node.config["event"], key, as_of, limit)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

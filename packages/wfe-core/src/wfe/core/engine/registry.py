@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,6 +19,8 @@ from wfe.core.rules.plan import CONTAINERS, WHOLE, Plan, make_plan
 
 if TYPE_CHECKING:
     from wfe.core.providers import Clock, DefinitionRow, PersistenceProvider
+    from wfe.core.rules.inputs import Input
+    from wfe.core.steps import StepExecutionContext
 
 __all__ = ["Registered", "Registry", "Surroundings"]
 
@@ -64,7 +66,7 @@ def compiled(definition: WorkflowDefinition, d: int, around: Surroundings) -> Re
     if missing:
         problem = f"no code is registered for {', '.join(missing)}"
         raise DefinitionError(problem, definition.id, "register a definition that has it")
-    model = model_for(definition.data_type)
+    model = _model(definition)
     plan = make_plan(definition, model.reducers)
     runners = {
         node.name: _runner(definition, node, model, names, around)
@@ -109,7 +111,25 @@ def _runner(
         timeout=timeout if node.kind is Kind.STEP else None,
         middleware=around.middleware,
         start_child=around.start_child,
+        function=_function(definition, node, around) if node.kind is Kind.FUNCTION else None,
     )
+
+
+def _function(
+    definition: WorkflowDefinition, node: Node, around: Surroundings
+) -> Callable[[StepExecutionContext[Any]], Awaitable[Input]]:
+    from wfe.core.durable.running import runner_of  # noqa: PLC0415 - most hosts have no functions
+
+    return runner_of(definition.code[f"{node.name}/body"], node, around.clock, around.middleware)
+
+
+def _model(definition: WorkflowDefinition) -> DataModel:
+    nodes = definition.root.nodes
+    if len(nodes) == 1 and nodes[0].kind is Kind.FUNCTION:
+        from wfe.core.durable.data import function_model  # noqa: PLC0415 - as above
+
+        return function_model(definition.code[f"{nodes[0].name}/body"])
+    return model_for(definition.data_type)
 
 
 def _exprs(

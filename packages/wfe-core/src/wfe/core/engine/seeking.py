@@ -13,7 +13,7 @@ from wfe.core.engine.ids import shown_name
 from wfe.core.engine.live import dumps
 from wfe.core.engine.membership import Takeover, cancelled
 from wfe.core.engine.views import state_of
-from wfe.core.errors import ProviderError
+from wfe.core.errors import ProviderError, UnreadableTextError
 from wfe.core.models import WorkflowStatus
 from wfe.core.providers import (
     Claimed,
@@ -53,6 +53,7 @@ class Seeker:
         self._listen: asyncio.Task[Sequence[int]] | None = None
         self._nudge = asyncio.Event()
         self._parking: int | None = None
+        self._claimed: dict[int, int] = {}
         self._looked = 0
         self._crowded = False
         self.last_look: int | None = None
@@ -66,6 +67,11 @@ class Seeker:
         """Stop looking."""
         await cancelled(self._task)
         await cancelled(self._listen)
+
+    def doubt(self, n: int) -> None:
+        """Look whether this host owns run *n*, and drive it if it does."""
+        self._claimed.setdefault(n, 0)
+        self._nudge.set()
 
     def nudge(self) -> None:
         """Look for work now."""
@@ -113,6 +119,8 @@ class Seeker:
         if engine.registry.pending:
             await engine.registry.sync(engine.store)
         await self._park()
+        if self._claimed:
+            await self._take(())
         return await self._claim()
 
     async def _rest(self, wait: int) -> None:
@@ -135,6 +143,8 @@ class Seeker:
             run = engine.live.get(n)
             if run is not None:
                 engine.poke(run)
+            elif n == 0:  # about no run, but about schedules
+                engine.schedules.nudge()
 
     def _heard(self, listen: asyncio.Task[Sequence[int]]) -> Sequence[int]:
         try:
@@ -184,10 +194,13 @@ class Seeker:
 
     async def _take(self, claimed: Sequence[Claimed]) -> None:
         engine = self._engine
-        takeovers = {each.n: each.takeovers for each in claimed}
-        for loaded in await engine.store.load(list(takeovers)):
+        # Kept until they are loaded: when the store fails here, the next look goes on with them.
+        self._claimed.update({each.n: each.takeovers for each in claimed})
+        for loaded in await self._load(list(self._claimed)):
             header = loaded.header
-            times = takeovers[header.n]
+            times = self._claimed.pop(header.n)
+            if header.owner != engine.epoch:
+                continue  # this host was fenced meanwhile
             aside = header.status == WorkflowStatus.SUSPENDED
             if times >= FAULTS and not aside:  # else somebody asks for it again
                 message = f"its host died {times} times while it ran"
@@ -200,6 +213,30 @@ class Seeker:
                 _LOG.exception("cannot go on with run %s", header.id)
                 reason = dumps({"type": type(error).__name__, "message": str(error), "step": None})
                 await engine.set_aside(header.n, header.id, reason, FAULTS)
+
+    async def _load(self, numbers: Sequence[int]) -> Sequence[Loaded]:
+        """Return what there is of *numbers*; a run that cannot be read is set aside."""
+        store = self._engine.store
+        try:
+            found = list(await store.load(numbers))
+        except UnreadableTextError:
+            found = []
+            for n in numbers:
+                try:
+                    found.extend(await store.load([n]))
+                except UnreadableTextError as error:
+                    await self._unreadable(n, error)
+        there = {loaded.header.n for loaded in found}
+        for n in numbers:
+            if n not in there:
+                del self._claimed[n]
+        return found
+
+    async def _unreadable(self, n: int, error: UnreadableTextError) -> None:
+        _LOG.error("cannot read run number %d: %s", n, error)
+        engine = self._engine
+        reason = dumps({"type": type(error).__name__, "message": str(error), "step": None})
+        await engine.store.fault(engine.epoch, n, engine.clock.now() + _SECOND, reason, FAULTS)
 
     def resume(self, loaded: Loaded, takeovers: int) -> None:
         """Go on with a run as stored; after *takeovers*, bodies may have been interrupted."""

@@ -129,6 +129,22 @@ class Starter:
         item, _ = self._item(ready, ref, stored, self._birth(0, None, options))
         return item
 
+    async def prepared(
+        self, ready: Registered, data: Any, idem: str, info: Mapping[str, Any]
+    ) -> Item:
+        """Return the first item of a run that nobody owns and that is due now, for a schedule.
+
+        Raises:
+            DataTypeError: The data cannot be stored, or does not fit its type.
+        """
+        stored = ready.model.start(data)
+        n, options = await self._engine.numbers.take(), StartOptions()
+        ref = _ref(ready, n, uuid7(), options)
+        await self._ask(ready, ref, stored)
+        birth = attrs.evolve(self._birth(n, None, options), idem=idem, info=info)
+        item, _ = self._item(ready, ref, stored, birth)
+        return item
+
     async def _checked(
         self, id: str, version: int | None, data: Any, options: StartOptions
     ) -> tuple[Registered, dict[str, Any]]:

@@ -78,6 +78,7 @@ class Strand:
         inside: Whether it waits for a gather of its own.
         cancelled: Whether it was cancelled.
         undoing: How many sagas are being undone in it.
+        current: Name and key of the call that has no answer yet.
         blocked: Whether it has come to where it is cancelled, and waits for that.
     """
 
@@ -98,6 +99,7 @@ class Strand:
     inside: bool = False
     cancelled: bool = False
     undoing: int = 0
+    current: tuple[str, str] | None = None
     blocked: bool = False
 
     @property
@@ -114,6 +116,7 @@ class Strand:
     def ended(self, at: int, seq: int) -> None:
         """A call got its answer."""
         self.returned += 1
+        self.current = None
         self.now = max(at, self.now)
         self.seq = seq
 
@@ -155,6 +158,7 @@ class Journal:
         self.by_path: dict[str, dict[int, Record]] = {}
         self.cuts: dict[str, Cut] = {}
         self.limits: dict[str, tuple[int, bool]] = {}
+        self.begun: set[str] = set()
         self._by_key: dict[str, Record] = {}
         self._cut_at: dict[str, int] = {}
         self._failed: str | None = None
@@ -239,6 +243,7 @@ class Journal:
 
     def strand(self, path: str, now: int, seq: int, parent: Strand | None = None) -> Strand:
         """Return the strand *path* at its start."""
+        self.begun.add(path)
         return Strand(
             path,
             self.by_path.get(path, {}),

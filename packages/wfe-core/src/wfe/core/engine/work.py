@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Shape", "Work", "do", "restorer", "shape_of"]
 
+_RUNNING: Final = "running"
 _PLAIN: Final = frozenset({type(None), bool, int, str, float})
+_SHORT: Final = 4096  # characters of a text that is small whatever the host's limits
 _UNREAD: Final = (Any, None, type(None), object, dict, list, inspect.Parameter.empty)
 
 
@@ -135,9 +137,7 @@ async def do(calls: Calls, made: Made, work: Work) -> Any:
         outcome, value = await _attempt(calls, made, work, last)
         calls.feed(outcome)
         answer = await calls.answer(made.key)
-        if answer is None:
-            continue
-        if answer[1:2] and isinstance(outcome, CallDone) and answer[0] == "step_completed":
+        if isinstance(outcome, CallDone) and answer[0] == "step_completed":
             made.strand.ended(answer[3], answer[4])
             return value
         made.record = calls.record(made, answer)
@@ -157,7 +157,7 @@ async def _paused(calls: Calls, made: Made) -> tuple[Pointer | None, Record | No
         if made.record is not None and made.record.state != "open":
             return None, made.record
         with calls.waits():
-            answer = await calls.answer(made.key)
+            answer = await calls.answer_or_wake(made.key)
         if answer is not None:
             made.record = calls.record(made, answer)
 
@@ -172,10 +172,9 @@ async def _attempt(
     try:
         with calls.works():
             result = await _body(calls, made, work, last.attempt if last else 0, started)
-        if type(result) in _PLAIN:
-            stored = value = encode(result, "result")
-        else:
-            stored = encode(result, "result")
+        stored = value = encode(result, "result")
+        cls = type(result)
+        if cls not in _PLAIN or (cls is str and len(result) > _SHORT):
             calls.engine.sizes.check("result", dumps(stored))
             value = work.restored(stored)
     except Exception as error:  # noqa: BLE001 - a step may raise anything: it is recorded
@@ -237,6 +236,9 @@ async def _body(calls: Calls, made: Made, work: Work, attempt: int, started: int
         for each in reversed(work.middleware):
             wrapped = functools.partial(each, ctx, wrapped)
     try:
+        if run.owner.slots is not None:
+            async with run.owner.slots:
+                return await _limited(calls, made.name, wrapped, started, work.timeout)
         if work.timeout is None:
             return await wrapped()
         return await _limited(calls, made.name, wrapped, started, work.timeout)
@@ -244,9 +246,6 @@ async def _body(calls: Calls, made: Made, work: Work, attempt: int, started: int
         if ctx is not None:
             ctx.cancelled.set()
         raise
-
-
-_RUNNING: Final = "running"
 
 
 async def _called(calls: Calls, work: Work, kwargs: Mapping[str, Any]) -> Any:
@@ -264,8 +263,10 @@ async def _called(calls: Calls, work: Work, kwargs: Mapping[str, Any]) -> Any:
 
 
 async def _limited(
-    calls: Calls, name: str, call: Callable[[], Awaitable[Any]], started: int, timeout: int
+    calls: Calls, name: str, call: Callable[[], Awaitable[Any]], started: int, timeout: int | None
 ) -> Any:
+    if timeout is None:
+        return await call()
     work = asyncio.ensure_future(call())
     alarm = asyncio.ensure_future(calls.engine.clock.sleep_until(started + timeout))
     try:

@@ -17,10 +17,11 @@ from wfe.core.policies import (
     Suspend,
     Terminate,
 )
-from wfe.core.rules import dag, flow, leaving, undoing
+from wfe.core.rules import flow, leaving, undoing
 from wfe.core.rules.draft import Draft
 from wfe.core.rules.plan import CONTAINERS
 from wfe.core.rules.state import Pointer
+from wfe.core.rules.triggers import handled
 
 __all__ = ["KEPT", "again", "fail", "give_up", "outwards", "reset", "resume_failed", "suspend"]
 
@@ -200,9 +201,17 @@ def outwards(draft: Draft, pointer: Pointer, error: Mapping[str, Any]) -> None:
         flow.branch_over(draft, container.id, pointer, state="f")
     elif container.extra["live"] > 1:
         container = draft.extra(container, live=container.extra["live"] - 1)
-        leaving.close(draft, container, ["fail", error])
+        leaving.close(draft, container, ["fail", _first(container, error)])
     else:
-        fail(draft, draft.extra(container, live=0), error)
+        fail(draft, draft.extra(container, live=0), _first(container, error))
+
+
+def _first(container: Pointer, error: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what failed first: a failure that a DAG went on after, else *error*."""
+    if error.get("stop"):
+        return error
+    found: Mapping[str, Any] = container.extra.get("error") or error
+    return found
 
 
 def _goes_on(draft: Draft, container: Pointer, failed: str) -> bool:
@@ -210,4 +219,4 @@ def _goes_on(draft: Draft, container: Pointer, failed: str) -> bool:
     node = draft.place(container).node
     if node.config.get("fail_fast", True) is False:
         return True
-    return node.kind is Kind.DAG and dag.spared(node, failed)
+    return node.kind is Kind.DAG and failed in handled(node.blocks[0].nodes)

@@ -7,7 +7,7 @@ What a pointer keeps in its extras:
 ``done``     parallel: branches that completed
 ``next``     for-each, parallel with a limit: the next item or branch to begin
 ``items``    for-each: the collection, evaluated once
-``st``       dag: what became of each node, see ``wfe.core.rules.dag``
+``st``       dag: what became of each node, see ``wfe.core.rules.triggers``
 ``turns``    while, recur: completed turns
 ``error``    the first failure of a branch, kept until the others have ended
 ``closing``  what follows once the cancelled branches have ended (``wfe.core.rules.leaving``)
@@ -174,7 +174,7 @@ def proceed(draft: Draft, pointer: Pointer, state: str = "d") -> None:
 def branch_over(
     draft: Draft, container: int, child: Pointer | None = None, *, state: str = "d"
 ) -> None:
-    """A child branch of *container* ended: ``d`` done, others as in ``wfe.core.rules.dag``."""
+    """A child branch of *container* ended: ``d`` done, others as in ``wfe.core.rules.triggers``."""
     pointer = draft.pointer(container)
     if pointer is None:
         return

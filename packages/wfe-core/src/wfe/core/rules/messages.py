@@ -69,7 +69,8 @@ def _patch(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
 def _retry(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
     if draft.status not in (WorkflowStatus.FAILED, WorkflowStatus.TERMINATED):
         return False
-    return _restored(draft, "workflow_retried", message, who)
+    rewound = message.payload.get("to_step") is not None  # a failed run, by `rewind`
+    return _restored(draft, "workflow_rewound" if rewound else "workflow_retried", message, who)
 
 
 def _rewind(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:

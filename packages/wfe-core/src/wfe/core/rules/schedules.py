@@ -80,6 +80,7 @@ class Memory:
         missed: Times that nobody was there for and that are not made up for, so far.
         failed: Times whose run could not be started, so far.
         error: Why the last of these could not; ``None`` after a start.
+        actor: Who changed the schedule last; ``None``: not told.
     """
 
     at: int | None = None
@@ -92,6 +93,7 @@ class Memory:
     missed: int = 0
     failed: int = 0
     error: str | None = None
+    actor: str | None = None
 
     def stored(self) -> dict[str, Any]:
         """Return its JSON form."""

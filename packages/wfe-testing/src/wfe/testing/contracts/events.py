@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import pytest
+
+from wfe.core.clocks import VirtualClock
 from wfe.core.providers import Done, Event, Item, PersistenceProvider, Subscription
 from wfe.testing.contracts.runs import (
     HOUR,
@@ -26,8 +30,8 @@ def _wait(pointer: int = 1, key: str = "k", as_of: int = 0, **after: int) -> Sub
     return Subscription(pointer=pointer, name="go", key=key, as_of=as_of, **after)
 
 
-def _event(id_: str, key: str = "k", at: int | None = None, payload: str = "null") -> Event:
-    return Event(id=id_, name="go", key=key, at=at, payload=payload)
+def _event(id_: str, key: str = "k", at: int | None = None, **rest: Any) -> Event:
+    return Event(id=id_, name="go", key=key, at=at, **rest)
 
 
 async def _publish(store: PersistenceProvider, *events: Event) -> Done:
@@ -189,6 +193,43 @@ class EventLaws:
         new = await _publish(store, _event("e-2", key="new"))
 
         assert (len(old.woken), len(new.woken)) == (0, 1)
+
+    @pytest.mark.needs("virtual_clock")
+    async def test_an_expired_event_is_for_nobody_who_comes_later(
+        self, store: PersistenceProvider
+    ) -> None:
+        clock = store.clock
+        assert isinstance(clock, VirtualClock)
+        start = clock.now()
+        await _publish(
+            store,
+            _event("e-1", expires=start + 10),
+            _event("e-2", expires=start + 11),
+            _event("e-3", key="other", expires=start + 10),
+        )
+        clock.move_to(start + 9)
+        early = await _waiting(store, _wait(as_of=start))
+        clock.move_to(start + 10)
+
+        late = await _waiting(store, _wait(as_of=start), _wait(2, key="other", as_of=start))
+
+        found = [[fields(row.payload)["id"] for row in (await inbox(store, n))[1]] for n in (early, late)]
+        assert found == [["e-1"], ["e-2"]]
+        done = await _publish(store, _event("e-4", key="other", expires=start + 11))
+        assert [n for n, _, _ in done.woken] == [late]
+
+    async def test_an_event_that_has_expired_already_wakes_nobody(
+        self, store: PersistenceProvider
+    ) -> None:
+        n = await _waiting(store, _wait())
+        now = store.clock.now()
+
+        over = await _publish(store, _event("e-1", expires=now))
+        live = await _publish(store, _event("e-2", expires=now + HOUR))
+
+        assert (over.woken, len(live.woken)) == ((), 1)
+        _, (row,) = await inbox(store, n)
+        assert fields(row.payload)["id"] == "e-2"
 
     async def test_publish_and_wait_in_one_item_meet(self, store: PersistenceProvider) -> None:
         epoch = await worker(store)

@@ -20,10 +20,13 @@ from hypothesis.stateful import (
 from wfe.core.clocks import VirtualClock
 from wfe.core.memory import MemoryStore
 from wfe.core.providers import (
+    ActivityRow,
+    ActivityStart,
     Clock,
     Done,
     Event,
     HeaderChange,
+    Hold,
     InboxRow,
     Item,
     Loaded,
@@ -44,6 +47,15 @@ _few = st.integers(0, 3)
 _keys = st.sampled_from(["a", "b"])
 _changes = st.sampled_from(["none", "keep", "park", "sleep", "final", "retire"])
 _waits = st.lists(st.tuples(_few, _keys, st.sampled_from([0, -HOUR])), max_size=2)
+_pointers = st.lists(_few, max_size=1)
+_wants = st.fixed_dictionaries(
+    {
+        "hold": st.lists(st.tuples(_few, _keys, st.integers(1, 2), st.booleans()), max_size=2),
+        "unhold": _pointers,
+        "offer": st.lists(st.tuples(_few, _keys), max_size=1),
+        "drop": _pointers,
+    }
+)
 _wakes = st.sampled_from([None, -5, 0, HOUR])
 
 
@@ -70,6 +82,8 @@ class _Side:
             case Loaded():
                 shown = attrs.evolve(value.header, owner=self.name_of(value.header.owner))
                 return (shown, value.snapshot, value.tail, [_shown(row) for row in value.inbox])
+            case ActivityRow():
+                return attrs.evolve(value, a=0)
             case Done():
                 woken = sorted(
                     (n, d, -1 if o is None else self.epochs.index(o)) for n, d, o in value.woken
@@ -77,6 +91,12 @@ class _Side:
                 return (value.at, woken)
             case _:
                 return value
+
+
+def _hold(pointer: int, key: str, limit: int, rate: bool, attempt: int) -> Hold:
+    per = HOUR if rate else None
+    key = f"r:{key}" if rate else key
+    return Hold(pointer=pointer, attempt=attempt, key=key, limit=limit, per=per)
 
 
 async def _nobody(_: _Side) -> None:
@@ -100,10 +120,11 @@ class _Machine(RuleBasedStateMachine):
         self.sides = [_Side(MemoryStore(self.clock)), _Side(new_store(self.clock))]
         self.runs: list[int] = []
         self.events = 0
+        self.claims = 0
         for side in self.sides:
             self.wait(side.store.open())
         self.add_worker()
-        self.start(0, None, owned=True, key=None)
+        self.start(0, None, owned=True, key=None, dedup=None, priority=0)
 
     def teardown(self) -> None:
         for side in self.sides:
@@ -168,12 +189,32 @@ class _Machine(RuleBasedStateMachine):
         wake=_wakes,
         owned=st.booleans(),
         key=st.sampled_from([None, None, "a", "b"]),
+        dedup=st.sampled_from([None, None, "a"]),
+        priority=st.sampled_from([0, 0, 1, -1]),
     )
-    def start(self, worker: int | None, wake: int | None, owned: bool, key: str | None) -> None:
+    def start(  # noqa: PLR0913 - as many as a start has
+        self,
+        worker: int | None,
+        wake: int | None,
+        *,
+        owned: bool,
+        key: str | None,
+        dedup: str | None,
+        priority: int,
+    ) -> None:
         async def make(side: _Side) -> Item:
             epoch = side.epoch(worker) if owned and worker is not None else None
             due = None if wake is None else self.clock.now() + wake
-            new = await header(side.store, f"def {key}", wake=due, owner=epoch, name=key, idem=key)
+            new = await header(
+                side.store,
+                f"def {key}",
+                wake=due,
+                owner=epoch,
+                name=key,
+                idem=key,
+                dedup=dedup,
+                priority=priority,
+            )
             numbers.append(new.n)
             return Item(n=new.n, new=new, rows=('"begin"',))
 
@@ -185,11 +226,11 @@ class _Machine(RuleBasedStateMachine):
             self.runs.append(numbers[0])
         assert numbers[0] == numbers[1]
 
-    @rule(run=_few, change=_changes, waits=_waits)
-    def go_on(self, run: int, change: str, waits: list[tuple[int, str, int]]) -> None:
+    @rule(run=_few, change=_changes, waits=_waits, wants=_wants)
+    def go_on(self, run: int, **drawn: Any) -> None:
         """The owner writes, having seen everything; what is due has one."""
         self.claim(0, 1, [run])
-        self.write(None, run, 0, change=change, sees=True, waits=waits)
+        self.write(None, run, 0, sees=True, **drawn)
 
     @rule(
         usurper=st.sampled_from([None, None, 0, 1]),
@@ -201,7 +242,8 @@ class _Machine(RuleBasedStateMachine):
         fold=st.booleans(),
         alive=st.booleans(),
         waits=_waits,
-        ended=st.lists(_few, max_size=1),
+        wants=_wants,
+        ended=_pointers,
     )
     def go_wrong(self, usurper: int | None, run: int, off: int, **drawn: Any) -> None:
         """Somebody writes, who may be wrong about anything."""
@@ -210,24 +252,24 @@ class _Machine(RuleBasedStateMachine):
         self.write(usurper, run, off, **drawn)
 
     @rule(
-        writes=st.lists(st.tuples(_few, _changes, _waits), max_size=3),
+        writes=st.lists(st.tuples(_few, _changes, _waits, _wants), max_size=3),
         told=st.lists(_few, max_size=1),
         key=st.sampled_from([None, "a"]),
     )
     def batch(
         self,
-        writes: list[tuple[int, str, list[tuple[int, str, int]]]],
+        writes: list[tuple[int, str, list[tuple[int, str, int]], dict[str, Any]]],
         told: list[int],
         key: str | None,
     ) -> None:
         """One worker writes several runs at once, its own and others."""
-        by_run = {self.run(run): (change, waits) for run, change, waits in writes}
+        by_run = {self.run(run): rest for run, *rest in writes}
         self.events += 1
 
         async def work(side: _Side) -> list[Any]:
             items = [
-                await self.item(side, n, 0, change=change, sees=True, waits=waits)
-                for n, (change, waits) in by_run.items()
+                await self.item(side, n, 0, change=change, sees=True, waits=waits, wants=wants)
+                for n, (change, waits, wants) in by_run.items()
             ]
             items += [Item(messages=(Message(target=self.run(k), kind="k"),)) for k in told]
             if key is not None:
@@ -252,6 +294,7 @@ class _Machine(RuleBasedStateMachine):
         change: str,
         sees: bool,
         waits: list[tuple[int, str, int]],
+        wants: dict[str, Any],
         rows: int = 1,
         fold: bool = False,
         alive: bool = False,
@@ -275,6 +318,12 @@ class _Machine(RuleBasedStateMachine):
             ),
             unsubscribe=tuple(ended),
             alive=alive or change == "none",
+            activities=tuple(
+                ActivityStart(pointer=p, attempt=base, name=name) for p, name in wants["offer"]
+            ),
+            end_activities=tuple(wants["drop"]),
+            hold=tuple(_hold(*hold, base) for hold in wants["hold"]),
+            unhold=tuple(wants["unhold"]),
         )
 
     def change(self, kind: str) -> HeaderChange | None:
@@ -300,13 +349,25 @@ class _Machine(RuleBasedStateMachine):
 
         self.commit(_nobody, make)
 
-    @rule(key=_keys, again=st.booleans(), at=st.sampled_from([None, 0, -10, HOUR]))
-    def publish(self, key: str, again: bool, at: int | None) -> None:
+    @rule(
+        key=_keys,
+        again=st.booleans(),
+        at=st.sampled_from([None, 0, -10, HOUR]),
+        lasts=st.sampled_from([None, None, 0, 1000]),
+    )
+    def publish(self, key: str, again: bool, at: int | None, lasts: int | None) -> None:
         self.events += 0 if again else 1
-        when = None if at is None else self.clock.now() + at
+        now = self.clock.now()
+        event = Event(
+            id=f"e{self.events}",
+            name="go",
+            key=key,
+            at=None if at is None else now + at,
+            expires=None if lasts is None else now + lasts,
+        )
 
         async def make(_: _Side) -> Item:
-            return Item(publish=(Event(id=f"e{self.events}", name="go", key=key, at=when),))
+            return Item(publish=(event,))
 
         self.commit(_nobody, make)
 
@@ -317,6 +378,28 @@ class _Machine(RuleBasedStateMachine):
         async def work(side: _Side) -> list[Any]:
             known = [row.d for row in await side.store.definitions()]
             return list(await side.store.claim(side.epoch(worker), known, limit, hints))
+
+        self.both(work)
+
+    @rule(names=st.lists(_keys, min_size=1, max_size=2), lease=st.sampled_from([0, 1000, HOUR]))
+    def claim_activity(self, names: list[str], lease: int) -> None:
+        self.claims += 1
+        token = f"t{self.claims}"
+
+        async def work(side: _Side) -> list[Any]:
+            return [await side.store.claim_activity(names, "w", token, lease)]
+
+        self.both(work)
+
+    @rule(back=_few, done=st.booleans(), lease=st.sampled_from([0, HOUR]))
+    def use_token(self, back: int, done: bool, lease: int) -> None:
+        """Somebody who claimed an activity says that it lives or that it is done."""
+        token = f"t{self.claims - back}"
+
+        async def work(side: _Side) -> list[Any]:
+            if done:
+                return [await side.store.finish_activity(token, '{"result":1}')]
+            return [await side.store.beat_activity(token, lease, str(lease))]
 
         self.both(work)
 
@@ -357,7 +440,11 @@ class _Machine(RuleBasedStateMachine):
         async def histories(side: _Side) -> list[Any]:
             return [list(await side.store.history(n, -1, 1000)) for n in self.runs]
 
+        async def activities(side: _Side) -> list[Any]:
+            return list(await side.store.activities())
+
         self.both(everything)
+        self.both(activities)
         self.both(due)
         self.both(histories)
 

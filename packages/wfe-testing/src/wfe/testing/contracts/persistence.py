@@ -9,19 +9,33 @@ import pytest
 
 from wfe.core.clocks import VirtualClock
 from wfe.core.providers import Clock, PersistenceProvider
+from wfe.testing.contracts.activities import ActivityLaws
 from wfe.testing.contracts.commits import CommitLaws
 from wfe.testing.contracts.events import EventLaws
 from wfe.testing.contracts.keeping import KeepingLaws
+from wfe.testing.contracts.limits import LimitLaws
 from wfe.testing.contracts.machine import run_machine
 from wfe.testing.contracts.messages import MessageLaws
 from wfe.testing.contracts.owners import OwnerLaws
+from wfe.testing.contracts.priorities import PriorityLaws
 from wfe.testing.contracts.reading import ReadLaws
 from wfe.testing.contracts.starts import StartLaws
 
 __all__ = ["PersistenceContract"]
 
 
-class PersistenceContract(StartLaws, CommitLaws, OwnerLaws, MessageLaws, EventLaws, ReadLaws, KeepingLaws):
+class PersistenceContract(
+    StartLaws,
+    CommitLaws,
+    OwnerLaws,
+    MessageLaws,
+    EventLaws,
+    ReadLaws,
+    KeepingLaws,
+    LimitLaws,
+    ActivityLaws,
+    PriorityLaws,
+):
     """Subclass as ``TestMyStore`` and give the class a ``new_store`` fixture.
 
     ``new_store(clock)`` returns a new, empty store that is not open yet.  With the capability

@@ -8,6 +8,7 @@ from wfe.core.providers import (
     Conflict,
     Done,
     Item,
+    Message,
     PersistenceProvider,
     Refused,
     Row,
@@ -15,8 +16,10 @@ from wfe.core.providers import (
 from wfe.testing.contracts.runs import (
     HOUR,
     begin,
+    final,
     header,
     load,
+    message,
     one,
     parked,
     worker,
@@ -25,6 +28,10 @@ from wfe.testing.contracts.runs import (
 __all__ = ["StartLaws"]
 
 ROWS = ('["a"]', '["b"]')
+
+
+def _retry(n: int) -> Message:
+    return message(n, "retry", strict=True, allow_final=True)
 
 
 class StartLaws:
@@ -120,6 +127,113 @@ class StartLaws:
 
         assert isinstance(outcomes[0], Done)
         assert outcomes[1] == Refused("name", news[0].id)
+
+    # -- deduplication --------------------------------------------------------------------------
+
+    async def test_dedup_is_unique_among_the_live_of_a_definition(
+        self, store: PersistenceProvider
+    ) -> None:
+        epoch = await worker(store)
+        first = await begin(store, epoch, dedup="d")
+        again = await header(store, dedup="d")
+        others = [await header(store, "other", dedup="d"), await header(store, dedup="e")]
+
+        outcomes = await store.commit(
+            None, [Item(n=new.n, new=new, rows=ROWS) for new in (again, *others)]
+        )
+
+        assert outcomes[0] == Refused("dedup", f"run-{first}")
+        assert [type(outcome) for outcome in outcomes[1:]] == [Done, Done]
+        assert await store.load([again.n]) == []
+        await one(store, epoch, Item(n=first, base=0, rows=ROWS, header=final()))
+        assert isinstance(await one(store, None, Item(n=again.n, new=again, rows=ROWS)), Done)
+
+    async def test_same_dedup_twice_in_a_batch_is_one_start(
+        self, store: PersistenceProvider
+    ) -> None:
+        news = [await header(store, dedup="d") for _ in range(2)]
+
+        outcomes = await store.commit(None, [Item(n=new.n, new=new, rows=ROWS) for new in news])
+
+        assert isinstance(outcomes[0], Done)
+        assert outcomes[1] == Refused("dedup", news[0].id)
+
+    async def test_one_start_of_many_with_a_dedup_wins(self, store: PersistenceProvider) -> None:
+        news = [await header(store, dedup="d") for _ in range(20)]
+
+        outcomes = await asyncio.gather(
+            *(one(store, None, Item(n=new.n, new=new, rows=("[]",))) for new in news)
+        )
+
+        won = [new for new, o in zip(news, outcomes, strict=True) if isinstance(o, Done)]
+        assert len(won) == 1
+        assert outcomes.count(Refused("dedup", won[0].id)) == 19
+
+    async def test_a_child_that_is_deduplicated_is_not_started(
+        self, store: PersistenceProvider
+    ) -> None:
+        epoch = await worker(store)
+        n = await begin(store, epoch)
+        live = await begin(store, dedup="d")
+        children = [
+            await header(store, parent=n, dedup="d"),
+            await header(store, parent=n, dedup="e"),
+            await header(store, parent=n, dedup="e"),
+        ]
+        before = await load(store, live)
+
+        outcome = await one(
+            store,
+            epoch,
+            Item(n=n, base=0, rows=ROWS, starts=tuple(Item(n=c.n, new=c) for c in children)),
+        )
+
+        assert isinstance(outcome, Done)
+        assert [entry.header.n for entry in await store.load([c.n for c in children])] == [
+            children[1].n
+        ]
+        assert await load(store, live) == before
+
+    async def test_a_final_run_is_not_retried_beside_its_rival(
+        self, store: PersistenceProvider
+    ) -> None:
+        epoch = await worker(store)
+        over = [await begin(store, epoch, dedup=f"d-{k}") for k in range(3)]
+        for n in over:
+            await one(store, epoch, Item(n=n, base=0, rows=ROWS, header=final("failed")))
+        retries = [Item(messages=(_retry(n),)) for n in over]
+        for item in retries[1:]:
+            assert isinstance(await one(store, None, item), Done)
+        rivals = [await begin(store, dedup=f"d-{k}") for k in range(3)]
+        d = (await load(store, over[0])).header.d
+        await store.claim(epoch, [d], 10, hints=over)
+
+        late = await one(store, None, retries[0])
+        revived = await one(
+            store, epoch, Item(n=over[1], base=2, rows=ROWS, seen=1, header=parked())
+        )
+        await store.fault(epoch, over[2], 0, '"x"', 1)
+
+        assert late == Refused("dedup", f"run-{rivals[0]}")
+        assert revived == Refused("dedup", f"run-{rivals[1]}")
+        found = [(await load(store, n)).header for n in over]
+        assert [header_.status for header_ in found] == ["failed", "failed", "suspended"]
+        again = await header(store, dedup="d-2")
+        outcome = await one(store, None, Item(n=again.n, new=again))
+        assert outcome == Refused("dedup", f"run-{rivals[2]}")
+
+    async def test_a_retried_run_has_its_dedup_again(self, store: PersistenceProvider) -> None:
+        epoch = await worker(store)
+        n = await begin(store, epoch, dedup="d")
+        await one(store, epoch, Item(n=n, base=0, rows=ROWS, header=final("failed")))
+        await one(store, None, Item(messages=(_retry(n),)))
+        await store.claim(epoch, [(await load(store, n)).header.d], 10)
+        await one(store, epoch, Item(n=n, base=2, rows=ROWS, seen=1, header=parked()))
+        new = await header(store, dedup="d")
+
+        outcome = await one(store, None, Item(n=new.n, new=new))
+
+        assert outcome == Refused("dedup", f"run-{n}")
 
     # -- children --------------------------------------------------------------------------------
 

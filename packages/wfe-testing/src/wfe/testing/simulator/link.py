@@ -110,7 +110,7 @@ class Link:
         if plan.crash == "taken":
             self._crash()
         if plan.fate != "done":
-            error = StoreUnavailableError("simulated", "the connection was lost")
+            error = StoreUnavailableError("simulated", "the connection was lost", unknown=True)
         reply = functools.partial(_reply, answer, result, error)
         self._loop.call_later(plan.after / 1e6, reply, context=self._outside)
 

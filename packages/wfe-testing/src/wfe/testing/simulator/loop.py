@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 _START: Final = 1_750_000_000_000_000  # µs since 1970: when every simulation begins
 _MOST_TURNS: Final = 300_000  # callbacks of one simulation; the usual number is some thousands
+_SPIN: Final = 1000  # rounds without a pause after which time passes all the same
 _SWEEP: Final = 2000  # tasks made between two looks for ended ones
 
 
@@ -68,6 +69,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._order = count()
         self._tasks: list[asyncio.Task[Any]] = []
         self._sweep_at = _SWEEP
+        self._spun = 0
         self._last: asyncio.Handle | None = None
         self._closed = False
         self._stop: Callable[[], Exception | None] = lambda: None
@@ -178,7 +180,8 @@ class SimLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(None)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
     def _turn(self) -> None:
-        if not self._ready:
+        self._spun += 1
+        if not self._ready or (self._spun > _SPIN and self._timers):
             self._jump()
         batch, self._ready = self._ready, []
         if self._shuffle and len(batch) > 1:
@@ -200,6 +203,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         if not timers:
             raise Deadlock
         self.micros = max(self.micros, timers[0][0])
+        self._spun = 0
         while timers and timers[0][0] <= self.micros:
             handle = heapq.heappop(timers)[2]
             if not handle.cancelled():

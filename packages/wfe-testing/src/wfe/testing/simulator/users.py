@@ -97,8 +97,10 @@ class Users:
         again = bool(known) and self._rng.random() < 0.15
         id = self._rng.choice(known) if again else f"e{len(known)}"
         self.events.setdefault(id, False)
+        control = host.engine.control
+        event = control.event(name, key, {"id": id}, id, None)
         try:
-            await host.call(host.engine.control.publish(name, key, {"id": id}, id, None))
+            await host.call(control.publish(event))
         except _UNSURE as error:
             self._trace.add("user", host.name, "publish", name, key, id, type(error).__name__)
             return

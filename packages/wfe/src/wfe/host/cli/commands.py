@@ -26,10 +26,7 @@ _COMMANDS: Final = {
     "suspend": ("wfe.host.cli.control:suspend", "Let no further step of a run begin."),
     "resume": ("wfe.host.cli.control:resume", "Lift the suspension of a run."),
     "terminate": ("wfe.host.cli.control:terminate", "End a run."),
-    "retry": (
-        "wfe.host.cli.intents:retry",
-        "Try a failed, terminated or suspended run again.",
-    ),
+    "retry": ("wfe.host.cli.intents:retry", "Try a failed or terminated run again."),
     "skip": ("wfe.host.cli.intents:skip", "Go on after a step without doing it."),
     "patch": ("wfe.host.cli.intents:patch", "Set data fields of a run."),
     "fork": ("wfe.host.cli.intents:fork", "Start a new run from where another was."),
@@ -39,6 +36,7 @@ _COMMANDS: Final = {
     "pause": ("wfe.host.cli.waiting:pause", "Begin no step of any run of a workflow."),
     "unpause": ("wfe.host.cli.waiting:unpause", "Lift the pause of a workflow."),
     "publish": ("wfe.host.cli.control:publish", "Publish an event that runs wait for."),
+    "purge": ("wfe.host.cli.purge:purge", "Delete finished runs."),
     "plugins": ("wfe.host.cli.plugins:plugins", "List what installed distributions offer."),
 }
 """Name -> where the command stands and what the help says, so that the help imports nothing."""

@@ -76,7 +76,7 @@ def _fields(assignments: tuple[str, ...], option: str) -> dict[str, Any]:
     return values
 
 
-@click.command(short_help="Try a failed, terminated or suspended run again.")
+@click.command(short_help="Try a failed or terminated run again.")
 @click.argument("run")
 @click.option("--from", "from_step", metavar="STEP", help="Begin again there.")
 @REASON

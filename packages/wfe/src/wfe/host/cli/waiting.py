@@ -53,7 +53,7 @@ def approvals(definition: str | None, as_json: bool, db: str) -> None:
                     each.step,
                     _ago(each.since),
                     "|".join(each.options),
-                    short(each.prompt or ""),
+                    short(each.prompt),
                 )
                 for each in found_
             ]

@@ -1,0 +1,574 @@
+"""HTTP requests and polls against a real server: answers, failures, redirects, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+import pytest
+
+from wfe.core import (
+    DefinitionError,
+    HttpRequest,
+    PollEndpoint,
+    Retry,
+    StepTimeoutError,
+    WorkflowBuilder,
+    WorkflowDefinition,
+    WorkflowInstance,
+    expr,
+)
+from wfe.host import WorkflowHost
+from wfe.testing import WorkflowTest
+
+JSON = "application/json"
+SECOND = timedelta(seconds=1)
+Data = dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """One request, as the server saw it."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    body: bytes
+
+
+@attrs.frozen
+class Answer:
+    """What the server is to answer."""
+
+    status: int = 200
+    body: bytes = b""
+    kind: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@attrs.define(eq=False)
+class Server:
+    """A real server; *answer* says what it answers to its n-th request (from 1)."""
+
+    url: str
+    asked: list[Asked] = attrs.field(factory=list[Asked])
+    answer: Callable[[int, Asked], Answer] = lambda _n, _asked: Answer()
+    held: threading.Event = attrs.field(factory=threading.Event)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _handle(self) -> None:
+            parts = urlsplit(self.path)
+            asked = Asked(
+                method=self.command,
+                path=parts.path,
+                query=parse_qs(parts.query),
+                headers={name.lower(): value for name, value in self.headers.items()},
+                body=self.rfile.read(int(self.headers.get("content-length", 0))),
+            )
+            made.asked.append(asked)
+            answer = made.answer(len(made.asked), asked)
+            try:
+                self.send_response(answer.status)
+                self.send_header("content-type", answer.kind)
+                self.send_header("content-length", str(len(answer.body)))
+                for name, value in answer.headers:
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(answer.body)
+            except OSError:  # the client went away: that is what some tests are about
+                self.close_connection = True
+
+        do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - the library's names
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+            """Keep quiet."""
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listening.daemon_threads = True
+    made = Server(f"http://127.0.0.1:{listening.server_address[1]}")
+    thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+    thread.start()
+    yield made
+    made.held.set()
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+
+
+def answers(*given: Answer) -> Callable[[int, Asked], Answer]:
+    """Return these answers one after the other, the last one for ever."""
+    return lambda n, _asked: given[min(n, len(given)) - 1]
+
+
+def as_json(value: object, status: int = 200) -> Answer:
+    return Answer(status, json.dumps(value).encode(), JSON)
+
+
+async def _run(definition: WorkflowDefinition, data: Any = None) -> WorkflowInstance[Data]:
+    async with WorkflowTest() as test:
+        return await test.run(definition, data)
+
+
+def request(server: Server, path: str = "/", **options: Any) -> WorkflowDefinition:
+    builder = WorkflowBuilder().http("GET", server.url + path, output="page", **options)
+    return builder.build("w")
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+async def test_a_json_answer_is_parsed_and_stored_with_status_headers_and_url(
+    server: Server,
+) -> None:
+    server.answer = answers(as_json({"total": 12345678901234567890, "name": "Zoë"}))
+
+    instance = await _run(request(server, "/totals", params={"day": "1", "x": ["a", "b"]}))
+
+    page = instance.data["page"]
+    assert instance.status == "complete"
+    assert page["status"] == 200
+    assert page["body"] == {"total": 12345678901234567890, "name": "Zoë"}
+    assert page["headers"]["content-type"] == JSON
+    assert page["url"] == f"{server.url}/totals?day=1&x=a&x=b"
+    assert server.asked[0].query == {"day": ["1"], "x": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (Answer(200, "grün".encode(), "text/plain; charset=utf-8"), "grün"),
+        (Answer(200, "grün".encode("latin-1"), "text/plain; charset=iso-8859-1"), "grün"),
+        (Answer(200, b"{oops", JSON), "{oops"),
+        (Answer(200, b"[NaN]", JSON), "[NaN]"),
+        (Answer(200, b"[1, 2]", "application/problem+json; charset=utf-8"), [1, 2]),
+        (Answer(200, b"[1, 2]", "text/plain"), "[1, 2]"),
+        (Answer(204, b""), ""),
+        (Answer(200, b"a\x00b"), "a\ufffdb"),
+    ],
+)
+async def test_a_body_is_parsed_only_when_it_is_the_json_it_says_it_is(
+    server: Server, answer: Answer, body: object
+) -> None:
+    server.answer = answers(answer)
+
+    assert (await _run(request(server))).data["page"]["body"] == body
+
+
+async def test_a_request_is_computed_from_the_data(server: Server) -> None:
+    definition = (
+        WorkflowBuilder()
+        .http(
+            "post",
+            lambda d: f"{server.url}/orders/{d['id']}",
+            headers={"X-Tenant": expr("data.tenant"), "X-Fixed": "1"},
+            json={"amount": expr("data.amount + 1"), "currency": "EUR"},
+            params=lambda d: {"q": d["id"]},
+        )
+        .output("id", lambda s: s.response["status"])
+        .build("w")
+    )
+
+    instance = await _run(definition, {"id": 7, "tenant": "acme", "amount": 41})
+
+    (asked,) = server.asked
+    assert (asked.method, asked.path, asked.query) == ("POST", "/orders/7", {"q": ["7"]})
+    assert (asked.headers["x-tenant"], asked.headers["x-fixed"]) == ("acme", "1")
+    assert asked.headers["content-type"] == JSON
+    assert json.loads(asked.body) == {"amount": 42, "currency": "EUR"}
+    assert instance.data == {"id": 200, "tenant": "acme", "amount": 41}
+
+
+async def test_the_step_class_works_in_then(server: Server) -> None:
+    step = HttpRequest(method="PUT", url=server.url, body="text", output="page")
+
+    instance = await _run(WorkflowBuilder().then(step).build("w"))
+
+    assert instance.data["page"]["status"] == 200
+    assert (server.asked[0].method, server.asked[0].body) == ("PUT", b"text")
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts"),
+    [(400, 1), (404, 1), (408, 3), (425, 3), (429, 3), (500, 3), (503, 3), (304, 1)],
+)
+async def test_an_unexpected_status_is_retried_when_that_may_help(
+    server: Server, status: int, attempts: int
+) -> None:
+    server.answer = answers(Answer(status, b"" if status == 304 else b"no\n such thing"))
+    builder = WorkflowBuilder().http("GET", server.url + "/x?token=abc").name("ask")
+
+    instance = await _run(builder.on_error(Retry(max_retries=2, interval=0 * SECOND)).build("w"))
+
+    assert (instance.status, len(server.asked)) == ("failed", attempts)
+    assert instance.error is not None
+    assert (instance.error.type, instance.error.step) == ("HttpError", "ask")
+    answered = f"GET {server.url}/x?token=*** answered {status}"
+    told = "" if status == 304 else ": no such thing"
+    assert instance.error.message == answered + told
+
+
+async def test_a_flaky_server_is_asked_again(server: Server) -> None:
+    server.answer = answers(Answer(503), Answer(502), as_json("there"))
+    builder = WorkflowBuilder().http("GET", server.url, output="page")
+
+    instance = await _run(builder.on_error(Retry(max_retries=2, interval=0 * SECOND)).build("w"))
+
+    assert (instance.status, instance.data["page"]["body"]) == ("complete", "there")
+    assert len(server.asked) == 3
+
+
+async def test_an_expected_status_is_the_outcome(server: Server) -> None:
+    server.answer = answers(Answer(404))
+    definition = (
+        WorkflowBuilder()
+        .http("GET", server.url, expect=(200, 404))
+        .when(200, lambda b: b.then(lambda: {"found": True}))
+        .when(404, lambda b: b.then(lambda: {"found": False}))
+        .build("w")
+    )
+
+    assert (await _run(definition)).data == {"found": False}
+
+
+async def test_only_expected_statuses_are_no_failure(server: Server) -> None:
+    instance = await _run(request(server, expect=201))
+
+    assert instance.error is not None
+    assert instance.error.message.endswith("answered 200")
+
+
+async def test_a_slow_server_fails_the_request_in_time(server: Server) -> None:
+    server.answer = lambda _n, _asked: Answer(200 if server.held.wait(30) else 500)
+    began = time.monotonic()
+
+    instance = await _run(request(server, timeout=0.05))
+
+    assert time.monotonic() - began < 10
+    assert instance.error is not None
+    assert instance.error.message == f"GET {server.url}/ gave no whole answer within 0.05 s"
+
+
+async def test_a_server_that_is_not_there_is_a_failure_that_may_pass() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        definition = (
+            WorkflowBuilder()
+            .http("GET", url)
+            .on_error(Retry(max_retries=2, interval=0 * SECOND))
+            .build("w")
+        )
+        async with WorkflowTest() as test:
+            instance = await test.run(definition)
+            history = await test.host.history(instance.id)
+
+    assert instance.error is not None
+    assert "could not be reached (ConnectError" in instance.error.message
+    assert [entry.kind for entry in history].count("step_retrying") == 2
+
+
+async def test_a_body_beyond_the_limit_fails_for_good(server: Server) -> None:
+    server.answer = answers(Answer(200, b"x" * 5001))
+    retried = Retry(max_retries=2, interval=0 * SECOND)
+    builder = WorkflowBuilder().http("GET", server.url, max_bytes=5000).on_error(retried)
+
+    instance = await _run(builder.build("w"))
+
+    assert instance.error is not None
+    assert instance.error.message.endswith("answered more than 5000 bytes (max_bytes)")
+    assert len(server.asked) == 1
+    assert (await _run(request(server, max_bytes=5001))).status == "complete"
+
+
+def redirecting(n: int, asked: Asked) -> Answer:
+    if asked.path == "/end":
+        return as_json({"method": asked.method})
+    return Answer(302, headers=(("location", "/loop" if asked.path == "/loop" else "/end"),))
+
+
+async def test_redirects_are_followed_and_limited(server: Server) -> None:
+    server.answer = redirecting
+
+    found = await _run(request(server, "/start"))
+    looping = await _run(request(server, "/loop", max_redirects=3))
+    unfollowed = await _run(request(server, "/start", max_redirects=0, expect=302))
+
+    assert found.data["page"]["url"] == server.url + "/end"
+    assert looping.error is not None
+    assert looping.error.message.endswith("redirected more than 3 times")
+    assert [asked.path for asked in server.asked].count("/loop") == 4
+    assert unfollowed.data["page"]["headers"]["location"] == "/end"
+
+
+async def test_a_redirect_to_another_origin_gets_no_authorization(server: Server) -> None:
+    other = server.url.replace("127.0.0.1", "localhost")
+    headers = (("location", other + "/there"),)
+    server.answer = lambda n, _asked: Answer(302, headers=headers) if n == 1 else Answer()
+
+    await _run(request(server, headers={"Authorization": "Bearer x", "X-Other": "1"}))
+
+    first, then = server.asked
+    assert first.headers["authorization"] == "Bearer x"
+    assert "authorization" not in then.headers
+    assert then.headers["x-other"] == "1"
+
+
+async def test_a_cookie_of_one_run_does_not_reach_another(server: Server) -> None:
+    server.answer = answers(Answer(200, headers=(("set-cookie", "session=1"),)))
+
+    async with WorkflowTest() as test:
+        await test.run(request(server))
+        await test.run(request(server))
+
+    assert [asked.headers.get("cookie") for asked in server.asked] == [None, None]
+
+
+async def test_one_client_serves_all_steps_of_a_host_and_is_closed_with_it(server: Server) -> None:
+    clients: list[Any] = []
+
+    async def look(ctx: Any) -> None:
+        clients.append(ctx.shared("wfe.core.http", lambda: None))
+
+    definition = (
+        WorkflowBuilder().http("GET", server.url).http("GET", server.url).then(look).build("w")
+    )
+
+    async with WorkflowTest() as test:
+        await test.run(definition)
+        await test.run(definition)
+        assert [client.is_closed for client in clients] == [False, False]
+
+    assert clients[0] is clients[1]
+    assert clients[0].is_closed
+
+
+async def test_logs_hide_what_looks_like_a_secret(server: Server) -> None:
+    headers = {"Authorization": "Bearer s3cret", "X-Api-Key": "s3cret", "Accept": "text/plain"}
+    url = server.url.replace("http://", "http://me:s3cret@") + "/x?access_token=s3cret&day=1"
+
+    async with WorkflowTest() as test:
+        instance = await test.run(WorkflowBuilder().http("GET", url, headers=headers).build("w"))
+        lines = [line.line for line in await test.host.logs(instance.id)]
+
+    text = "\n".join(lines)
+    assert "s3cret" not in text
+    assert "day=1" in text
+    assert "'Accept': 'text/plain'" in text
+    assert server.asked[0].headers["x-api-key"] == "s3cret"
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://host/x", "http://", "http://[oops/"])
+async def test_a_computed_url_that_is_none_fails_for_good(url: str) -> None:
+    retried = Retry(max_retries=2, interval=0 * SECOND)
+    definition = WorkflowBuilder().http("GET", lambda _d: url).on_error(retried).build("w")
+
+    async with WorkflowTest() as test:
+        instance = await test.run(definition)
+        history = await test.host.history(instance.id)
+
+    assert instance.status == "failed"
+    assert "step_retrying" not in [entry.kind for entry in history]
+
+
+async def test_a_definition_with_http_steps_is_data(server: Server, tmp_path: Path) -> None:
+    definition = (
+        WorkflowBuilder()
+        .http("GET", expr("data.url"), timeout=5, expect=200, output="page")
+        .poll_endpoint(server.url, until="response.status == 200", timeout=60, output="polled")
+        .build("w")
+    )
+    definition.save(tmp_path / "w.json")
+
+    loaded = WorkflowDefinition.load(tmp_path / "w.json")
+    instance = await _run(loaded, {"url": server.url})
+
+    assert loaded == definition
+    assert [instance.data[name]["status"] for name in ("page", "polled")] == [200, 200]
+    assert [node.config["with"] for node in loaded.walk()] == [
+        {"timeout": 5.0, "expect": [200]},
+        {"url": server.url, "timeout": 60.0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({"uses": "htp"}, "no built-in step is called 'htp'; did you mean 'http'?"),
+        ({"uses": "http", "with": {"urll": "x"}}, "the constants of 'http' do not fit"),
+        ({"uses": "poll", "with": {"until": "response.nothing"}}, "nothing"),
+    ],
+)
+async def test_a_stored_definition_that_cannot_run_is_refused(
+    server: Server, config: dict[str, Any], problem: str
+) -> None:
+    stored = request(server).to_json()
+    stored["root"]["nodes"][0]["config"] = config
+
+    async with WorkflowTest() as test:
+        with pytest.raises(DefinitionError, match=problem.replace("?", r"\?")):
+            test.host.register(WorkflowDefinition.from_json(stored))
+
+
+@pytest.mark.parametrize(
+    ("add", "problem"),
+    [
+        (lambda b: b.http("GET", "host/x"), "http() got the URL 'host/x'"),
+        (lambda b: b.http("G T", "http://h"), "no HTTP method: 'G T'"),
+        (lambda b: b.http("GET", 5), "url of http() takes a text"),
+        (lambda b: b.http("GET", "http://h", headers=[1]), "headers of http() takes a mapping"),
+        (lambda b: b.http("GET", "http://h", json=object()), "json of http() must be plain JSON"),
+        (lambda b: b.http("GET", "http://h", json=1, body="x"), "got both json and body"),
+        (lambda b: b.http("GET", "http://h", expect=99), "statuses from 100 to 599"),
+        (lambda b: b.http("GET", "http://h", timeout=0), "timeout of http() must be positive"),
+        (lambda b: b.http("GET", "http://h", max_bytes=0), "max_bytes of http() must be"),
+        (lambda b: b.http("GET", "http://h", max_redirects=-1), "max_redirects of http()"),
+        (lambda b: b.poll_endpoint("http://h", until=" "), "until takes a CEL text"),
+        (lambda b: b.poll_endpoint("http://h", until="response.status"), "gives int, not bool"),
+        (lambda b: b.poll_endpoint("http://h", until="response.code == 1"), "response.code"),
+        (lambda b: b.poll_endpoint("http://h", until="true", interval=0), "must be positive"),
+        (lambda b: b.poll_endpoint("http://h", until="true", backoff=0.5), "a number from 1"),
+    ],
+)
+def test_wrong_arguments_are_refused_when_the_definition_is_written(
+    add: Callable[[Any], Any], problem: str
+) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        add(WorkflowBuilder()).build("w")
+
+    assert problem in str(caught.value)
+
+
+# -- polls -----------------------------------------------------------------------------------------
+
+
+def poll(server: Server, until: str, **options: Any) -> WorkflowDefinition:
+    return (
+        WorkflowBuilder()
+        .poll_endpoint(server.url + "/job", until=until, output="page", **options)
+        .name("poll")
+        .build("w")
+    )
+
+
+async def test_a_poll_goes_on_until_its_condition_holds(server: Server) -> None:
+    server.answer = answers(
+        Answer(503),
+        as_json({}),
+        as_json({"state": "running"}),
+        as_json({"state": "done", "n": 3}),
+    )
+    definition = poll(server, "response.json.state == 'done'", interval=10 * SECOND)
+
+    async with WorkflowTest() as test:
+        run = await test.start(definition)
+        for polls in (1, 2, 3):
+            assert len(server.asked) == polls
+            await test.clock.advance(9 * SECOND)
+            assert len(server.asked) == polls
+            await test.clock.advance(SECOND)
+        instance = await run.wait(10)
+
+    assert (instance.status, len(server.asked)) == ("complete", 4)
+    assert instance.data["page"]["body"] == {"state": "done", "n": 3}
+
+
+async def test_the_interval_grows_up_to_its_limit(server: Server) -> None:
+    server.answer = answers(Answer(500))
+    definition = poll(
+        server, "response.status == 200", interval=1, backoff=3.0, max_interval=5 * SECOND
+    )
+
+    async with WorkflowTest() as test:
+        await test.start(definition)
+        seen: list[int] = []
+        for _ in range(20):
+            await test.clock.advance(SECOND)
+            seen.append(len(server.asked))
+
+    assert seen == [2, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 6, 6]
+
+
+async def test_a_poll_that_takes_too_long_fails_for_good(server: Server) -> None:
+    server.answer = answers(as_json({"state": "running"}))
+    builder = WorkflowBuilder().poll_endpoint(
+        server.url, until="response.json.state == 'done'", interval=10, timeout=25 * SECOND
+    )
+    definition = builder.on_error(Retry(max_retries=5, interval=0 * SECOND)).build("w")
+
+    async with WorkflowTest() as test:
+        run = await test.start(definition)
+        await test.clock.advance(timedelta(minutes=1))
+        instance = await run.wait(10)
+
+    assert len(server.asked) == 4  # after 0, 10, 20 and, once more, 25 seconds
+    assert instance.error is not None
+    assert instance.error.type == StepTimeoutError.__name__
+    assert "no such answer within 25 s (4 polls" in instance.error.message
+    assert "not `response.json.state == 'done'`" in instance.error.message
+
+
+async def test_a_server_that_comes_up_later_is_found(server: Server) -> None:
+    port = urlsplit(server.url).port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        silent = taken.getsockname()[1]
+        definition = (
+            WorkflowBuilder()
+            .poll_endpoint(
+                lambda _d, ctx: f"http://127.0.0.1:{port if ctx.now().second >= 5 else silent}",
+                until="response.status == 200",
+                interval=5,
+            )
+            .build("w")
+        )
+        async with WorkflowTest() as test:
+            run = await test.start(definition)
+            lines = [line.line for line in await test.host.logs(run.id)]
+            await test.clock.advance(5 * SECOND)
+            instance = await run.wait(10)
+
+    assert (instance.status, len(server.asked)) == ("complete", 1)
+    assert any("could not be reached" in line for line in lines)
+
+
+async def test_a_poll_survives_a_restart_of_the_host(server: Server, tmp_path: Path) -> None:
+    server.answer = answers(Answer(202), Answer(202), as_json("ready"))
+    definition = poll(server, "response.status == 200", interval=0.2, timeout=60)
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+
+    async with WorkflowHost(url) as host:
+        host.register(definition)
+        run = await host.start_workflow("w")
+        async with asyncio.timeout(20):
+            while (await host.get(run.id)).pointers[0].status != "sleeping":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    async with WorkflowHost(url) as host:
+        host.register(definition)
+        instance = await (await host.run(run.id)).wait(20)
+
+    assert (instance.status, instance.data["page"]["body"]) == ("complete", "ready")
+    assert len(server.asked) == 3
+
+
+async def test_the_prototype_of_a_poll_may_be_an_instance(server: Server) -> None:
+    step = PollEndpoint(url=server.url, until="response.body == ''", output="page")
+
+    instance = await _run(WorkflowBuilder().then(step).build("w"))
+
+    assert instance.data["page"]["status"] == 200
