@@ -48,6 +48,30 @@ def test_etl_dag(tmp_path: Path) -> None:
     assert done.stdout == "complete south: 3 sales, 256.50\n"
 
 
+def test_activities(tmp_path: Path) -> None:
+    done = _python(str(EXAMPLES / "activities/activities.py"), cwd=tmp_path)
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "website-1: attempt 0",
+        "website-1: attempt 1",
+        "complete <html><p>Hello!</p></html>",
+    ]
+
+
+def test_approval(tmp_path: Path) -> None:
+    done = _python(str(EXAMPLES / "approval/approval.py"), cwd=tmp_path)
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "release-1: Release shop-1.4.tar.gz? yes",
+        "uploading shop-1.4.tar.gz",
+        "release-2: Release shop-1.4.tar.gz? no",
+        "discarding shop-1.4.tar.gz",
+        "[('Ada', 'looked at it')]",
+    ]
+
+
 def test_resume_after_crash(tmp_path: Path) -> None:
     script = str(EXAMPLES / "resume_after_crash/resume.py")
 
@@ -76,3 +100,23 @@ def test_ci_pipeline(tmp_path: Path) -> None:
     assert "no answer yet" in done.stdout
     assert "the service answers" in done.stdout
     assert (tmp_path / ".wfe/wfe.db").exists()
+
+
+def test_task_flow(tmp_path: Path) -> None:
+    done = _python(str(EXAMPLES / "task_flow/task_flow.py"), cwd=tmp_path)
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "fetch is still a function: 1.5",
+        "5.5 °C on average",
+        "21.0 degrees on average",
+        "Rome is +15.5 °C from the other",
+    ]
+
+
+def test_poll_endpoint(tmp_path: Path) -> None:
+    done = _python(str(EXAMPLES / "poll_endpoint/poll_endpoint.py"), str(tmp_path), cwd=tmp_path)
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["job 1: 42 rows", "2 requests, 3 looks"]
+    assert '"uses":"poll"' in (tmp_path / "export.json").read_text(encoding="utf-8")

@@ -235,8 +235,9 @@ def test_skips_propagate_by_edge(skip: Any, propagates: list[str] | None) -> Non
 def test_wrong_triggers_and_skips_are_refused(options: dict[str, Any], problem: str) -> None:
     made = Dag("etl").step("a", work)
 
+    given: dict[str, Any] = {"depends_on": ["a"], **options}
     with pytest.raises(DefinitionError) as caught:
-        made.step("b", work, **{"depends_on": ["a"], **options})
+        made.step("b", work, **given)
 
     assert problem in str(caught.value)
     assert str(caught.value).startswith("etl: b: ")

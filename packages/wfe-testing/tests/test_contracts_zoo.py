@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import entry_points
 from typing import Any
@@ -15,7 +14,10 @@ import pytest
 
 from wfe.core.clocks import VirtualClock
 from wfe.core.memory import MemoryStore
-from wfe.core.memory_runs import MemoryRun, MemoryRuns
+from wfe.core.memory_due import MemoryDue
+from wfe.core.memory_run import MemoryCommit, MemoryRun
+from wfe.core.memory_runs import MemoryRuns
+from wfe.core.memory_topics import MemoryTopics
 from wfe.core.providers import (
     Claimed,
     Clock,
@@ -55,6 +57,25 @@ def _with_runs(runs: type[MemoryRuns]) -> Callable[[Clock], MemoryStore]:
     return new_store
 
 
+def _with_part(name: str, part: Callable[[MemoryRuns], object]) -> Callable[[Clock], MemoryStore]:
+    """Return a store of which one collaborator is broken."""
+
+    def new_store(clock: Clock) -> MemoryStore:
+        store = MemoryStore(clock)
+        setattr(store._runs, name, part(store._runs))
+        return store
+
+    return new_store
+
+
+def _with_topics(topics: type[MemoryTopics]) -> Callable[[Clock], MemoryStore]:
+    return _with_part("topics", lambda runs: topics(runs.deliver))
+
+
+def _with_due(due: type[MemoryDue]) -> Callable[[Clock], MemoryStore]:
+    return _with_part("due", lambda runs: due(runs.by_n))
+
+
 class IgnoresTheFence(MemoryStore):
     def _alive(self, epoch: int) -> bool:
         return True
@@ -82,7 +103,7 @@ class GivesNumbersTwice(MemoryStore):
 class ClaimsTwice(MemoryStore):
     async def claim(self, epoch: int, *rest: Any, **named: Any) -> Sequence[Claimed]:
         definitions, limit = rest[0], rest[1]
-        runs = self._runs.earliest(definitions, self.clock.now(), limit)
+        runs = self._runs.due.take(definitions, self.clock.now(), limit)
         for run in runs:
             self._runs.release(run, run.wake)
         await asyncio.sleep(0)
@@ -147,37 +168,50 @@ class ForgetsWhichIsCurrent(MemoryStore):
         return await super().put_definition(id, version, hash, body)
 
 
-class MissesEarlierEvents(MemoryRuns):
-    def _subscribe(self, run: MemoryRun, subscription: Subscription, commit: Any) -> None:
+class MissesEarlierEvents(MemoryTopics):
+    def subscribe(self, run: MemoryRun, subscription: Subscription, commit: MemoryCommit) -> None:
         events, self._events[subscription.name, subscription.key] = (
             self._events[subscription.name, subscription.key],
             [],
         )
-        super()._subscribe(run, subscription, commit)
+        super().subscribe(run, subscription, commit)
         self._events[subscription.name, subscription.key] = events
 
 
-class UsesEventsTwice(MemoryRuns):
-    def _match(self, run: MemoryRun, subscription: Subscription, stored: Any, commit: Any) -> None:
+class UsesEventsTwice(MemoryTopics):
+    def _match(
+        self, run: MemoryRun, subscription: Subscription, stored: Any, commit: MemoryCommit
+    ) -> None:
         super()._match(run, subscription, stored, commit)
         run.subscriptions[subscription.pointer] = subscription
-        topic = self._topics[subscription.name, subscription.key]
-        topic[run.new.n, subscription.pointer] = subscription
+        topic = self._waiting[subscription.name, subscription.key]
+        topic[run.new.n, subscription.pointer] = (run, subscription)
 
 
-class StoresEventsTwice(MemoryRuns):
-    def _publish(self, event: Event, commit: Any) -> None:
-        self._event_ids.discard(event.id)
-        super()._publish(event, commit)
+class StoresEventsTwice(MemoryTopics):
+    def publish(self, event: Event, commit: MemoryCommit) -> None:
+        self._ids.discard(event.id)
+        super().publish(event, commit)
 
 
-class IgnoresAsOf(MemoryRuns):
-    def _subscribe(self, run: MemoryRun, subscription: Subscription, commit: Any) -> None:
-        super()._subscribe(run, attrs.evolve(subscription, as_of=0), commit)
+class IgnoresAsOf(MemoryTopics):
+    def subscribe(self, run: MemoryRun, subscription: Subscription, commit: MemoryCommit) -> None:
+        super().subscribe(run, attrs.evolve(subscription, as_of=0), commit)
+
+
+class NothingExpires(MemoryTopics):
+    def publish(self, event: Event, commit: MemoryCommit) -> None:
+        super().publish(attrs.evolve(event, expires=None), commit)
+
+
+class ExpiresTooEarly(MemoryTopics):
+    def publish(self, event: Event, commit: MemoryCommit) -> None:
+        expires = None if event.expires is None else event.expires - 1
+        super().publish(attrs.evolve(event, expires=expires), commit)
 
 
 class SleepsOverMessages(MemoryRuns):
-    def _head(self, run: MemoryRun, header: HeaderChange, seen: int, commit: Any) -> None:
+    def _head(self, run: MemoryRun, header: HeaderChange, seen: int, commit: MemoryCommit) -> None:
         super()._head(run, header, run.poke, commit)
 
 
@@ -202,15 +236,16 @@ class LetsAnybodyWrite(MemoryRuns):
 
 
 class DoublesMessages(MemoryRuns):
-    def _deliver(self, run: MemoryRun, message: Message, commit: Any) -> None:
-        super()._deliver(run, attrs.evolve(message, dedupe=None), commit)
+    def deliver(self, run: MemoryRun, message: Message, commit: MemoryCommit) -> bool:
+        return super().deliver(run, attrs.evolve(message, dedupe=None), commit)
 
 
 class PutsOffWhatWasDue(MemoryRuns):
-    def _deliver(self, run: MemoryRun, message: Message, commit: Any) -> None:
-        super()._deliver(run, message, commit)
+    def deliver(self, run: MemoryRun, message: Message, commit: MemoryCommit) -> bool:
+        delivered = super().deliver(run, message, commit)
         if run.owner is None:
             self.release(run, commit.now)
+        return delivered
 
 
 class TellsFinalRuns(MemoryRuns):
@@ -227,7 +262,7 @@ class StartsChildrenOfNobody(MemoryRuns):
 
 
 class TruncatesAtSnapshots(MemoryRuns):
-    def _change(self, run: MemoryRun, item: Item, commit: Any) -> None:
+    def _change(self, run: MemoryRun, item: Item, commit: MemoryCommit) -> None:
         super()._change(run, item, commit)
         if item.fold is not None:
             run.rows[: item.fold.seq] = [(0, "null")] * item.fold.seq
@@ -238,14 +273,11 @@ class NamesAreNotUnique(MemoryRuns):
         return super()._new_problem(attrs.evolve(new, name=None), epoch)
 
 
-class ClaimsTheLatest(MemoryRuns):
-    def release(self, run: MemoryRun, wake: int | None) -> None:
-        super().release(run, wake)
-
-    def earliest(self, definitions: Sequence[int], now: int, limit: int) -> list[MemoryRun]:
-        found = super().earliest(definitions, now, 1000)
+class ClaimsTheLatest(MemoryDue):
+    def take(self, definitions: Sequence[int], now: int, limit: int) -> list[MemoryRun]:
+        found = super().take(definitions, now, 1000)
         for run in found[: max(len(found) - limit, 0)]:
-            heapq.heappush(self._due[run.new.d], (run.wake or 0, run.new.n))
+            self.add(run, run.wake or 0)
         return found[-limit:]
 
 
@@ -266,11 +298,11 @@ PERSISTENCE_ZOO: list[tuple[Callable[[Clock], PersistenceProvider], str]] = [
         ForgetsWhichIsCurrent,
         "a_definition_is_stored_once_and_the_last_put_is_current",
     ),
-    (_with_runs(MissesEarlierEvents), "an_event_published_before_the_wait_is_found"),
-    (_with_runs(MissesEarlierEvents), "publish_and_wait_at_once_always_meet"),
-    (_with_runs(UsesEventsTwice), "an_event_is_used_once_per_wait"),
-    (_with_runs(StoresEventsTwice), "a_repeated_event_id_is_one_event"),
-    (_with_runs(IgnoresAsOf), "events_before_as_of_do_not_count"),
+    (_with_topics(MissesEarlierEvents), "an_event_published_before_the_wait_is_found"),
+    (_with_topics(MissesEarlierEvents), "publish_and_wait_at_once_always_meet"),
+    (_with_topics(UsesEventsTwice), "an_event_is_used_once_per_wait"),
+    (_with_topics(StoresEventsTwice), "a_repeated_event_id_is_one_event"),
+    (_with_topics(IgnoresAsOf), "events_before_as_of_do_not_count"),
     (_with_runs(SleepsOverMessages), "release_never_sleeps_over_a_message"),
     (_with_runs(SleepsOverMessages), "release_and_message_at_once_never_sleep"),
     (_with_runs(FinishesUnseen), "final_needs_that_every_message_was_seen"),
@@ -282,7 +314,10 @@ PERSISTENCE_ZOO: list[tuple[Callable[[Clock], PersistenceProvider], str]] = [
     (_with_runs(StartsChildrenOfNobody), "children_fall_with_their_parents_item"),
     (_with_runs(TruncatesAtSnapshots), "load_gives_the_last_snapshot_and_the_rows_above_it"),
     (_with_runs(NamesAreNotUnique), "name_is_unique_in_the_store"),
-    (_with_runs(ClaimsTheLatest), "claim_takes_the_earliest_due"),
+    (_with_due(ClaimsTheLatest), "claim_takes_the_earliest_due"),
+    (_with_topics(NothingExpires), "an_expired_event_is_for_nobody_who_comes_later"),
+    (_with_topics(NothingExpires), "an_event_that_has_expired_already_wakes_nobody"),
+    (_with_topics(ExpiresTooEarly), "an_expired_event_is_for_nobody_who_comes_later"),
 ]
 
 
@@ -309,10 +344,17 @@ async def test_persistence_contract_catches(
         await _persistence_law(broken, law)
 
 
-@pytest.mark.parametrize("runs", [PutsOffWhatWasDue, FinishesUnseen, UsesEventsTwice])
-def test_random_histories_catch(runs: type[MemoryRuns]) -> None:
+@pytest.mark.parametrize(
+    "broken",
+    [
+        _with_runs(PutsOffWhatWasDue),
+        _with_runs(FinishesUnseen),
+        _with_topics(UsesEventsTwice),
+    ],
+)
+def test_random_histories_catch(broken: Callable[[Clock], PersistenceProvider]) -> None:
     with pytest.raises((*FAILURES, ExceptionGroup)):
-        run_machine(_with_runs(runs), examples=300, shrink=False)
+        run_machine(broken, examples=300, shrink=False)
 
 
 # -- queues ---------------------------------------------------------------------------------------

@@ -290,7 +290,7 @@ async def test_rewind_of_a_run_that_runs_is_refused() -> None:
     definition = WorkflowBuilder().wait_for("go", key="1").build("waiting")
     async with WorkflowTest() as test:
         run = await test.start(definition)
-        with pytest.raises(InvalidStateTransitionError, match="cannot rewind .* it is runnable"):
+        with pytest.raises(InvalidStateTransitionError, match=r"cannot rewind .* it is runnable"):
             await test.host.rewind(run.id, "go")
 
 
@@ -380,7 +380,7 @@ async def test_an_update_that_is_refused_changes_nothing() -> None:
 async def test_an_unknown_query_is_refused() -> None:
     async with WorkflowTest() as test:
         run = await test.start(counter())
-        with pytest.raises(DefinitionError, match="no query 'counts'.*'count'"):
+        with pytest.raises(DefinitionError, match=r"no query 'counts'.*'count'"):
             await test.host.query(run.id, "counts")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -180,7 +181,7 @@ async def test_a_request_is_computed_from_the_data(server: Server) -> None:
             json={"amount": expr("data.amount + 1"), "currency": "EUR"},
             params=lambda d: {"q": d["id"]},
         )
-        .output("id", lambda s: s.response["status"])
+        .output("answered", lambda s: s.response and s.response["status"])
         .build("w")
     )
 
@@ -191,7 +192,7 @@ async def test_a_request_is_computed_from_the_data(server: Server) -> None:
     assert (asked.headers["x-tenant"], asked.headers["x-fixed"]) == ("acme", "1")
     assert asked.headers["content-type"] == JSON
     assert json.loads(asked.body) == {"amount": 42, "currency": "EUR"}
-    assert instance.data == {"id": 200, "tenant": "acme", "amount": 41}
+    assert instance.data == {"id": 7, "tenant": "acme", "amount": 41, "answered": 200}
 
 
 async def test_the_step_class_works_in_then(server: Server) -> None:
@@ -373,7 +374,15 @@ async def test_logs_hide_what_looks_like_a_secret(server: Server) -> None:
     assert server.asked[0].headers["x-api-key"] == "s3cret"
 
 
-@pytest.mark.parametrize("url", ["nonsense", "ftp://host/x", "http://", "http://[oops/"])
+async def test_an_illegal_header_fails_for_good_and_is_not_shown(server: Server) -> None:
+    instance = await _run(request(server, headers={"Authorization": "Bearer s3cret\n"}))
+
+    assert instance.error is not None
+    assert instance.error.message.endswith("/ is no usable request (a header is illegal)")
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://host/x", "http://", "http://h:port/"])
 async def test_a_computed_url_that_is_none_fails_for_good(url: str) -> None:
     retried = Retry(max_retries=2, interval=0 * SECOND)
     definition = WorkflowBuilder().http("GET", lambda _d: url).on_error(retried).build("w")
@@ -426,32 +435,46 @@ async def test_a_stored_definition_that_cannot_run_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("add", "problem"),
+    ("method", "given", "problem"),
     [
-        (lambda b: b.http("GET", "host/x"), "http() got the URL 'host/x'"),
-        (lambda b: b.http("G T", "http://h"), "no HTTP method: 'G T'"),
-        (lambda b: b.http("GET", 5), "url of http() takes a text"),
-        (lambda b: b.http("GET", "http://h", headers=[1]), "headers of http() takes a mapping"),
-        (lambda b: b.http("GET", "http://h", json=object()), "json of http() must be plain JSON"),
-        (lambda b: b.http("GET", "http://h", json=1, body="x"), "got both json and body"),
-        (lambda b: b.http("GET", "http://h", expect=99), "statuses from 100 to 599"),
-        (lambda b: b.http("GET", "http://h", timeout=0), "timeout of http() must be positive"),
-        (lambda b: b.http("GET", "http://h", max_bytes=0), "max_bytes of http() must be"),
-        (lambda b: b.http("GET", "http://h", max_redirects=-1), "max_redirects of http()"),
-        (lambda b: b.poll_endpoint("http://h", until=" "), "until takes a CEL text"),
-        (lambda b: b.poll_endpoint("http://h", until="response.status"), "gives int, not bool"),
-        (lambda b: b.poll_endpoint("http://h", until="response.code == 1"), "response.code"),
-        (lambda b: b.poll_endpoint("http://h", until="true", interval=0), "must be positive"),
-        (lambda b: b.poll_endpoint("http://h", until="true", backoff=0.5), "a number from 1"),
+        ("http", {"url": "host/x"}, "http() got the URL 'host/x'"),
+        ("http", {"method": "G T"}, "no HTTP method: 'G T'"),
+        ("http", {"url": 5}, "url of http() takes a text"),
+        ("http", {"headers": [1]}, "headers of http() takes a mapping"),
+        ("http", {"json": object()}, "json of http() must be plain JSON"),
+        ("http", {"json": 1, "body": "x"}, "got both json and body"),
+        ("http", {"expect": 99}, "statuses from 100 to 599"),
+        ("http", {"timeout": 0}, "timeout of http() must be positive"),
+        ("http", {"max_bytes": 0}, "max_bytes of http() must be"),
+        ("http", {"max_redirects": -1}, "max_redirects of http()"),
+        ("poll_endpoint", {"until": " "}, "until takes a CEL text"),
+        ("poll_endpoint", {"until": "response.status"}, "gives int, not bool"),
+        ("poll_endpoint", {"until": "response.code == 1"}, "response.code"),
+        ("poll_endpoint", {"interval": 0}, "must be positive"),
+        ("poll_endpoint", {"backoff": 0.5}, "a number from 1"),
     ],
 )
 def test_wrong_arguments_are_refused_when_the_definition_is_written(
-    add: Callable[[Any], Any], problem: str
+    method: str, given: dict[str, Any], problem: str
 ) -> None:
+    usual = {"url": "http://h", **({"method": "GET"} if method == "http" else {"until": "true"})}
+
     with pytest.raises(DefinitionError) as caught:
-        add(WorkflowBuilder()).build("w")
+        getattr(WorkflowBuilder(), method)(**{**usual, **given})
 
     assert problem in str(caught.value)
+
+
+async def test_a_missing_extra_is_named_when_a_request_is_made(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "httpx", None)  # as if it were not installed
+
+    instance = await _run(request(server))
+
+    assert instance.error is not None
+    assert instance.error.type == "DefinitionError"
+    assert instance.error.message.endswith('pip install "wfe-core[http]"')
 
 
 # -- polls -----------------------------------------------------------------------------------------

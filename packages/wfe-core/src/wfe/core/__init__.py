@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from wfe.core.dag import Dag
     from wfe.core.definition import WorkflowDefinition
+    from wfe.core.durable import DurableFunction, Saga, WorkflowContext, workflow
     from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware
     from wfe.core.errors import (
         ActivityTokenError,
@@ -101,6 +102,7 @@ __all__ = [
     "DefinitionNotFoundError",
     "DeterminismError",
     "DuplicateNameError",
+    "DurableFunction",
     "ErrorInfo",
     "ErrorPolicy",
     "ExecutionPointer",
@@ -125,6 +127,7 @@ __all__ = [
     "ProviderError",
     "Retry",
     "RetryForever",
+    "Saga",
     "StepBody",
     "StepBuilder",
     "StepExecutionContext",
@@ -137,6 +140,7 @@ __all__ = [
     "UpdateRejectedError",
     "WfeError",
     "WorkflowBuilder",
+    "WorkflowContext",
     "WorkflowDefinition",
     "WorkflowInstance",
     "WorkflowMiddleware",
@@ -153,6 +157,7 @@ __all__ = [
     "task",
     "transient",
     "union",
+    "workflow",
 ]
 
 _HOMES = {
@@ -169,6 +174,12 @@ _HOMES = {
         "transient",
     ),
     "wfe.core.definition": ("WorkflowDefinition",),
+    "wfe.core.durable": (
+        "DurableFunction",
+        "Saga",
+        "WorkflowContext",
+        "workflow",
+    ),
     "wfe.core.engine.middleware": (
         "StepMiddleware",
         "WorkflowMiddleware",

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -80,7 +81,7 @@ class FileBlobs:
     async def delete(self, owners: Sequence[str]) -> None:
         for owner in owners:
             if _OWNER.fullmatch(owner):
-                await self._work(lambda path=self.directory / owner: _remove(path))
+                await self._work(partial(_remove, self.directory / owner))
 
     async def owners(self, age: int) -> Sequence[str]:
         return await self._work(lambda: self._owners(time.time() - age / 1_000_000))

@@ -233,7 +233,7 @@ def _propagates(given: object, draft: Draft, where: str) -> list[str]:
     """Return the steps whose skipping skips this one."""
     known = (*draft.needs, *draft.needs_any)
     if isinstance(given, Mapping):
-        by_need = dict(cast("Mapping[Any, Any]", given))
+        by_need: dict[Any, Any] = dict(given)  # pyright: ignore[reportUnknownArgumentType]
     else:
         by_need = dict.fromkeys(known or ("",), given)
     for name, each in by_need.items():

@@ -274,7 +274,10 @@ class DeterminismError(WfeError):
     made: str
 
     def __str__(self) -> str:
-        return f"history has {self.recorded}, but the function now calls {self.made}"
+        return (
+            f"history has {self.recorded}, but the function now calls {self.made}; deploy code that"
+            " makes the recorded call (ctx.patched() tells old runs from new ones), then resume"
+        )
 
 
 @attrs.define(eq=False)

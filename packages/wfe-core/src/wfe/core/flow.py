@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -86,7 +86,7 @@ class Flow:
         """
         return self._built(self._inputs)
 
-    def run(self, **inputs: Any) -> Any:
+    def run(self, /, **inputs: Any) -> Any:
         """Run it in memory, blocking, and return what the last task returned.
 
         Called where an event loop runs, it blocks that loop: use :meth:`arun` there.
@@ -98,7 +98,7 @@ class Flow:
         """
         return run_in_memory(lambda: self.arun(**inputs))
 
-    async def arun(self, **inputs: Any) -> Any:
+    async def arun(self, /, **inputs: Any) -> Any:
         """Run it in memory and return what the last task returned.
 
         Raises:
@@ -196,9 +196,9 @@ def _bound(each: Task, before: str | None, ctx: StepExecutionContext[Any]) -> di
         DefinitionError: A required one has none.
     """
     inputs = values_of(ctx)
-    previous = None if before is None else decode(ctx.before.get(result_field(before)))
-    named: Mapping[str, Any] = previous if isinstance(previous, dict) else {}
-    found = {
+    previous: Any = None if before is None else decode(ctx.before.get(result_field(before)))
+    named = cast("dict[str, Any]", previous) if isinstance(previous, dict) else {}
+    found: dict[str, Any] = {
         p.name: named[p.name] if p.name in named else inputs[p.name]
         for p in each.parameters
         if p.name in named or p.name in inputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -49,11 +49,11 @@ class _Port:
         Raises:
             DefinitionError: The task returned nothing of that name.
         """
-        value = decode(ctx.before.get(result_field(self.node)))
+        value: Any = decode(ctx.before.get(result_field(self.node)))
         for name in self.path:
             if not isinstance(value, dict) or name not in value:
                 raise DefinitionError(f"{self.shown} has no value: {name!r} was not returned")
-            value = value[name]
+            value = cast("dict[str, Any]", value)[name]
         return value
 
 
@@ -160,11 +160,11 @@ class FlowBuilder:
         """
         return self._built(self._inputs)
 
-    def run(self, **inputs: Any) -> Any:
+    def run(self, /, **inputs: Any) -> Any:
         """Run it in memory, blocking, and return its result; see :meth:`arun`."""
         return run_in_memory(lambda: self.arun(**inputs))
 
-    async def arun(self, **inputs: Any) -> Any:
+    async def arun(self, /, **inputs: Any) -> Any:
         """Run it in memory and return its result.
 
         Raises:

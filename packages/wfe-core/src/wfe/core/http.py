@@ -12,7 +12,6 @@ import json as jsons
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -38,7 +37,7 @@ MIB: Final = 1024 * 1024
 _TRANSIENT: Final = frozenset({408, 425, 429})
 _SHOWN_BODY: Final = 200  # characters of an unexpected answer in the error
 _SECRET: Final = re.compile(
-    r"auth|cookie|token|secret|passw|credential|signature|session|api-?key|access-?key|\bkey\b|sig$",
+    r"auth|cookie|token|secret|passw|credential|signature|session|sig$|(?<![a-z])key(?![a-z])",
     re.IGNORECASE,
 )
 _METHOD: Final = re.compile(r"[A-Z][A-Z0-9_-]*")
@@ -56,7 +55,7 @@ def method_of(value: object) -> str:
     return value.upper()
 
 
-def seconds_of(value: timedelta | float | None) -> float | None:
+def seconds_of(value: object) -> float | None:
     """Return a duration in seconds; ``None`` stays.
 
     Raises:
@@ -65,7 +64,7 @@ def seconds_of(value: timedelta | float | None) -> float | None:
     if value is None:
         return None
     number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+    if not isinstance(number, int | float) or isinstance(number, bool) or not number > 0:
         raise DefinitionError(f"a time-out must be a positive duration, got {value!r}")
     return float(number)
 
@@ -125,8 +124,8 @@ class HttpRequest:
             return ExecutionResult.fail(error, retryable=error.transient)
         expected = received.ok if self.expect is None else received.status in self.expect
         if not expected:
-            error = self._refused(received)
-            return ExecutionResult.fail(error, retryable=error.transient)
+            refused = self._refused(received)
+            return ExecutionResult.fail(refused, retryable=refused.transient)
         self.response = received.value()
         fields = {self.output: self.response} if self.output else None
         return ExecutionResult(kind="outcome", value=received.status, fields=fields)
@@ -194,8 +193,11 @@ async def fetch(request: HttpRequest, ctx: StepExecutionContext[Any]) -> Receive
     except TimeoutError:
         problem = f"gave no whole answer within {request.timeout:g} s"
         raise _error(request, problem) from None
-    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+    except httpx.UnsupportedProtocol as error:
         raise _error(request, f"is no usable request ({error})", transient=False) from error
+    except httpx.LocalProtocolError:  # its text shows values of headers
+        problem = "is no usable request (a header is illegal)"
+        raise _error(request, problem, transient=False) from None
     except httpx.TransportError as error:
         problem = f"could not be reached ({type(error).__name__}: {error or 'no details'})"
         raise _error(request, problem) from error
@@ -316,6 +318,8 @@ def shown_url(url: str) -> str:
 
 
 def _client(httpx: Any) -> Any:
+    from http.cookiejar import CookieJar, DefaultCookiePolicy  # noqa: PLC0415 - 20 ms
+
     # Runs share the client, and so would share what servers remember about them.
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     return httpx.AsyncClient(cookies=cookies, timeout=None, follow_redirects=False)

@@ -55,8 +55,9 @@ class MemoryActivities:
 
     def end(self, n: int) -> None:
         """Delete the activities of a run."""
-        for pointer in tuple(self._by_run.get(n, ())):
-            self.drop(n, pointer)
+        if n in self._by_run:
+            for pointer in tuple(self._by_run[n]):
+                self.drop(n, pointer)
 
     def claim(
         self, names: Sequence[str], worker: str, token: str, until: int, now: int

@@ -55,14 +55,19 @@ class MemoryLimits:
 
     def unhold(self, run: MemoryRun, pointers: Iterable[int], commit: MemoryCommit) -> None:
         """Free what these pointers hold, and end their waiting."""
-        wanted = self._wanted.get(run.new.n, set())
-        self._free(run, {entry for entry in wanted if entry[0] in set(pointers)}, commit)
+        given_up = frozenset(pointers)
+        places = self._wanted.get(run.new.n, ())
+        self._free(run, [place for place in places if place[0] in given_up], commit)
 
     def end(self, run: MemoryRun, commit: MemoryCommit) -> None:
         """Free all that a run holds, and end its waiting."""
-        self._free(run, self._wanted.get(run.new.n, set()), commit)
+        places = self._wanted.get(run.new.n)
+        if places:
+            self._free(run, places, commit)
 
-    def _free(self, run: MemoryRun, places: set[tuple[int, str]], commit: MemoryCommit) -> None:
+    def _free(
+        self, run: MemoryRun, places: Iterable[tuple[int, str]], commit: MemoryCommit
+    ) -> None:
         n = run.new.n
         freed: set[str] = set()
         for pointer, key in tuple(places):

@@ -207,10 +207,7 @@ class MemoryRuns:
         if item.n:
             self._change(self.by_n[item.n], item, commit)
         for child in item.starts:
-            new = child.new
-            if new is None or (new.idem and (new.definition, new.idem) in self._by_idem):
-                continue
-            if self._rival(new) is None:
+            if not self._is_there(child.new):
                 self._apply(child, commit)
         # A run that ends with this item waits for nothing.
         over = item.header is not None and item.header.final
@@ -221,10 +218,16 @@ class MemoryRuns:
         for message in item.messages:
             for target in self._targets(item.n, message):
                 self.deliver(target, message, commit)
-        if item.n and (over or item.activities or item.end_activities or item.hold or item.unhold):
+        if item.n:
             self._want(self.by_n[item.n], item, over, commit)
         if item.fire is not None:
             self.schedules.apply(item.fire, item.n)
+
+    def _is_there(self, new: Header | None) -> bool:
+        """Whether a child is left as it is, or is none."""
+        if new is None or (new.idem and (new.definition, new.idem) in self._by_idem):
+            return True
+        return self._rival(new) is not None
 
     def _start(self, item: Item, new: Header, commit: MemoryCommit) -> None:
         run = MemoryRun(new=new, created_at=commit.now, status=new.status, wake=new.wake)

@@ -42,9 +42,7 @@ class MemorySchedules:
         if (0 if known is None else known.rev) != row.rev:
             return False
         created_at, last_n = (now, None) if known is None else (known.created_at, known.last_n)
-        self.rows[row.id] = attrs.evolve(
-            row, created_at=created_at, last_n=last_n, rev=row.rev + 1
-        )
+        self.rows[row.id] = attrs.evolve(row, created_at=created_at, last_n=last_n, rev=row.rev + 1)
         return True
 
     def delete(self, id: str) -> bool:

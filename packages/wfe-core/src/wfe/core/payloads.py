@@ -43,7 +43,7 @@ from wfe.core.providers import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-__all__ = ["StoredTexts", "with_texts"]
+__all__ = ["StoredTexts", "Texts", "plain", "with_texts"]
 
 _FORM: Final = re.compile(r'\{"\$":"(text|blob|coded|plain)","v":"')
 _MONTH: Final = 30 * 86_400_000_000  # µs
@@ -78,6 +78,19 @@ def with_texts(
 
 def _form(kind: str, value: str) -> str:
     return f'{{"$":"{kind}","v":{orjson.dumps(value).decode()}}}'
+
+
+def plain(text: str) -> Any:
+    """Return the value of a JSON text that must not be in one of the forms.
+
+    Raises:
+        UnreadableTextError: It is: the host has no codec or blob provider, and would need it.
+    """
+    found = orjson.loads(text)
+    if isinstance(found, dict) and _FORM.match(text):
+        problem = _NO_BLOBS if found["$"] in {"blob", "coded"} else _NO_CODEC
+        raise UnreadableTextError("store", problem)
+    return cast("Any", found)
 
 
 @attrs.frozen
@@ -210,9 +223,7 @@ class StoredTexts:
         return attrs.evolve(event, payload=await self._texts.put(owner, event.payload))
 
     async def _offer(self, owner: str, activity: ActivityStart) -> ActivityStart:
-        return attrs.evolve(
-            activity, parameters=await self._texts.put(owner, activity.parameters)
-        )
+        return attrs.evolve(activity, parameters=await self._texts.put(owner, activity.parameters))
 
     async def finish_activity(self, token: str, result: str) -> Outcome:
         owner = "0"
@@ -259,9 +270,7 @@ class StoredTexts:
     async def _loaded(self, loaded: Loaded) -> Loaded:
         get, snapshot = self._texts.get, loaded.snapshot
         if snapshot is not None:
-            snapshot = Snapshot(
-                snapshot.seq, await get(snapshot.state), await get(snapshot.data)
-            )
+            snapshot = Snapshot(snapshot.seq, await get(snapshot.state), await get(snapshot.data))
         return attrs.evolve(
             loaded,
             snapshot=snapshot,

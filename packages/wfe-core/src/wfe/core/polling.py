@@ -51,8 +51,8 @@ def _until(text: str) -> str:
     return text
 
 
-def _backoff(value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+def _backoff(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 1:
         raise DefinitionError(f"backoff must be a number from 1, got {value!r}")
     return float(value)
 

@@ -262,6 +262,17 @@ class Services(Protocol):
         """Tell observers about progress."""
         ...
 
+    async def start_workflow(
+        self,
+        ctx: StepExecutionContext[Any],
+        definition: str,
+        data: Any,
+        version: int | None,
+        name: str | None,
+        reference: str | None,
+        key: str | None,
+    ) -> str: ...
+
 
 _UNSET: Any = object()
 
@@ -290,6 +301,7 @@ class StepExecutionContext(Generic[D]):
         "persistence_data",
         "pointer",
         "seq",
+        "starts",
     )
 
     def __init__(
@@ -313,6 +325,7 @@ class StepExecutionContext(Generic[D]):
         self.created_at: int = created_at  # of the run, µs
         self.persistence_data: Any = extra.get("memory")
         self.event: Mapping[str, Any] | None = extra.get("event")
+        self.starts: int = 0  # runs that this attempt has started
         self.held: bool = "held" in extra  # whether it has its places under limits
         self.cancelled: CancelToken = CancelToken()
 
@@ -408,6 +421,38 @@ class StepExecutionContext(Generic[D]):
             DataTypeError: *payload* cannot be stored, or *name* is longer than 512 bytes.
         """
         self._services.emit(self, name, payload)
+
+    async def start_workflow(
+        self,
+        definition: str,
+        data: Any = None,
+        *,
+        version: int | None = None,
+        name: str | None = None,
+        reference: str | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Start another run, which nobody waits for; return its id.
+
+        A further attempt of this step finds the run that an earlier one started: the n-th start
+        of each attempt is the same run, or the one with the same *key*.
+
+        Args:
+            definition: Id of a definition that this host knows.
+            data: What it starts with.
+            version: ``None``: the highest that is registered.
+            name: Unique in the store.
+            reference: The caller's own key.
+            key: What makes it the same run in every attempt; ``None``: its number in the attempt.
+
+        Raises:
+            DefinitionNotFoundError: The definition is not registered.
+            DataTypeError: The data cannot be stored, or does not fit its type.
+            DuplicateNameError: The name is taken.
+        """
+        return await self._services.start_workflow(
+            self, definition, data, version, name, reference, key
+        )
 
     def heartbeat(self, progress: Any = None) -> None:
         """Say that the body lives, with an optional *progress* for observers."""

@@ -17,7 +17,7 @@ from wfe.core.builder.bodies import body_name, check_body
 from wfe.core.codec import decode
 from wfe.core.conversion import checker
 from wfe.core.errors import DefinitionError
-from wfe.core.fields import data_fields
+from wfe.core.fields import DataField, data_fields
 from wfe.core.steps import step
 
 if TYPE_CHECKING:
@@ -155,11 +155,15 @@ def _keys(declared: Any) -> frozenset[str] | None:
     origin = typing.get_origin(declared) or declared
     if not isinstance(origin, type):
         return None
-    fields = data_fields(origin)
+    fields = _fields(origin)
     if fields is not None:
         return frozenset(field.name for field in fields if not field.transient)
     plain = (str, bytes, int, float, list, tuple, set, frozenset, type(None))
     return frozenset() if issubclass(origin, plain) else None
+
+
+def _fields(cls: Any) -> tuple[DataField, ...] | None:
+    return data_fields(cls)
 
 
 def converted(value: Any, declared: Any, path: str) -> Any:
@@ -179,11 +183,14 @@ def converted(value: Any, declared: Any, path: str) -> Any:
 
 def _told(declared: Any) -> bool:
     """Whether values of this type come back from the store only with its help."""
-    origin = typing.get_origin(declared) or declared
-    if isinstance(origin, type) and (
-        issubclass(origin, tuple | set | frozenset | enum.Enum) or data_fields(origin) is not None
-    ):
-        return not typing.is_typeddict(origin)
+    origin: Any = typing.get_origin(declared) or declared
+    if typing.is_typeddict(origin):
+        return False
+    if isinstance(origin, type):
+        cls: type = origin
+        special = issubclass(cls, tuple | set | frozenset | enum.Enum)
+        if special or _fields(cls) is not None:
+            return True
     return any(_told(each) for each in typing.get_args(declared))
 
 

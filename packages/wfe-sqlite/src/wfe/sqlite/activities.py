@@ -62,7 +62,7 @@ def claimable(reader: Reader, names: Sequence[str], now: int) -> bool:
     return any(reader.all(_FREE, name, now) for name in names)
 
 
-def claim(  # noqa: PLR0913 - as many as a claim has
+def claim(
     db: sqlite3.Connection, names: Sequence[str], worker: str, token: str, until: int, now: int
 ) -> ActivityRow | None:
     """Give the oldest free activity of *names* to *worker* until then."""

@@ -255,9 +255,7 @@ class Commit:
             self._start(item.new)
         if item.n:
             self._change(item)
-        for child in item.starts:
-            if child.new is not None and exists(tx, child.new) is None:
-                self._apply(child)
+        self._start_children(item.starts)
         # A run that ends with this item waits for nothing.
         over = item.header is not None and item.header.final
         for subscription in () if over else item.subscribe:
@@ -276,6 +274,12 @@ class Commit:
         self._run(_START, _start_row(new, self._now))
         if _is_due(new, self._now):
             self._tx.wake(new.n, new.d)
+
+    def _start_children(self, starts: Sequence[Item]) -> None:
+        """Start those that do not exist yet; the others are left as they are."""
+        for child in starts:
+            if child.new is not None and exists(self._tx, child.new) is None:
+                self._apply(child)
 
     def _change(self, item: Item) -> None:
         plan = _Plan()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -108,7 +108,11 @@ def claim(
     if not _alive(db, epoch):
         return []
     if hints is None:
-        rows = due.first(lambda sql, args: db.execute(sql, args).fetchall(), definitions, now, limit)
+
+        def query(sql: str, args: tuple[Any, ...]) -> list[Any]:
+            return db.execute(sql, args).fetchall()
+
+        rows = due.first(query, definitions, now, limit)
     else:
         rows = db.execute(_HINTED, (_json(hints), _json(definitions), now, limit)).fetchall()
     db.executemany(_OWN, [(epoch, n) for _, n, _, _ in rows])

@@ -207,7 +207,8 @@ class Activities:
     async def _hand_back(self, token: str) -> None:
         """Let go of a claim at once, so that nobody waits for its lease to end."""
         try:
-            await self._engine.store.beat_activity(token, 0, None)
+            await self._engine.store.beat_activity(token, -1, None)  # passed already
+            self._engine.activities.offered()
         except ProviderError as error:
             _LOG.warning("an activity was not handed back, its lease ends by itself: %s", error)
 

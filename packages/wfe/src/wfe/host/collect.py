@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from wfe.core.definition import WorkflowDefinition
+from wfe.core.durable import DurableFunction
 
-__all__ = ["definitions_in"]
+__all__ = ["Buildable", "definitions_in"]
+
+
+class Buildable(Protocol):
+    """What makes one definition: a durable function, a flow, a DAG."""
+
+    def build(self) -> WorkflowDefinition:
+        """Return the definition."""
+        ...
 
 
 def definitions_in(source: Any) -> Iterator[WorkflowDefinition]:
@@ -35,7 +44,12 @@ def definitions_in(source: Any) -> Iterator[WorkflowDefinition]:
 
 
 def _of_module(module: ModuleType) -> Iterator[WorkflowDefinition]:
-    found = [value for value in vars(module).values() if isinstance(value, WorkflowDefinition)]
+    values = vars(module).values()
+    found = [
+        value.build() if isinstance(value, DurableFunction) else value  # pyright: ignore[reportUnknownMemberType]
+        for value in values
+        if isinstance(value, WorkflowDefinition | DurableFunction)
+    ]
     if not found:
         problem = f"module {module.__name__!r} holds no WorkflowDefinition at its top level"
         raise TypeError(problem)

@@ -11,7 +11,7 @@ from wfe.core.definition import WorkflowDefinition
 from wfe.core.engine import Engine, Settings, StepMiddleware, WorkflowMiddleware
 from wfe.core.engine.lifecycle import Subscription
 from wfe.core.engine.retention import Archive
-from wfe.core.engine.starts import StartOptions
+from wfe.core.engine.options import StartOptions
 from wfe.core.errors import DefinitionConflictError, WorkflowNotFoundError
 from wfe.core.models import (
     HistoryEntry,
@@ -30,11 +30,12 @@ from wfe.core.providers import (
     QueueProvider,
 )
 from wfe.host.activities import Activities
-from wfe.host.collect import definitions_in
+from wfe.host.collect import Buildable, definitions_in
 from wfe.host.connect import connect, connect_blobs
 from wfe.host.controls import Controls
 from wfe.host.keeping import Keeping
 from wfe.host.runs import WorkflowRun, seconds
+from wfe.host.schedules import Schedules
 
 __all__ = ["WorkflowHost"]
 
@@ -58,6 +59,8 @@ class WorkflowHost(Controls, Keeping):
         threads: int = 64,
         strict_versions: bool = False,
         own_runs_only: bool = False,
+        labels: Collection[str] = (),
+        max_steps: int | None = None,
         name: str = "wfe",
         retention: timedelta | None = timedelta(days=30),
         event_retention: timedelta | None = timedelta(days=30),
@@ -84,6 +87,9 @@ class WorkflowHost(Controls, Keeping):
             strict_versions: Refuse a definition whose id and version is stored with other contents.
             own_runs_only: Drive only the runs that are started here or given to :meth:`drive`, and
                 their sub-workflows; other hosts on the store are left their work.
+            labels: What this host can do; definitions that ``require`` others are left to hosts
+                that have them.
+            max_steps: Bodies that run at a time on this host; ``None``: no limit.
             name: Shown to operators.
             retention: How long finished runs are kept; a definition's own wins; ``None``: for ever.
             event_retention: How long published events are kept; ``None``: for ever.
@@ -111,6 +117,8 @@ class WorkflowHost(Controls, Keeping):
                 threads=threads,
                 strict_versions=strict_versions,
                 own_runs_only=own_runs_only,
+                labels=frozenset(labels),
+                max_steps=max_steps,
                 name=name,
                 retention=None if retention is None else to_micros(retention),
                 event_retention=None if event_retention is None else to_micros(event_retention),
@@ -125,6 +133,7 @@ class WorkflowHost(Controls, Keeping):
             blobs=connect_blobs(blobs),
         )
         self._activities = Activities(self._engine)
+        self._schedules = Schedules(self._engine)
 
     # -- life
 
@@ -177,7 +186,7 @@ class WorkflowHost(Controls, Keeping):
 
     async def start_workflow(  # noqa: PLR0913 - the options of a start
         self,
-        definition: str | WorkflowDefinition,
+        definition: str | WorkflowDefinition | Buildable,
         data: Any = None,
         *,
         version: int | None = None,
@@ -185,21 +194,28 @@ class WorkflowHost(Controls, Keeping):
         reference: str | None = None,
         idempotency_key: str | None = None,
         on_conflict: Literal["existing", "error"] = "existing",
+        priority: int = 0,
         delay: timedelta | None = None,
+        dedup_key: str | None = None,
         actor: str | None = None,
         within: Any = None,
     ) -> WorkflowRun:
         """Start a run; when this returns it is stored and never lost.
 
         Args:
-            definition: Id of a registered definition, or a definition (which is registered).
-            data: Of the definition's data type, or a mapping; ``None``: the defaults.
+            definition: Id of a registered definition, or a definition (which is registered), or
+                what builds one: a durable function, a flow.
+            data: Of the definition's data type, or a mapping; ``None``: the defaults.  For a
+                durable function: its argument, or a mapping by name for several.
             version: ``None``: the highest registered.
             name: Unique in the store.
             reference: The caller's own key, for :meth:`find`.
             idempotency_key: A second start with the same key returns the first run.
             on_conflict: ``error``: refuse a known idempotency key instead.
+            priority: Of the runs that wait for a host, those of higher priority go first.
             delay: Before the first step.
+            dedup_key: While a run of the definition with this key is not final, another start with
+                it returns that run.
             actor: Who starts it, for the history.
             within: The application's own connection to the store's database, in a transaction: the
                 run exists when that is committed, and never if it is rolled back.  Until then
@@ -213,6 +229,8 @@ class WorkflowHost(Controls, Keeping):
             HostStoppingError: The host is not running.
             ProviderError: *within* is no such connection, or the store has no such transactions.
         """
+        if not isinstance(definition, str | WorkflowDefinition):
+            definition = definition.build()
         if isinstance(definition, WorkflowDefinition):
             # By identity: an equal tree may come with other callables.
             if not any(known is definition for known in self._engine.registry.given):
@@ -225,6 +243,8 @@ class WorkflowHost(Controls, Keeping):
             idempotency_key=idempotency_key,
             delay=delay,
             actor=actor,
+            priority=priority,
+            dedup_key=dedup_key,
         )
         if within is None:
             run_id, new = await self._engine.starter.start(definition, version, data, options)
@@ -332,7 +352,12 @@ class WorkflowHost(Controls, Keeping):
         await self._engine.report.flush()
         return (await self._engine.reads.logs(id_or_name))[0]
 
-    # -- events and activities
+    # -- schedules, events and activities
+
+    @property
+    def schedules(self) -> Schedules:
+        """Workflows that start by themselves."""
+        return self._schedules
 
     @property
     def activities(self) -> Activities:

@@ -69,14 +69,19 @@ class WorkflowRun:
             return await self._engine.waits.ended(self.id, suspended=suspended)
 
     async def result(self, timeout: timedelta | float | None = None) -> Any:
-        """Return the final data.
+        """Return the final data, or the one field of it that the definition calls its result.
 
         Raises:
             StepFailedError: The run failed.
             WorkflowTerminatedError: It was terminated.
             TimeoutError: It took longer than *timeout*.
         """
-        return result_of(await self.wait(timeout))
+        instance = await self.wait(timeout)
+        data = result_of(instance)
+        field = self._engine.registry.result_field(instance.definition, instance.version)
+        if field is None:
+            return data
+        return data.get(field) if hasattr(data, "get") else getattr(data, field)
 
     async def history(self) -> list[HistoryEntry]:
         """Return everything that happened in the run so far, in order."""

@@ -25,6 +25,7 @@ from wfe.core.models import (
 from wfe.host.collect import definitions_in
 from wfe.host.host import WorkflowHost
 from wfe.host.runs import WorkflowRun
+from wfe.host.schedules import SyncSchedules
 from wfe.host.sync_controls import SyncActivities, SyncControls
 
 __all__ = ["SyncWorkflowHost", "SyncWorkflowRun", "arun", "run"]
@@ -143,7 +144,10 @@ class SyncWorkflowHost(SyncControls):
         """Stop the host."""
         self.stop()
 
-    def _call(self, work: Coroutine[Any, Any, T], lent: HandOver | None = None) -> T:
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._lending(work, None)
+
+    def _lending(self, work: Coroutine[Any, Any, T], lent: HandOver | None) -> T:
         if self._portal is None:
             self._portal = _Portal()
         return self._portal.call(work, lent)
@@ -171,11 +175,11 @@ class SyncWorkflowHost(SyncControls):
         self._call(on_loop())
 
     def start_workflow(
-        self, definition: str | WorkflowDefinition, data: Any = None, **options: Any
+        self, definition: str | WorkflowDefinition | Buildable, data: Any = None, **options: Any
     ) -> SyncWorkflowRun:
         """Start a run; see :meth:`WorkflowHost.start_workflow`."""
         lent = _lend(options)
-        started = self._call(self._host.start_workflow(definition, data, **options), lent)
+        started = self._lending(self._host.start_workflow(definition, data, **options), lent)
         return self._handle(started)
 
     def run(self, id_or_name: str) -> SyncWorkflowRun:
@@ -201,6 +205,11 @@ class SyncWorkflowHost(SyncControls):
     def activities(self) -> SyncActivities:
         """Work that external workers claim and answer."""
         return SyncActivities(self._host.activities, self._call)
+
+    @property
+    def schedules(self) -> SyncSchedules[SyncWorkflowRun]:
+        """Workflows that start by themselves."""
+        return SyncSchedules(self._host.schedules, self._call, self._handle)
 
     def get(self, id_or_name: str) -> WorkflowInstance[Any]:
         """Return a run as stored."""
@@ -249,7 +258,7 @@ class SyncWorkflowHost(SyncControls):
     ) -> str:
         """Publish an event; see :meth:`WorkflowHost.publish_event`."""
         lent = _lend(options)
-        return self._call(self._host.publish_event(name, key, data, **options), lent)
+        return self._lending(self._host.publish_event(name, key, data, **options), lent)
 
     def subscribe(self, callback: Callable[[LifecycleEvent], Any]) -> Callable[[], None]:
         """Call *callback* with each lifecycle event, in the host's thread; return how to end it."""

@@ -231,7 +231,15 @@ class ContainersMixin(Adding[D]):
     ) -> StepBuilder[D, None]: ...
     @overload
     def recur(
-        self, interval: OfBoth[D], branch: BranchOf[D], *, until: OfData[D] | str | Cel | bool
+        self,
+        interval: OfBoth[D],
+        branch: BranchOf[D],
+        *,
+        until: OfData[D] | str | Cel | bool = False,
+    ) -> StepBuilder[D, None]: ...
+    @overload
+    def recur(
+        self, interval: OfBoth[D], branch: BranchOf[D], *, until: OfBoth[D]
     ) -> StepBuilder[D, None]: ...
     @overload
     def recur(

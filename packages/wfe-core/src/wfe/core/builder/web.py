@@ -211,10 +211,10 @@ def _made(body: type, constants: Mapping[str, Any], method: str) -> Any:
 
 def _differing(made: Any) -> dict[str, Any]:
     """Return the fields of *made* that are not their default: what a definition has to say."""
-    fields = [field for field in attrs.fields(type(made)) if field.init]
-    values = {field.name: (getattr(made, field.name), field.default) for field in fields}
+    names = {field.name: field.default for field in attrs.fields(made.__class__) if field.init}
+    values: dict[str, Any] = {name: getattr(made, name) for name in names}
     return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, (value, default) in values.items()
-        if value != default
+        name: list(value) if name == "expect" and value is not None else value
+        for name, value in values.items()
+        if value != names[name]
     }

@@ -166,6 +166,6 @@ def _open(row: ActivityRow, header: StoredInstance, now: int) -> OpenActivity:
         parameters=decode(orjson.loads(row.parameters)),
         worker=row.worker,
         lease_until=None if until is None else from_micros(until),
-        claimed=row.token is not None and until is not None and until > now,
+        claimed=row.token is not None and until is not None and until >= now,
         progress=None if row.progress is None else decode(orjson.loads(row.progress)),
     )

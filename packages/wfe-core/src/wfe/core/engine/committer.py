@@ -53,7 +53,7 @@ class CommitHooks:
     offered: Callable[[], None]
     lost: Callable[[LiveRun], None]
     broken: Callable[[LiveRun, Exception], None]
-    fenced: Callable[[], Awaitable[None]]
+    fenced: Callable[[int], Awaitable[None]]
     doubt: Callable[[int], None]
 
 
@@ -223,7 +223,8 @@ class Committer:
             emitted = self._hooks.emitted()
             if emitted is not None:
                 await emitted
-            outcomes = await self._store.commit(self._hooks.epoch(), items)
+            epoch = self._hooks.epoch()
+            outcomes = await self._store.commit(epoch, items)
         except Exception as error:
             for run in runs:
                 run.again()
@@ -234,7 +235,7 @@ class Committer:
                     future.set_exception(error)
             raise
         if any(isinstance(outcome, Fenced) for outcome in outcomes):
-            await self._fenced(items[len(runs) :], callers)
+            await self._fenced(epoch, items[len(runs) :], callers)
             return
         for run, outcome in zip(runs, outcomes, strict=False):
             self._settle(run, outcome)
@@ -274,15 +275,17 @@ class Committer:
             self._dirty[run] = None
 
     async def _fenced(
-        self, items: Sequence[Item], callers: Sequence[asyncio.Future[Outcome]]
+        self, epoch: int, items: Sequence[Item], callers: Sequence[asyncio.Future[Outcome]]
     ) -> None:
         """Begin anew as another worker; callers' items, which owned nothing, go in again."""
-        await self._hooks.fenced()
-        for item, future in zip(reversed(items), reversed(callers), strict=True):
-            fresh = item.new is None or item.new.owner is None
-            anew = item if fresh else _reowned(item, self._hooks.epoch())
-            self._callers.appendleft((anew, future))
-        self._signal.set()
+        try:
+            await self._hooks.fenced(epoch)
+        finally:  # also when the store did not take the new worker yet: nobody waits in vain
+            for item, future in zip(reversed(items), reversed(callers), strict=True):
+                fresh = item.new is None or item.new.owner is None
+                anew = item if fresh else _reowned(item, self._hooks.epoch())
+                self._callers.appendleft((anew, future))
+            self._signal.set()
 
 
 def _reowned(item: Item, epoch: int) -> Item:

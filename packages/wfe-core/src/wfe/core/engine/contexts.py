@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from wfe.core.codec import decode, encode
+from wfe.core.engine.options import StartOptions
 from wfe.core.engine.sizes import check_index
 from wfe.core.models import from_micros
 from wfe.core.steps import PointerRef, StepExecutionContext
@@ -153,6 +154,25 @@ class _Services:
         owner.sizes.check(f"payload of {name!r}", text)
         owner.report.emit(self._run, ctx.pointer, name, text)
         owner.report.progress(self._run, ctx.pointer, name, payload)
+
+    async def start_workflow(
+        self,
+        ctx: StepExecutionContext[Any],
+        definition: str,
+        data: Any,
+        version: int | None,
+        name: str | None,
+        reference: str | None,
+        key: str | None,
+    ) -> str:
+        ctx.starts += 1
+        options = StartOptions(
+            name=name,
+            reference=reference,
+            idempotency_key=f"{ctx.idempotency_key}:{key or ctx.starts}",
+            around=(ctx.instance.id, ctx.instance.root_id),
+        )
+        return await self._run.owner.start_run(definition, version, data, options)
 
     def progress(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
         self._run.owner.report.progress(self._run, ctx.pointer, name, payload)

@@ -12,7 +12,7 @@ from wfe.core.engine.handlers import call_handler
 from wfe.core.engine.ids import uuid7
 from wfe.core.engine.live import dumps
 from wfe.core.engine.sizes import check_index
-from wfe.core.engine.starts import StartOptions
+from wfe.core.engine.options import StartOptions
 from wfe.core.engine.updates import Updates
 from wfe.core.errors import (
     DataTypeError,

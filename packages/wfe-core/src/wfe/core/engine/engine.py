@@ -28,6 +28,7 @@ from wfe.core.engine.live import LiveRun, dumps
 from wfe.core.engine.lookups import Lookups
 from wfe.core.engine.membership import Beats, Heartbeat, HeartbeatFactory
 from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware
+from wfe.core.engine.options import StartOptions
 from wfe.core.engine.outbox import Outbox
 from wfe.core.engine.pools import WorkerPools
 from wfe.core.engine.reads import Reads
@@ -133,9 +134,7 @@ class Engine:
     ) -> None:
         """Make an engine that does not run yet."""
         self.settings: Settings = settings or Settings()
-        self.store: PersistenceProvider = with_texts(
-            store, codec, blobs, self.settings.max_inline
-        )
+        self.store: PersistenceProvider = with_texts(store, codec, blobs, self.settings.max_inline)
         self.clock: Clock = store.clock
         self.app = app
         self.sizes: Sizes = Sizes(
@@ -181,6 +180,7 @@ class Engine:
         self._make_heartbeat = heartbeat
         self._heartbeat: Beats | None = None
         self._posts: set[asyncio.Task[None]] = set()
+        self._renewing = asyncio.Lock()
 
     # -- starting and stopping
 
@@ -204,7 +204,7 @@ class Engine:
             offered=self.activities.offered,
             lost=self.lost,
             broken=self.broken,
-            fenced=self._fenced,
+            fenced=self.renew,
             doubt=self.doubt,
         )
         self.committer = Committer(self.store, hooks)
@@ -357,6 +357,12 @@ class Engine:
         """One for each body that may run at a time; ``None``: no limit."""
         return self.gates.slots
 
+    async def start_run(
+        self, id: str, version: int | None, data: Any, options: StartOptions
+    ) -> str:
+        """Start another run; return its id."""
+        return (await self.starter.start(id, version, data, options))[0]
+
     def look_up(self, run: LiveRun, message: Received) -> None:
         """Feed *message* to *run* once what it needs was looked up."""
         self.lookups.look_up(run, message)
@@ -394,7 +400,12 @@ class Engine:
     async def set_aside(self, n: int, id: str, reason: str, limit: int) -> None:
         """Give a run up for a second; at *limit* faults it is suspended for *reason* (JSON)."""
         wake = self.clock.now() + _SECOND
-        await self.store.fault(self.epoch, n, wake, reason, limit)
+        try:
+            await self.store.fault(self.epoch, n, wake, reason, limit)
+        except ProviderError as error:
+            _LOG.warning("run %s is not given up yet: %s", id, error)
+            self.doubt(n)  # loaded and tried again, until the store takes it
+            return
         self.waits.again(id)
         self.nudge()
 
@@ -446,15 +457,22 @@ class Engine:
         """Run *n* may be owned by this host without being driven: look at it soon."""
         self.seeker.doubt(n)
 
-    async def _fenced(self) -> None:
-        """Another host took over: drop everything and begin anew as another worker."""
-        _LOG.warning("this host was fenced; it registers anew")
-        runs = list(self.live.values())
-        for run in runs:
-            self.forget(run)
-            run.close()
-        await asyncio.gather(*(t for r in runs for t in r.working), return_exceptions=True)
-        await self._register()
+    async def renew(self, epoch: int) -> None:
+        """*epoch* was fenced: drop everything and begin anew as another worker.
+
+        Raises:
+            ProviderError: The store did not take the new worker; ask again.
+        """
+        async with self._renewing:
+            if epoch != self.epoch:
+                return  # done already
+            _LOG.warning("this host was fenced; it registers anew")
+            runs = list(self.live.values())
+            for run in runs:
+                self.forget(run)
+                run.close()
+            await asyncio.gather(*(t for r in runs for t in r.working), return_exceptions=True)
+            await self._register()
         self.report.fenced()
         self.nudge()
 

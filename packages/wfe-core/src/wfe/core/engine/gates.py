@@ -60,7 +60,8 @@ class Gates:
                 run.go_on()
             elif draining:
                 run.draining = True
-        self._engine.nudge()
+        if self._engine.running:
+            self._engine.nudge()
 
     async def pause(self, id: str, *, paused: bool) -> bool:
         """Pause a definition, or let it go on; ``False``: it was so already.

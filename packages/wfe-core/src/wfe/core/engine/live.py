@@ -38,6 +38,7 @@ from wfe.core.steps import InstanceRef, StepExecutionContext
 
 if TYPE_CHECKING:
     from wfe.core.engine.calls import Calls
+    from wfe.core.engine.options import StartOptions
     from wfe.core.engine.registry import Registered
     from wfe.core.engine.reporting import Reporter
     from wfe.core.engine.shared import Shared
@@ -90,6 +91,12 @@ class Owner(Protocol):
     @property
     def slots(self) -> asyncio.Semaphore | None:
         """One for each body that may run at a time; ``None``: no limit."""
+        ...
+
+    async def start_run(
+        self, id: str, version: int | None, data: Any, options: StartOptions
+    ) -> str:
+        """Start another run; return its id."""
         ...
 
     def changed(self, run: LiveRun) -> None:
@@ -264,8 +271,8 @@ class LiveRun:
             return
         if pointer.status == _WAITING or "slept" in pointer.extra or "live" in pointer.extra:
             self.feed(Due(key))
-        elif pointer.status == _SLEEPING and key not in self.branches:
-            self._launch(key, [])
+        elif pointer.status == _SLEEPING and key not in self.branches and not self.parking:
+            self._launch(key, [])  # being given up: whoever claims it next begins the body
 
     # -- one transition
 

@@ -8,12 +8,17 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from wfe.core.errors import DuplicateNameError, LeaseLostError, ProviderError
+from wfe.core.errors import (
+    DuplicateNameError,
+    LeaseLostError,
+    ProviderError,
+    StoreUnavailableError,
+)
 from wfe.core.providers import Done, Event, Item, OutboxProvider, Outcome, Refused
 
 if TYPE_CHECKING:
     from wfe.core.engine.engine import Engine
-    from wfe.core.engine.starts import StartOptions
+    from wfe.core.engine.options import StartOptions
 
 __all__ = ["HandOver", "Outbox"]
 
@@ -105,7 +110,14 @@ class Outbox:
             DuplicateNameError: The name is taken.
         """
         self.check()
-        item = await self._engine.starter.unowned(id, version, data, options)
+        try:
+            item = await self._engine.starter.unowned(id, version, data, options)
+        except StoreUnavailableError as error:
+            problem = (
+                f"definition {id!r} is not stored yet, and {error.problem}; register definitions"
+                " before the application's transaction begins"
+            )
+            raise ProviderError(error.provider, problem) from error
         outcome = await self._put(connection, item)
         if isinstance(outcome, Done) and item.new is not None:
             if self._engine.roots is not None:
@@ -128,6 +140,7 @@ class Outbox:
     async def drain(self) -> None:
         """Publish what committed transactions left."""
         if self.there:
-            woken = await self.check().drain_outbox(1000)
+            store = cast("OutboxProvider", self._engine.store)
+            woken = await store.drain_outbox(1000)
             if woken:
                 self._engine.woken(woken)

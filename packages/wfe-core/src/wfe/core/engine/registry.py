@@ -260,6 +260,11 @@ class Registry:
             raise DefinitionNotFoundError(id, version, known)
         return found
 
+    def result_field(self, id: str, version: int) -> str | None:
+        """Return the data field that is a run's result; ``None``: all data, or it is not known."""
+        found = self._current.get((id, version))
+        return None if found is None else found.definition.result
+
     def any_named(self, id: str) -> Registered | None:
         """Return the newest registered definition called *id*, ``None`` when there is none."""
         versions = [v for (known, v) in self._current if known == id]

@@ -17,8 +17,12 @@ from wfe.core.engine.crontimes import cron_times
 from wfe.core.engine.live import dumps
 from wfe.core.engine.membership import cancelled
 from wfe.core.engine.registry import Registered
-from wfe.core.errors import DefinitionError, DefinitionNotFoundError, HostStoppingError
-from wfe.core.errors import ProviderError
+from wfe.core.errors import (
+    DefinitionError,
+    DefinitionNotFoundError,
+    HostStoppingError,
+    ProviderError,
+)
 from wfe.core.models import WorkflowStatus, from_micros
 from wfe.core.providers import Done, Fire, Hint, Item, Message, Refused, ScheduleRow
 from wfe.core.rules.plan import make_plan

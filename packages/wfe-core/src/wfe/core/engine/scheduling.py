@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from itertools import pairwise
@@ -16,8 +17,12 @@ from wfe.core.engine.ids import uuid7
 from wfe.core.engine.live import dumps
 from wfe.core.engine.schedules import Known, started, times_of
 from wfe.core.engine.sizes import check_index
-from wfe.core.errors import DefinitionConflictError, DefinitionError, LeaseLostError
-from wfe.core.errors import ScheduleNotFoundError
+from wfe.core.errors import (
+    DefinitionConflictError,
+    DefinitionError,
+    LeaseLostError,
+    ScheduleNotFoundError,
+)
 from wfe.core.models import from_micros
 from wfe.core.providers import Done, Fire, Refused, ScheduleRow
 from wfe.core.rules.schedules import Memory, Spec, Times, due_at, first, key_of
@@ -31,7 +36,7 @@ __all__ = ["Scheduling"]
 
 _MOST: Final = 10_000  # runs of one backfill
 _LOOKED_AT: Final = 10  # times between which a jitter must fit
-_SOON: Final = frozenset({"cron", "every", "timezone", "start", "end"})
+_TIMING: Final = frozenset({"cron", "every", "timezone", "start", "end"})
 
 
 class Scheduling:
@@ -41,7 +46,7 @@ class Scheduling:
         """Act on the schedules of *engine*'s store."""
         self._engine = engine
 
-    async def create(  # noqa: PLR0913 - the parts of a schedule
+    async def create(
         self,
         id: str,
         definition: str,
@@ -95,9 +100,7 @@ class Scheduling:
                 await engine.schedules.changed()
                 return await self.get(id)
 
-    def _begun(
-        self, id: str, spec: Spec, old: Known | None, now: int, actor: str | None
-    ) -> Memory:
+    def _begun(self, id: str, spec: Spec, old: Known | None, now: int, actor: str | None) -> Memory:
         """Return what a new schedule remembers, or one whose definition is *spec* from now on."""
         times = times_of(spec)
         at = first(spec, times, now)
@@ -194,31 +197,39 @@ class Scheduling:
             ScheduleNotFoundError: There is none.
             DataTypeError: The data does not fit the definition (any more).
         """
-        engine = self._engine
-        engine.check_running()
+        self._engine.check_running()
         while True:
             known = await self._existing(id)
-            row, now = known.row, engine.clock.now()
-            ready = await engine.schedules.runnable(row.definition, row.version)
-            item = await engine.starter.prepared(
-                ready, known.data, f"trigger:{id}:{uuid7()}", known.info(now, actor)
-            )
-            run_id = "" if item.new is None else item.new.id
-            memory = started(known.memory, item, now, now)
-            if not row.paused:
-                fire = Fire(id=id, rev=row.rev, next_at=row.next_at, state=dumps(memory.stored()))
-                item = attrs.evolve(item, fire=fire)
-            outcome = await engine.committer.submit(item)
-            if isinstance(outcome, Refused) and outcome.why == "schedule":
-                continue
-            if not isinstance(outcome, Done):
-                raise LeaseLostError
-            self._mine(run_id)
-            if row.paused:  # it fires nothing now; when it does again, it knows of this run
-                await self._change(
-                    id, lambda k: _with_memory(k, started(k.memory, item, now, now))
-                )
-            return run_id
+            run_id = await self._triggered(known, actor)
+            if run_id is not None:
+                self._mine(run_id)
+                return run_id
+
+    async def _triggered(self, known: Known, actor: str | None) -> str | None:
+        """Start a run; ``None``: the schedule was changed meanwhile."""
+        engine, row = self._engine, known.row
+        now = engine.clock.now()
+        ready = await engine.schedules.runnable(row.definition, row.version)
+        key = f"trigger:{row.id}:{uuid7()}"
+        item = await engine.starter.prepared(ready, known.data, key, known.info(now, actor))
+        if not row.paused:
+            state = dumps(started(known.memory, item, now, now).stored())
+            fire = Fire(id=row.id, rev=row.rev, next_at=row.next_at, state=state)
+            item = attrs.evolve(item, fire=fire)
+        outcome = await engine.committer.submit(item)
+        if isinstance(outcome, Refused) and outcome.why == "schedule":
+            return None
+        if not isinstance(outcome, Done) or item.new is None:
+            raise LeaseLostError
+
+        def knows(now_known: Known) -> ScheduleRow:
+            memory = started(now_known.memory, item, now, now)
+            return attrs.evolve(now_known.row, state=dumps(memory.stored()))
+
+        if row.paused:  # it fires nothing now; when it does again, it knows of this run
+            with contextlib.suppress(ScheduleNotFoundError):
+                await self._change(row.id, knows)
+        return item.new.id
 
     async def backfill(self, id: str, start: int, end: int) -> list[tuple[str, bool]]:
         """Start a run for each time in [*start*, *end*) that has none; return ids and newness.
@@ -290,7 +301,7 @@ def _next_at(id: str, spec: Spec, memory: Memory) -> int | None:
 
 
 def _same_times(one: Spec, other: Spec) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in _SOON)
+    return all(getattr(one, name) == getattr(other, name) for name in _TIMING)
 
 
 def _same(old: ScheduleRow, new: ScheduleRow) -> bool:
@@ -321,10 +332,6 @@ def _check_jitter(id: str, spec: Spec, times: Times, now: int) -> None:
         length = timedelta(microseconds=shortest)
         problem = f"its jitter is longer than the {length} between two of its times"
         raise DefinitionError(problem, f"schedule {id!r}", "make the jitter shorter")
-
-
-def _with_memory(known: Known, memory: Memory) -> ScheduleRow:
-    return attrs.evolve(known.row, state=dumps(memory.stored()))
 
 
 def _shown(known: Known) -> Schedule:

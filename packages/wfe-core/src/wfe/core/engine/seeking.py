@@ -48,6 +48,9 @@ class Seeker:
         """Look for work for *engine*."""
         self._engine = engine
         self._queue = queue
+        self._lock = lock
+        self._unsure = False
+        self._heard_as = 0
         self._takeover = Takeover(engine.store, lock, engine.settings.lease, lambda: engine.epoch)
         self._task: asyncio.Task[None] | None = None
         self._listen: asyncio.Task[Sequence[int]] | None = None
@@ -114,6 +117,7 @@ class Seeker:
         if engine.durable and (not self._looked or now - self._looked >= engine.settings.poll):
             self._looked = now
             await self._takeover.look()
+            await self._catch_up()
             await engine.gates.refresh()
             await engine.outbox.drain()
         if engine.registry.pending:
@@ -121,14 +125,48 @@ class Seeker:
         await self._park()
         if self._claimed:
             await self._take(())
+        await self._sure(due=False)
         return await self._claim()
+
+    async def _catch_up(self) -> None:
+        """Read what was sent to runs that live here, in case the hint was lost."""
+        live = self._engine.live
+        try:
+            found = await self._engine.store.inbox(list(live)) if live else ()
+        except UnreadableTextError:  # whose it is will be known when each is read for itself
+            for run in list(live.values()):
+                self._engine.poke(run)
+            return
+        for n, poke, _ in found:
+            run = live.get(n)
+            if run is not None and poke > run.seen:
+                self._engine.poke(run)
+
+    async def _sure(self, *, due: bool) -> None:
+        """Make certain that this host may claim, and has what it claimed.
+
+        An idle host does not beat, and may be taken for dead; the answer to a claim may be lost.
+        """
+        engine = self._engine
+        epoch = engine.epoch
+        if self._unsure:
+            await engine.store.unregister(epoch)
+            self._unsure = False
+            await engine.renew(epoch)
+        elif engine.durable and due and not engine.live:
+            if not await self._lock.beat(epoch, engine.settings.lease):
+                await engine.renew(epoch)
 
     async def _rest(self, wait: int) -> None:
         """Sleep until a hint, a nudge, or *wait* µs have passed."""
         engine = self._engine
         nudged = asyncio.ensure_future(self._nudge.wait())
         listen = self._listen
+        if listen is not None and self._heard_as != engine.epoch:
+            await cancelled(listen)  # hints go to the epoch that this host has now
+            listen = None
         if listen is None:
+            self._heard_as = engine.epoch
             listen = self._listen = asyncio.ensure_future(self._queue.wait(engine.epoch, _HOUR))
         engine.timers.at(engine.clock.now() + wait, self._nudge.set)
         try:
@@ -168,8 +206,13 @@ class Seeker:
             due, hints = await self._due(numbers)
             if due is None or due > now:
                 return self._until(due, now)
+            await self._sure(due=True)
             limit = min(engine.room, _CLAIM)
-            claimed = await engine.store.claim(engine.epoch, numbers, limit, hints)
+            try:
+                claimed = await engine.store.claim(engine.epoch, numbers, limit, hints)
+            except ProviderError as error:
+                self._unsure = error.unknown
+                raise
             if not claimed:
                 return poll if engine.durable else poll // 10
             await self._take(claimed)
@@ -303,6 +346,7 @@ class Seeker:
             outcome = await self._engine.committer.submit(item)
         except ProviderError:
             run.parking = False  # it stays where it is, and is tried again later
+            run.go_on()  # what came due meanwhile
             self._engine.changed(run)
             raise
         if isinstance(outcome, Done):

@@ -79,6 +79,7 @@ class Strand:
         cancelled: Whether it was cancelled.
         undoing: How many sagas are being undone in it.
         current: Name and key of the call that has no answer yet.
+        answered: Name and key of the call that was answered last.
         blocked: Whether it has come to where it is cancelled, and waits for that.
     """
 
@@ -100,6 +101,7 @@ class Strand:
     cancelled: bool = False
     undoing: int = 0
     current: tuple[str, str] | None = None
+    answered: tuple[str, str] | None = None
     blocked: bool = False
 
     @property
@@ -116,7 +118,7 @@ class Strand:
     def ended(self, at: int, seq: int) -> None:
         """A call got its answer."""
         self.returned += 1
-        self.current = None
+        self.answered, self.current = self.current, None
         self.now = max(at, self.now)
         self.seq = seq
 

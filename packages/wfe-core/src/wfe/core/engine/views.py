@@ -19,6 +19,7 @@ from wfe.core.models import (
     WorkflowStatus,
     from_micros,
 )
+from wfe.core.payloads import plain
 from wfe.core.providers import Loaded, Row, StoredInstance
 from wfe.core.rules import State, apply
 from wfe.core.rules.state import Pointer, state_from_json
@@ -34,11 +35,11 @@ def state_of(loaded: Loaded) -> tuple[State, int, int]:
         state = State()
         size = 0
     else:
-        state = state_from_json(orjson.loads(snapshot.state), orjson.loads(snapshot.data))
+        state = state_from_json(plain(snapshot.state), plain(snapshot.data))
         size = len(snapshot.state) + len(snapshot.data)
     tail = 0
     for row in loaded.tail:
-        apply(state, orjson.loads(row.event))
+        apply(state, plain(row.event))
         tail += len(row.event)
     _set_aside(state, loaded.header)
     return state, size, tail
@@ -102,7 +103,7 @@ def _error(error: Mapping[str, Any] | None) -> ErrorInfo | None:
 
 def entry_of(row: Row) -> HistoryEntry:
     """Return a journal row as a history entry."""
-    _, kind, pointer, step, attempt, info, ops = orjson.loads(row.event)
+    _, kind, pointer, step, attempt, info, ops = plain(row.event)
     shown = dict(info or {})
     changed = {name: value for op in ops if op[0] == "s" for name, value in op[1].items()}
     if changed:

@@ -41,12 +41,13 @@ class Shape:
     """How a step function is called.
 
     Attributes:
-        ctx: Whether it takes the step's context, as the parameter ``ctx``.
+        ctx: Whether it takes the step's context, as the parameter ``ctx``; *first*: as its first.
         restore: Makes its result from what :func:`decode` gives; ``None``: that is it.
     """
 
     name: str
     ctx: bool
+    first: bool
     waits: bool
     settings: StepSettings
     restore: Check | None
@@ -72,6 +73,8 @@ def shape_of(function: Callable[..., Any]) -> Shape:
     return Shape(
         name=name,
         ctx="ctx" in parameters,
+        first=next(iter(parameters), None) == "ctx"
+        and parameters["ctx"].kind is not inspect.Parameter.KEYWORD_ONLY,
         waits=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call),
         settings=settings,
         restore=restorer(function),
@@ -222,14 +225,16 @@ async def _body(calls: Calls, made: Made, work: Work, attempt: int, started: int
     shown = Pointer(calls.pointer, made.name, None, _RUNNING, attempt, None, {})
     run.owner.report.began(run, shown)
     ctx: StepExecutionContext[Any] | None = None
-    kwargs = work.kwargs
+    args, kwargs = work.args, work.kwargs
     if shape.ctx or work.middleware:
         ctx = call_context(run, shown, made.key)
-        if shape.ctx:
+        if shape.first:
+            args = (ctx, *args)
+        elif shape.ctx:
             kwargs = {"ctx": ctx, **kwargs}
 
     async def call() -> Any:
-        return await _called(calls, work, kwargs)
+        return await _called(calls, work, args, kwargs)
 
     wrapped: Callable[[], Awaitable[Any]] = call
     if ctx is not None:
@@ -248,14 +253,16 @@ async def _body(calls: Calls, made: Made, work: Work, attempt: int, started: int
         raise
 
 
-async def _called(calls: Calls, work: Work, kwargs: Mapping[str, Any]) -> Any:
+async def _called(
+    calls: Calls, work: Work, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
     if work.shape.settings.process:
-        call = functools.partial(work.function, *work.args, **kwargs)
+        call = functools.partial(work.function, *args, **kwargs)
         pool = calls.engine.pools.processes()
         return await asyncio.get_running_loop().run_in_executor(pool, call)
     if work.shape.waits:
-        return await work.function(*work.args, **kwargs)
-    call = functools.partial(work.function, *work.args, **kwargs)
+        return await work.function(*args, **kwargs)
+    call = functools.partial(work.function, *args, **kwargs)
     context = contextvars.copy_context()
     pool = calls.engine.pools.threads()
     result = await asyncio.get_running_loop().run_in_executor(pool, context.run, call)

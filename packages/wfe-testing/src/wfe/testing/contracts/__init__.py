@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from wfe.testing.contracts.blobs import BlobContract
 from wfe.testing.contracts.locks import LockContract
 from wfe.testing.contracts.persistence import PersistenceContract
 from wfe.testing.contracts.queues import QueueContract
 
-__all__ = ["LockContract", "PersistenceContract", "QueueContract"]
+__all__ = ["BlobContract", "LockContract", "PersistenceContract", "QueueContract"]

@@ -213,8 +213,11 @@ class EventLaws:
 
         late = await _waiting(store, _wait(as_of=start), _wait(2, key="other", as_of=start))
 
-        found = [[fields(row.payload)["id"] for row in (await inbox(store, n))[1]] for n in (early, late)]
-        assert found == [["e-1"], ["e-2"]]
+        rows = [row for n in (early, late) for row in (await inbox(store, n))[1]]
+        assert [(row.n, fields(row.payload)["id"]) for row in rows] == [
+            (early, "e-1"),
+            (late, "e-2"),
+        ]
         done = await _publish(store, _event("e-4", key="other", expires=start + 11))
         assert [n for n, _, _ in done.woken] == [late]
 

@@ -62,7 +62,7 @@ async def _holding(store: PersistenceProvider, runs: list[int]) -> list[int]:
 class LimitLaws:
     """Places that are held, and rates."""
 
-    # -- places -----------------------------------------------------------------------------------
+    # -- places ---------------------------------------------------------------------------------
 
     async def test_a_free_place_is_granted_in_the_same_commit(
         self, store: PersistenceProvider
@@ -261,7 +261,9 @@ class LimitLaws:
         async def use(n: int, epoch: int) -> None:
             nonlocal now_holding, most
             await _change(store, epoch, n, hold=(_hold(limit=3),))
-            while not await _granted(store, n):
+            while True:
+                if await _granted(store, n):
+                    break
                 await asyncio.sleep(0)
             now_holding += 1
             most = max(most, now_holding)
@@ -289,7 +291,7 @@ class LimitLaws:
         assert all(isinstance(outcome, Done) for outcome in outcomes)
         assert await _holding(store, runs) == runs[:1]
 
-    # -- rates --------------------------------------------------------------------------------------
+    # -- rates ----------------------------------------------------------------------------------
 
     async def test_a_rate_grants_its_number_in_any_time(self, store: PersistenceProvider) -> None:
         epoch = await worker(store)

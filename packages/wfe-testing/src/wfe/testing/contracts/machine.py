@@ -48,9 +48,11 @@ _keys = st.sampled_from(["a", "b"])
 _changes = st.sampled_from(["none", "keep", "park", "sleep", "final", "retire"])
 _waits = st.lists(st.tuples(_few, _keys, st.sampled_from([0, -HOUR])), max_size=2)
 _pointers = st.lists(_few, max_size=1)
+_limits = st.sampled_from([1, 1, 2])
+_rates = st.sampled_from([False, False, True])
 _wants = st.fixed_dictionaries(
     {
-        "hold": st.lists(st.tuples(_few, _keys, st.integers(1, 2), st.booleans()), max_size=2),
+        "hold": st.lists(st.tuples(_few, _keys, _limits, _rates), max_size=2),
         "unhold": _pointers,
         "offer": st.lists(st.tuples(_few, _keys), max_size=1),
         "drop": _pointers,
@@ -124,7 +126,8 @@ class _Machine(RuleBasedStateMachine):
         for side in self.sides:
             self.wait(side.store.open())
         self.add_worker()
-        self.start(0, None, owned=True, key=None, dedup=None, priority=0)
+        for priority in (0, 0, 1):
+            self.start(0, None, owned=True, key=None, dedup=None, priority=priority)
 
     def teardown(self) -> None:
         for side in self.sides:
@@ -192,7 +195,7 @@ class _Machine(RuleBasedStateMachine):
         dedup=st.sampled_from([None, None, "a"]),
         priority=st.sampled_from([0, 0, 1, -1]),
     )
-    def start(  # noqa: PLR0913 - as many as a start has
+    def start(
         self,
         worker: int | None,
         wake: int | None,
@@ -231,6 +234,12 @@ class _Machine(RuleBasedStateMachine):
         """The owner writes, having seen everything; what is due has one."""
         self.claim(0, 1, [run])
         self.write(None, run, 0, sees=True, **drawn)
+
+    @rule(turns=st.lists(st.tuples(_few, _changes, _wants), min_size=4, max_size=8))
+    def compete(self, turns: list[tuple[int, str, dict[str, Any]]]) -> None:
+        """Owners want places and offer work, one after another."""
+        for run, change, wants in turns:
+            self.go_on(run, change=change, waits=[], wants=wants)
 
     @rule(
         usurper=st.sampled_from([None, None, 0, 1]),
@@ -381,8 +390,12 @@ class _Machine(RuleBasedStateMachine):
 
         self.both(work)
 
-    @rule(names=st.lists(_keys, min_size=1, max_size=2), lease=st.sampled_from([0, 1000, HOUR]))
-    def claim_activity(self, names: list[str], lease: int) -> None:
+    @rule(
+        names=st.lists(_keys, min_size=1, max_size=2),
+        lease=st.sampled_from([0, 1000, HOUR]),
+        later=st.sampled_from([None, 0, 1000, 1001]),
+    )
+    def claim_activity(self, names: list[str], lease: int, later: int | None) -> None:
         self.claims += 1
         token = f"t{self.claims}"
 
@@ -390,6 +403,9 @@ class _Machine(RuleBasedStateMachine):
             return [await side.store.claim_activity(names, "w", token, lease)]
 
         self.both(work)
+        if later is not None:
+            self.clock.move_to(self.clock.now() + later)
+            self.use_token(0, done=True, lease=0)
 
     @rule(back=_few, done=st.booleans(), lease=st.sampled_from([0, HOUR]))
     def use_token(self, back: int, done: bool, lease: int) -> None:

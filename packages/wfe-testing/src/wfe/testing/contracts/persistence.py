@@ -19,6 +19,7 @@ from wfe.testing.contracts.messages import MessageLaws
 from wfe.testing.contracts.owners import OwnerLaws
 from wfe.testing.contracts.priorities import PriorityLaws
 from wfe.testing.contracts.reading import ReadLaws
+from wfe.testing.contracts.schedules import ScheduleLaws
 from wfe.testing.contracts.starts import StartLaws
 
 __all__ = ["PersistenceContract"]
@@ -35,6 +36,7 @@ class PersistenceContract(
     LimitLaws,
     ActivityLaws,
     PriorityLaws,
+    ScheduleLaws,
 ):
     """Subclass as ``TestMyStore`` and give the class a ``new_store`` fixture.
 

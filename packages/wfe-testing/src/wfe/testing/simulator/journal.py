@@ -14,6 +14,7 @@ from wfe.core.definition import Kind, Node
 from wfe.core.models import PointerStatus
 from wfe.core.policies import Fail, Retry
 from wfe.core.rules import Plan, State
+from wfe.testing.simulator.frames import Frames
 from wfe.testing.simulator.laws import Broken, Law
 
 __all__ = ["Journal"]
@@ -45,6 +46,8 @@ class Journal:
         self.rewritten = False
         self.seen: set[tuple[str, int | None, int | None]] = set()
         self._completed = 0
+        self._stopping: set[str] = set()
+        self._frames = Frames(plan)
 
     def take_completed(self) -> int:
         """Return how many steps were completed since the last call."""
@@ -56,7 +59,8 @@ class Journal:
         _, kind, pointer, step, attempt, info, ops = row
         self.seen.add((kind, pointer, attempt))
         if info and "actor" in info:
-            self.named[info["actor"]] += 1
+            self._name(kind, info["actor"])
+        self._frames.row(state, row)
         if step is not None:
             self.kinds[step, kind] += 1
             if kind == "step_completed":
@@ -69,6 +73,14 @@ class Journal:
         for op in ops:
             if op[0] == "p" and op[1] >= state.next_pointer and op[4] != PointerStatus.CANCELLED:
                 self._enter(op[2])
+
+    def _name(self, kind: str, actor: str) -> None:
+        """Count a row about who asked; a run that stops first and then ends has two about one."""
+        if kind == "workflow_stopping":
+            self._stopping.add(actor)
+        elif actor in self._stopping:
+            return
+        self.named[actor] += 1
 
     def _enter(self, step: str) -> None:
         self.entered[step] += 1
@@ -88,6 +100,24 @@ class Journal:
         if at + tolerance < pointer.wake:
             problem = f"{pointer.step} went on {pointer.wake - at} µs before its time"
             raise Broken(Law.TIMERS, problem)
+
+    def hooks(self) -> None:
+        """Check, once the run is final, that each ``ensure`` ran once for each end of its step.
+
+        Raises:
+            Broken: One did not, or did too often.
+        """
+        for node in self.plan.definition.walk():
+            block = node.hook("ensure")
+            if block is None or self.rewritten:
+                continue
+            name = node.name
+            ran, entered = self.entered[block.nodes[0].name], self.entered[name]
+            ended = self.kinds[name, "step_completed"]
+            least = ended if node.kind is Kind.STEP and not node.blocks else 0
+            if not least <= ran <= entered:
+                problem = f"ensure of {name} ran {ran} times for {entered} entries, {ended} ends"
+                raise Broken(Law.ENSURE, problem)
 
     def completions(self, node: Node) -> float:
         """Return how often *node* can have been completed at most, as its inner rows say."""

@@ -12,6 +12,9 @@ from wfe.testing.simulator.users import Users
 
 __all__ = ["Judge"]
 
+_ASKS = frozenset({"signal", "approval", "activity"})
+"""Extras of pointers that wait for somebody."""
+
 
 class Judge:
     """Looks at a cluster on which nothing goes wrong any more."""
@@ -57,8 +60,10 @@ class Judge:
 
     def _check_waits(self, account: Account, wake: int | None) -> None:
         children = any(not child.final for child in account.children)
-        if wake is None and not (account.subscriptions or children or account.inbox):
-            pointers = list(account.state.pointers.values())
+        pointers = list(account.state.pointers.values())
+        asks = any(_ASKS & pointer.extra.keys() for pointer in pointers)
+        waits = account.subscriptions or children or account.inbox or asks
+        if wake is None and not (waits or self._ledger.places.waiting(account.new.n)):
             raise Broken(Law.WEDGED, f"nothing will wake {account.name}: {pointers}")
 
     def at_the_end(self) -> None:
@@ -92,6 +97,7 @@ class Judge:
         state, _, _ = state_of(loaded)
         if state != account.state:
             raise Broken(Law.FOLDS, f"{account.name} is {state}, but its rows say {account.state}")
+        account.journal.hooks()
         if account.state.status == WorkflowStatus.COMPLETE and not account.journal.rewritten:
             last = account.journal.plan.definition.root.nodes[-1]
             if account.journal.completions(last) < 1:

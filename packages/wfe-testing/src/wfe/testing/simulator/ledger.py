@@ -8,7 +8,7 @@ did something else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 import orjson
@@ -20,6 +20,7 @@ from wfe.core.providers import (
     Done,
     Event,
     Header,
+    Hold,
     InboxRow,
     Item,
     Message,
@@ -32,12 +33,15 @@ from wfe.core.rules import Plan, State, apply
 from wfe.core.rules.state import state_from_json
 from wfe.testing.simulator.journal import Journal
 from wfe.testing.simulator.laws import Broken, Law
+from wfe.testing.simulator.places import Places
 
 __all__ = ["Account", "Ledger", "Truths"]
 
-_DATED: Final = frozenset({"event"})
 _FINAL: Final = frozenset({"workflow_completed", "workflow_failed", "workflow_terminated"})
-_UNMODELLED: Final = frozenset({"granted", "activity_done"})
+_Expected: TypeAlias = tuple[str, str, str | None]
+"""Kind, text and dedupe of a message that must be in an inbox."""
+_NAMED: Final = {"event": ("pointer", "id"), "granted": ("pointer", "attempt", "key")}
+_LAWS: Final = {"granted": Law.LIMITS}
 
 
 @attrs.frozen
@@ -62,8 +66,8 @@ class Account:
     journal: Journal
     owner: int | None
     state: State = attrs.field(factory=State)
-    inbox: dict[int, tuple[str, str, str | None]] = attrs.field(
-        factory=dict[int, tuple[str, str, str | None]]
+    inbox: dict[int, _Expected] = attrs.field(
+        factory=dict[int, _Expected]
     )
     subscriptions: dict[int, Subscription] = attrs.field(factory=dict[int, Subscription])
     children: list[Account] = attrs.field(factory=list["Account"])
@@ -100,6 +104,7 @@ class Ledger:
         self._keys: dict[tuple[str, str], Account] = {}
         self._names: dict[str, Account] = {}
         self._last_e = 0
+        self.places = Places()
 
     # -- workers
 
@@ -150,6 +155,11 @@ class Ledger:
             raise Broken(Law.KEPT, f"run {n} is not in the store any more")
         return found
 
+    def finished(self, numbers: Sequence[int]) -> None:
+        """Take note that an external worker handed in a result for each of *numbers*."""
+        for n in numbers:
+            self._check_inbox(self.accounts[n], [("activity_done", "", None)])
+
     # -- commits
 
     def committed(
@@ -157,7 +167,7 @@ class Ledger:
     ) -> None:
         """Take note of a batch and of what became of it."""
         self.commits += 1
-        touched: dict[int, list[tuple[str, str, str | None]]] = {}
+        touched: dict[int, list[_Expected]] = {}
         for item, outcome in zip(items, outcomes, strict=True):
             if isinstance(outcome, Done):
                 self._check_writer(epoch, item)
@@ -185,7 +195,7 @@ class Ledger:
             raise Broken(Law.FOLDS, problem)
 
     def _apply(
-        self, item: Item, at: int, touched: dict[int, list[tuple[str, str, str | None]]]
+        self, item: Item, at: int, touched: dict[int, list[_Expected]]
     ) -> None:
         if item.new is not None:
             self._born(item, item.new)
@@ -206,8 +216,26 @@ class Ledger:
             self._publish(event, at, touched)
         for message in item.messages:
             self._send(item.n, message, touched)
+        if item.n:
+            self._limit(item, over, touched)
         if item.header is not None and item.header.release and not over:
             self._check_release(self.accounts[item.n], self._header(item.n))
+
+    def _limit(
+        self, item: Item, over: bool, touched: dict[int, list[_Expected]]
+    ) -> None:
+        granted: list[tuple[int, Hold]] = []
+        if over:
+            granted.extend(self.places.free(item.n, None))
+        else:
+            if item.unhold:
+                granted.extend(self.places.free(item.n, item.unhold))
+            for hold in item.hold:
+                granted.extend(self.places.hold(item.n, hold))
+        for n, hold in granted:
+            text = orjson.dumps([hold.pointer, hold.attempt, hold.key]).decode()
+            dedupe = f"granted:{hold.pointer}:{hold.attempt}:{hold.key}"
+            self._expect(self.accounts[n], ("granted", text, dedupe), touched)
 
     def _born(self, item: Item, new: Header) -> None:
         if item.n in self.accounts or new.id in self.by_id:
@@ -229,7 +257,7 @@ class Ledger:
         account: Account,
         item: Item,
         at: int,
-        touched: dict[int, list[tuple[str, str, str | None]]],
+        touched: dict[int, list[_Expected]],
     ) -> None:
         finals = 0
         for text in item.rows:
@@ -289,7 +317,7 @@ class Ledger:
     # -- messages and events
 
     def _check_inbox(
-        self, account: Account, expected: list[tuple[str, str, str | None]]
+        self, account: Account, expected: list[_Expected]
     ) -> None:
         if self.truths is None:
             return
@@ -304,18 +332,19 @@ class Ledger:
             match = next((m for m in wanted if _same(m, row)), None)
             if match is not None:
                 wanted.remove(match)
-            elif row.kind not in _UNMODELLED:
+            else:
                 problem = f"{account.name} got {row.kind} {row.payload}, which nobody sent now"
-                raise Broken(Law.WAKES, problem)
+                raise Broken(_LAWS.get(row.kind, Law.WAKES), problem)
             account.inbox[i] = (row.kind, row.payload, match[2] if match else None)
         if wanted:
-            raise Broken(Law.WAKES, f"{account.name} did not get {wanted}")
+            law = _LAWS.get(wanted[0][0], Law.WAKES)
+            raise Broken(law, f"{account.name} did not get {wanted}")
 
     def _subscribe(
         self,
         account: Account,
         subscription: Subscription,
-        touched: dict[int, list[tuple[str, str, str | None]]],
+        touched: dict[int, list[_Expected]],
     ) -> None:
         account.subscriptions[subscription.pointer] = subscription
         stored = sorted(
@@ -327,7 +356,7 @@ class Ledger:
                 return
 
     def _publish(
-        self, event: Event, at: int, touched: dict[int, list[tuple[str, str, str | None]]]
+        self, event: Event, at: int, touched: dict[int, list[_Expected]]
     ) -> None:
         if event.id in self.events:
             return
@@ -345,7 +374,7 @@ class Ledger:
         subscription: Subscription,
         event: Event,
         e: int,
-        touched: dict[int, list[tuple[str, str, str | None]]],
+        touched: dict[int, list[_Expected]],
     ) -> None:
         del account.subscriptions[subscription.pointer]
         text = orjson.dumps([subscription.pointer, event.id]).decode()
@@ -353,7 +382,7 @@ class Ledger:
         touched.setdefault(account.new.n, []).append(("event", text, dedupe))
 
     def _send(
-        self, n: int, message: Message, touched: dict[int, list[tuple[str, str, str | None]]]
+        self, n: int, message: Message, touched: dict[int, list[_Expected]]
     ) -> None:
         if message.target is None:
             targets = [child for child in self.accounts[n].children if not child.final]
@@ -364,10 +393,16 @@ class Ledger:
             )
             targets = [found] if found is not None and keeps else []
         for account in targets:
-            expected = touched.setdefault(account.new.n, [])
-            known = {*(m[2] for m in account.inbox.values()), *(m[2] for m in expected)}
-            if message.dedupe is None or message.dedupe not in known:
-                expected.append((message.kind, message.payload, message.dedupe))
+            self._expect(account, (message.kind, message.payload, message.dedupe), touched)
+
+    def _expect(
+        self, account: Account, message: _Expected, touched: dict[int, list[_Expected]]
+    ) -> None:
+        """Take note that *message* is sent, unless one of its dedupe text is there already."""
+        expected = touched.setdefault(account.new.n, [])
+        known = {*(m[2] for m in account.inbox.values()), *(m[2] for m in expected)}
+        if message[2] is None or message[2] not in known:
+            expected.append(message)
 
 
 def _matches(subscription: Subscription, event: Event, at: int, e: int) -> bool:
@@ -382,7 +417,7 @@ def _same(expected: tuple[str, str, str | None], row: InboxRow) -> bool:
     kind, text, _ = expected
     if kind != row.kind:
         return False
-    if kind in _DATED:
+    if kind in _NAMED:  # the rest of the payload is the store's: positions and times
         payload = orjson.loads(row.payload)
-        return bool([payload["pointer"], payload["id"]] == orjson.loads(text))
-    return text == row.payload
+        return bool([payload[key] for key in _NAMED[kind]] == orjson.loads(text))
+    return kind == "activity_done" or text == row.payload

@@ -96,7 +96,9 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_later(
         self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        return self.at(self.micros + max(0, round(delay * 1e6)), callback, *args, context=context)
+        # A wait, however short, takes time: who repeats it until a time has come must come to it.
+        later = self.micros + (max(1, round(delay * 1e6)) if delay > 0 else 0)
+        return self.at(later, callback, *args, context=context)
 
     def call_at(
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None

@@ -17,10 +17,10 @@ import attrs
 from wfe.core.rules import make_plan
 from wfe.testing.simulator.chance import drawn_from
 from wfe.testing.simulator.chaos import Chaos, Rates
-from wfe.testing.simulator.cluster import Cluster, World
+from wfe.testing.simulator.cluster import Cluster, Host, World
 from wfe.testing.simulator.judge import Judge
 from wfe.testing.simulator.laws import Broken, Law
-from wfe.testing.simulator.ledger import Ledger
+from wfe.testing.simulator.ledger import Account, Ledger
 from wfe.testing.simulator.loop import Deadlock, Livelock, SimClock, SimLoop
 from wfe.testing.simulator.trace import Trace
 from wfe.testing.simulator.truth import Truth
@@ -227,14 +227,26 @@ class _Simulation:
                 raise Broken(Law.SETTLES, f"{shown}, {list(account.state.pointers.values())}")
             host = self.cluster.well[0]
             for account in waiting:
-                for wanted in list(account.subscriptions.values()):
-                    await self.users.publish(host, wanted.name, wanted.key)
+                await self._answer(host, account)
                 if account.state.status == "suspended" and not account.inbox:
                     asked[account.new.id] += 1
                     what = "resume" if asked[account.new.id] < 10 else "terminate"
                     await self.users.ask(host, account.new.id, what)
             await asyncio.sleep(10)
             self.judge.at_rest()
+
+
+    async def _answer(self, host: Host, account: Account) -> None:
+        """Give a run what it waits for."""
+        for wanted in list(account.subscriptions.values()):
+            await self.users.publish(host, wanted.name, wanted.key)
+        for pointer in list(account.state.pointers.values()):
+            if "signal" in pointer.extra:
+                await self.users.signal(host, account.new.id)
+            elif "approval" in pointer.extra:
+                await self.users.approve(host, account.new.id, pointer.step)
+            elif "activity" in pointer.extra:
+                await self.users.work(host)
 
 
 @contextmanager

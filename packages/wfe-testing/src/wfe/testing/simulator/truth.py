@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from wfe.core.memory import MemoryStore
-from wfe.core.providers import Claimed, InboxRow, Item, Outcome, StoredInstance, WorkerInfo
+from wfe.core.providers import Claimed, Done, InboxRow, Item, Outcome, StoredInstance, WorkerInfo
 from wfe.testing.simulator.laws import Law
 from wfe.testing.simulator.ledger import Ledger, Truths
 from wfe.testing.simulator.loop import SimClock
@@ -83,6 +83,14 @@ class Truth(MemoryStore):
                 self._trace.commit(epoch, item, outcome)
             self._ledger.committed(epoch, items, outcomes)
         return outcomes
+
+    async def finish_activity(self, token: str, result: str) -> Outcome:
+        with self._trace.watched():
+            outcome = await super().finish_activity(token, result)
+            if isinstance(outcome, Done):
+                self._trace.add("finished", token, result, *outcome.woken)
+                self._ledger.finished([n for n, _, _ in outcome.woken])
+        return outcome
 
     async def claim(
         self, epoch: int, definitions: Sequence[int], limit: int, hints: Sequence[int] | None = None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import random  # noqa: TID251 - only its type: the source is a parameter
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
 
 import attrs
 
 from wfe.core.engine.starts import StartOptions
 from wfe.core.errors import (
+    ActivityTokenError,
     DuplicateNameError,
     HostStoppingError,
     InvalidStateTransitionError,
@@ -63,8 +65,13 @@ class Users:
         draw = self._rng.random()
         if draw < 0.45 or not self.runs:
             await self.start(host)
-        elif draw < 0.7:
+        elif draw < 0.6:
             await self.publish(host, self._rng.choice(TOPICS), self._rng.choice(KEYS))
+        elif draw < 0.7:
+            await self.work(host)
+        elif draw < 0.8:
+            run = self._rng.choice(self.runs)
+            await self._rng.choice([self.signal, self.approve])(host, run)
         else:
             await self.ask(host, self._rng.choice(self.runs), self._rng.choice(_INTENTS))
 
@@ -108,11 +115,49 @@ class Users:
         self.events[id] = True
 
     async def ask(self, host: Host, run: str, what: str) -> None:
-        """Ask for something under a name of its own, so that its row is known again."""
+        """Ask for something."""
+        control = host.engine.control
+        await self._intend(host, run, what, lambda actor: control.ask(run, what, actor=actor))
+
+    async def signal(self, host: Host, run: str) -> None:
+        """Send a signal."""
+        control = host.engine.control
+        await self._intend(
+            host, run, "signal", lambda actor: control.signal(run, "go", 1, actor=actor)
+        )
+
+    async def approve(self, host: Host, run: str, step: str | None = None) -> None:
+        """Answer a question, if the run asks one."""
+        control = host.engine.control
+        await self._intend(
+            host, run, "approve", lambda actor: control.approve(run, "yes", step=step, actor=actor)
+        )
+
+    async def work(self, host: Host) -> None:
+        """Claim an activity and, mostly, complete or fail it."""
+        rng, activities = self._rng, host.engine.activities
+        lease = rng.choice([1_000_000, 30_000_000])
+        try:
+            claimed = await host.call(activities.claim(["review"], "worker", 0, lease))
+            if claimed is None:
+                return
+            self._trace.add("user", host.name, "claimed", claimed.run_id, claimed.pointer)
+            await asyncio.sleep(rng.choice([0.0, 0.0, 2.0]))
+            if rng.random() < 0.7 or self._cluster.world.chaos.calm:
+                await host.call(activities.complete(claimed.token, {"n": 1}))
+            elif rng.random() < 0.7:
+                await host.call(activities.fail(claimed.token, "Sick", "sick", retryable=True))
+        except (*_UNSURE, ActivityTokenError) as error:
+            self._trace.add("user", host.name, "work", type(error).__name__)
+
+    async def _intend(
+        self, host: Host, run: str, what: str, ask: Callable[[str], Coroutine[Any, Any, Any]]
+    ) -> None:
+        """Ask under a name of its own, so that its row is known again."""
         actor = f"u{len(self.intents)}"
         intent = self.intents[actor] = Intent(run, what, sure=False)
         try:
-            await host.call(host.engine.control.ask(run, what, actor=actor))
+            await host.call(ask(actor))
         except InvalidStateTransitionError:
             del self.intents[actor]
             self.intents[f"-{actor}"] = intent  # keeps the count, so that names stay different

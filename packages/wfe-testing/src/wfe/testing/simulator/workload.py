@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import attrs
 
-from wfe.core.definition import Block, Call, Kind, Node, Value, WorkflowDefinition
+from wfe.core.definition import Block, Call, Kind, Limit, Node, Value, WorkflowDefinition
 from wfe.core.policies import Continue, ErrorPolicy, Fail, Retry, Suspend, Terminate
 from wfe.core.steps import ExecutionResult, StepExecutionContext
+from wfe.testing.simulator.around import dressed, of_saga
 
 __all__ = ["KEYS", "TOPICS", "Maker", "Spec"]
 
@@ -61,6 +62,7 @@ class Maker:
         self._code: dict[str, Any] = {}
         self._below: list[str] = []
         self._left = 0
+        self._sagas = 0
         self._loops: Counter[tuple[str, int]] = Counter()
 
     def definitions(self, number: int) -> Mapping[str, WorkflowDefinition]:
@@ -76,6 +78,7 @@ class Maker:
                 code=self._code,
                 default_error=self._policy() if self._rng.random() < 0.5 else None,
                 timeout=self._rng.choice([None] * 9 + [30 * _SECOND]),
+                limits=(Limit(None, self._rng.randrange(1, 4)),) * (self._rng.random() < 0.15),
             )
             self._below.append(id)
         return made
@@ -90,15 +93,20 @@ class Maker:
         return f"{kind}{self._named}"
 
     def _node(self, depth: int) -> Node:
+        return dressed(self._bare(depth), self._rng, self._plain, saga=self._sagas > 0)
+
+    def _bare(self, depth: int) -> Node:
         self._left -= 1
         if depth >= 3 or self._left <= 0:
             return self._step()
         kinds = [
             self._step, self._step, self._step, self._step, self._delay, self._wait_for, self._child,
+            self._signal, self._activity, self._approval,
             *([self._step] if depth >= 2 else []),
         ]  # fmt: skip
         containers = [
             self._sequence, self._if, self._while, self._for_each, self._parallel, self._dag,
+            self._saga, self._saga, self._recur,
         ]  # fmt: skip
         if self._rng.random() < 0.4:
             return self._rng.choice(containers)(depth)
@@ -130,7 +138,7 @@ class Maker:
         run_if = None
         if rng.random() < 0.1:
             run_if = Call()
-            self._code[f"{name}/run_if"] = lambda _ctx: rng.random() < 0.5
+            self._code[f"{name}/run_if"] = lambda _data: rng.random() < 0.5
         return Node(
             name=name,
             kind=Kind.STEP,
@@ -139,6 +147,15 @@ class Maker:
             on_error=self._policy() if rng.random() < 0.4 else None,
             timeout=rng.choice([None] * 7 + [2 * _SECOND]),
         )
+
+    def _plain(self, kind: str) -> Node:
+        """Return a step that fails at most once."""
+        rng = self._rng
+        name = self._name(kind)
+        spec = Spec(name=name, takes=rng.choice([0.0, 0.0, 1.0]), fails=rng.choice([0, 0, 0, 0, 1]))
+        self.specs[name] = spec
+        self._code[f"{name}/body"] = self._made(spec)
+        return Node(name=name, kind=Kind.STEP)
 
     def _made(self, spec: Spec) -> Callable[[Context], Any]:
         async def body(ctx: Context) -> Any:
@@ -162,6 +179,24 @@ class Maker:
             config=config,
             on_error=Continue() if rng.random() < 0.5 else None,
         )
+
+    def _asking(self, kind: Kind, prefix: str, **config: Any) -> Node:
+        rng = self._rng
+        if rng.random() < 0.4:
+            config["timeout"] = rng.choice([_SECOND, 10 * _SECOND])
+        policy = Continue() if rng.random() < 0.5 else None
+        return Node(name=self._name(prefix), kind=kind, config=config, on_error=policy)
+
+    def _signal(self) -> Node:
+        return self._asking(Kind.WAIT_FOR, "g", event="go", scope="run", output="signal")
+
+    def _activity(self) -> Node:
+        node = self._asking(Kind.ACTIVITY, "a", name="review", output="review")
+        return attrs.evolve(node, exprs=(("parameters", Value({})),))
+
+    def _approval(self) -> Node:
+        options = ["yes", "no"]
+        return self._asking(Kind.APPROVAL, "q", prompt="Release?", options=options, output="answer")
 
     def _child(self) -> Node:
         if not self._below:
@@ -194,25 +229,44 @@ class Maker:
     def _sequence(self, depth: int) -> Node:
         return self._container(Kind.SEQUENCE, (self._block(depth + 1),))
 
+    def _saga(self, depth: int) -> Node:
+        self._sagas += 1
+        block = self._block(depth + 1)
+        self._sagas -= 1
+        return Node(
+            name=self._name("saga"), kind=Kind.SAGA, blocks=(block,), on_error=of_saga(self._rng)
+        )
+
+    def _recur(self, depth: int) -> Node:
+        name = self._name("recur")
+        self._code[f"{name}/until"] = self._often(self._rng.randrange(1, 3), done=True)
+        interval = Value(self._rng.choice([0, _SECOND]))
+        blocks = (self._block(depth + 1),)
+        exprs = (("interval", interval), ("until", Call()))
+        return self._container(Kind.RECUR, blocks, name, exprs=exprs)
+
     def _if(self, depth: int) -> Node:
         rng = self._rng
         name = self._name("if")
-        self._code[f"{name}/condition"] = lambda _ctx: rng.random() < 0.6
+        self._code[f"{name}/condition"] = lambda _data: rng.random() < 0.6
         blocks = tuple(self._block(depth + 1) for _ in range(rng.randrange(1, 3)))
         return self._container(Kind.IF, blocks, name, exprs=(("condition", Call()),))
 
     def _while(self, depth: int) -> Node:
         name = self._name("while")
-        most = self._rng.randrange(1, 4)
-
-        def again(ctx: Context) -> bool:
-            key = (ctx.instance.id, ctx.pointer.id)
-            self._loops[key] += 1
-            return self._loops[key] <= most
-
-        self._code[f"{name}/condition"] = again
+        self._code[f"{name}/condition"] = self._often(self._rng.randrange(1, 4), done=False)
         blocks = (self._block(depth + 1),)
         return self._container(Kind.WHILE, blocks, name, exprs=(("condition", Call()),))
+
+    def _often(self, most: int, *, done: bool) -> Callable[[Any, Context], bool]:
+        """Return a condition that becomes *done* after *most* times."""
+
+        def condition(_data: Any, ctx: Context) -> bool:
+            key = (ctx.instance.id, ctx.pointer.id)
+            self._loops[key] += 1
+            return (self._loops[key] > most) is done
+
+        return condition
 
     def _for_each(self, depth: int) -> Node:
         rng = self._rng

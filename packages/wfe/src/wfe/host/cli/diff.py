@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,7 +123,7 @@ async def _stored(host: WorkflowHost, text: str) -> WorkflowDefinition:
     return WorkflowDefinition.from_json(orjson.loads(row.body))
 
 
-async def _runs(host: WorkflowHost, id: str, new: WorkflowDefinition) -> Any:
+async def _runs(host: WorkflowHost, id: str, new: WorkflowDefinition) -> AsyncIterator[_Run]:
     async for header, state, old in unfinished(host, id):
         same = old.hash == new.hash
         steps = [pointer.step for pointer in state.pointers.values()]

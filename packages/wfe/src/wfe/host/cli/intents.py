@@ -17,7 +17,6 @@ from wfe.host.cli.control import REASON, actor, parsed
 from wfe.host.cli.errors import CommandError
 from wfe.host.cli.references import found
 from wfe.host.cli.result import code_of
-from wfe.host.cli.sources import pairs
 from wfe.host.cli.stored import answered, last_entry
 from wfe.host.host import WorkflowHost
 
@@ -64,15 +63,21 @@ def _drive(db: str, run: str) -> None:
     click.echo(f"where no host drives it: wfe run --resume {run}{store.option(db)}")
 
 
-def _fields(assignments: tuple[str, ...], option: str) -> dict[str, Any]:
-    """Return ``field=json`` texts as values; what is not JSON is a text."""
-    given = pairs(assignments, option)
+def _fields(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Return ``field=json`` texts as values; what is not JSON is a text.
+
+    Raises:
+        CommandError: One has no ``=`` or no field.
+    """
     values: dict[str, Any] = {}
-    for name, text in given.items():
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.strip():
+            raise CommandError(f"{assignment!r} has no value", "write it as field=value")
         try:
-            values[name] = json.loads(text)
+            values[name.strip()] = json.loads(text)
         except ValueError:
-            values[name] = text
+            values[name.strip()] = text
     return values
 
 
@@ -139,7 +144,7 @@ def patch(run: str, fields: tuple[str, ...], reason: str | None, db: str) -> int
 
     What is not JSON is taken as a text: amount=12 paid=true name=Ada items='[1, 2]'.
     """
-    values = _fields(fields, "")
+    values = _fields(fields)
     return _ask(
         db,
         run,
@@ -156,7 +161,7 @@ def patch(run: str, fields: tuple[str, ...], reason: str | None, db: str) -> int
 @store.DB
 def fork(run: str, from_step: str, data: tuple[str, ...], wait: bool, db: str) -> int:
     """Start a new run from the state that RUN had when STEP began; RUN stays as it is."""
-    fields = _fields(data, "-d")
+    fields = _fields(data)
 
     async def work(host: WorkflowHost) -> int:
         instance = await found(host, run)
@@ -181,7 +186,7 @@ def rewind(
     run: str, to_step: str, data: tuple[str, ...], reason: str | None, wait: bool, db: str
 ) -> int:
     """Put the suspended or failed RUN back to where STEP began, and go on from there."""
-    fields = _fields(data, "-d") or None
+    fields = _fields(data) or None
     code = _ask(
         db,
         run,

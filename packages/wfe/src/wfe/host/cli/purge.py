@@ -70,9 +70,7 @@ async def _found(
     # The command is part of the host's distribution: nobody else may look inside.
     engine = host._engine  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     before = None if age is None else engine.clock.now() - to_micros(age)
-    query = PurgeQuery(
-        definition=definition, status=status, completed_before=before, limit=_MOST
-    )
+    query = PurgeQuery(definition=definition, status=status, completed_before=before, limit=_MOST)
     roots = await engine.store.purgeable(query)
     return [each for root in roots for each in await engine.store.family(root.n)]
 
@@ -82,7 +80,9 @@ def _show(runs: Sequence[StoredInstance], *, as_json: bool) -> None:
         click.echo(json.dumps({"would_delete": [_row(run) for run in runs]}))
         return
     for run in runs[:_SHOWN]:
-        ended = "" if run.completed_at is None else f"{from_micros(run.completed_at):%Y-%m-%d %H:%M}"
+        ended = (
+            "" if run.completed_at is None else f"{from_micros(run.completed_at):%Y-%m-%d %H:%M}"
+        )
         click.echo(f"{run.id}  {run.definition}  {run.status}  {ended}")
     if len(runs) > _SHOWN:
         click.echo(f"… and {len(runs) - _SHOWN} more")

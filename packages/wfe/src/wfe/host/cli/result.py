@@ -32,7 +32,7 @@ _CODES: Final[Mapping[WorkflowStatus, Exit]] = {
 }
 
 
-def code_of(status: WorkflowStatus) -> int:
+def code_of(status: WorkflowStatus) -> Exit:
     """Return the exit code of a run with this status; one that runs is waited for."""
     return _CODES.get(status, Exit.WAITING)
 
@@ -218,10 +218,11 @@ class Result:
                 f"  lift the suspension:  wfe resume {stuck.suspended}{self.db}",
                 f"  then go on with:      {self.resume}",
             ]
-        waits = ", ".join(f"{name} (key {key})" if key else name for name, key in stuck.events)
-        lines = [
-            f"⏸ {self._who()} waits for {'events' if len(stuck.events) > 1 else 'event'} {waits}"
-        ]
+        named = ", ".join(f"{name} (key {key})" if key else name for name, key in stuck.events)
+        events = [f"{'events' if len(stuck.events) > 1 else 'event'} {named}"] if named else []
+        waits = [*events, *(what for what, _ in stuck.asks)]
+        lines = [f"⏸ {self._who()} waits for {', '.join(waits)}"]
+        lines += [f"  answer it:        {how}{self.db}" for _, how in stuck.asks if how]
         for name, key in stuck.events:
             words = " ".join(shlex.quote(word) for word in (name, key) if word)
             lines.append(f"  publish it:       wfe publish {words}{self.db}")

@@ -72,9 +72,7 @@ class _Request:
 )
 @click.option("--name", metavar="NAME", help="A name for the run, unique in the store.")
 @click.option("--resume", "reference", metavar="RUN", help="Go on with an unfinished run.")
-@click.option(
-    "--rerun-failed", "rerun", is_flag=True, help="With --resume: try what failed again."
-)
+@click.option("--rerun-failed", "rerun", is_flag=True, help="With --resume: try what failed again.")
 @click.option("--plain", is_flag=True, help="Lines instead of a tree, also on a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
 @store.DB

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from wfe.core.engine import Engine
     from wfe.core.providers import DefinitionRow, StoredInstance
     from wfe.core.rules import State
+    from wfe.core.rules.state import Pointer
 
 __all__ = [
     "Stuck",
@@ -158,10 +160,12 @@ class Stuck:
     Attributes:
         suspended: Whether it, or a sub-workflow run of it, is suspended: then which, else ``None``.
         events: (name, key) that branches wait for.
+        asks: What else they wait for, with the command that answers it, ``""``: there is none.
     """
 
     suspended: str | None
     events: tuple[tuple[str, str], ...]
+    asks: tuple[tuple[str, str], ...] = ()
 
 
 async def stuck(host: WorkflowHost, id: str) -> Stuck | None:
@@ -184,12 +188,13 @@ async def stuck(host: WorkflowHost, id: str) -> Stuck | None:
         return Stuck(suspended=id, events=())
     if state.status != WorkflowStatus.RUNNABLE:
         return None
-    return await _waiting(host, state)
+    return await _waiting(host, id, state)
 
 
-async def _waiting(host: WorkflowHost, state: State) -> Stuck | None:
+async def _waiting(host: WorkflowHost, id: str, state: State) -> Stuck | None:
     suspended: str | None = None
     events: list[tuple[str, str]] = []
+    asks: list[tuple[str, str]] = []
     for pointer in state.pointers.values():
         extra: Mapping[str, Any] = pointer.extra
         if pointer.wake is not None:
@@ -200,10 +205,26 @@ async def _waiting(host: WorkflowHost, state: State) -> Stuck | None:
                 return None
             suspended = suspended or inner.suspended
             events.extend(inner.events)
+            asks.extend(inner.asks)
         elif "wait" in extra:
             events.append((extra["wait"][0], extra["wait"][1]))
+        elif (asked := _asked(id, pointer)) is not None:
+            asks.append(asked)
         elif "live" not in extra:
             return None
-    if not events and suspended is None:
+    if not events and not asks and suspended is None:
         return None
-    return Stuck(suspended=suspended, events=tuple(dict.fromkeys(events)))
+    unique = tuple(dict.fromkeys(events))
+    return Stuck(suspended=suspended, events=unique, asks=tuple(dict.fromkeys(asks)))
+
+
+def _asked(id: str, pointer: Pointer) -> tuple[str, str] | None:
+    """Return what a branch asks of the outside, and the command that answers it."""
+    extra = pointer.extra
+    if "signal" in extra:
+        return f"signal {extra['signal']}", f"wfe signal {id} {shlex.quote(extra['signal'])}"
+    if "approval" in extra:
+        options = "|".join(extra["approval"]["options"])
+        step = f" --step {shlex.quote(pointer.step)}"
+        return f"an answer to {extra['approval']['prompt']!r}", f"wfe approve {id} {options}{step}"
+    return (f"activity {extra['activity']}", "") if "activity" in extra else None

@@ -1,0 +1,657 @@
+"""Schedules on a host, on a virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import attrs
+import pytest
+
+from wfe.core import WorkflowBuilder, WorkflowStatus
+from wfe.core.clocks import VirtualClock
+from wfe.core.errors import (
+    DataTypeError,
+    DefinitionConflictError,
+    DefinitionError,
+    DefinitionNotFoundError,
+    ScheduleNotFoundError,
+)
+from wfe.core.memory import MemoryStore
+from wfe.core.models import LifecycleEvent, WorkflowInstance
+from wfe.host import SyncWorkflowHost, WorkflowHost, WorkflowMiddleware
+from wfe.sqlite import SqliteStore
+from wfe.testing import WorkflowTest
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+
+
+@attrs.define
+class Report:
+    """What the report workflow works on."""
+
+    shop: str
+    pages: int = 3
+
+
+async def work() -> None:
+    """Do nothing, on the loop: a thread would not keep step with the virtual clock."""
+
+
+report = WorkflowBuilder(Report).start_with(work).build("report")
+quick = WorkflowBuilder().start_with(work).build("quick")
+slow = WorkflowBuilder().delay(90 * MINUTE).then(work).build("slow")
+
+
+async def _runs(host: WorkflowHost, definition: str | None = None) -> list[WorkflowInstance[Any]]:
+    return list((await host.find(definition=definition, order="oldest", limit=1000)).items)
+
+
+async def _times(host: WorkflowHost) -> list[str]:
+    """Return the times of the schedules' runs, as their history says, in order of creation."""
+    found: list[str] = []
+    for run in await _runs(host):
+        first = (await host.history(run.id))[0]
+        assert first.data is not None
+        found.append(f"{datetime.fromisoformat(first.data['at']):%H:%M}")
+    return found
+
+
+async def _turns() -> None:
+    """Let several hosts do what is due."""
+    for _ in range(60):
+        await asyncio.sleep(0)
+
+
+# -- creating --------------------------------------------------------------------------------------
+
+
+async def test_a_schedule_starts_runs_and_says_what_it_did() -> None:
+    async with WorkflowTest(report) as t:
+        made = await t.host.schedules.create(
+            "daily", "report", {"shop": "south"}, cron="0 9 * * *", timezone="Europe/Berlin"
+        )
+        assert made.next_at == datetime(2025, 1, 1, 8, tzinfo=UTC)
+        assert made.data == {"shop": "south"}
+
+        await t.clock.advance(timedelta(days=2))
+
+        runs = await _runs(t.host)
+        assert [run.created_at.isoformat() for run in runs] == [
+            "2025-01-01T08:00:00+00:00",
+            "2025-01-02T08:00:00+00:00",
+        ]
+        assert {run.status for run in runs} == {WorkflowStatus.COMPLETE}
+        assert runs[0].data == Report(shop="south", pages=3)
+        first = (await t.host.history(runs[1].id))[0]
+        assert first.actor == "schedule:daily"
+        assert first.data is not None
+        assert first.data["schedule"] == "daily"
+        assert first.data["at"] == "2025-01-02T08:00:00+00:00"
+        found = await t.host.schedules.get("daily")
+        assert found.last_run_id == runs[1].id
+        assert found.last_scheduled_at == found.last_fired_at == runs[1].created_at
+        assert found.next_at == datetime(2025, 1, 3, 8, tzinfo=UTC)
+        assert (found.skipped, found.missed, found.failed, found.error) == (0, 0, 0, None)
+
+
+async def test_an_interval_counts_from_the_creation_or_the_start() -> None:
+    async with WorkflowTest(quick) as t:
+        await t.clock.advance(10 * MINUTE)
+        await t.host.schedules.create("a", quick, every=HOUR)
+        await t.host.schedules.create(
+            "b", quick, every=HOUR, start=START + 2 * HOUR, end=START + 4 * HOUR
+        )
+
+        await t.clock.advance(5 * HOUR)
+
+        assert await _times(t.host) == [
+            *("01:10", "02:00", "02:10", "03:00", "03:10", "04:10", "05:10")
+        ]
+        assert (await t.host.schedules.get("b")).next_at is None
+
+
+async def test_a_time_that_the_clocks_leave_out_or_repeat() -> None:
+    async with WorkflowTest(quick, start=datetime(2025, 3, 29, tzinfo=UTC)) as t:
+        berlin = ZoneInfo("Europe/Berlin")
+        await t.host.schedules.create("s", "quick", cron="30 2 * * *", timezone=berlin)
+        await t.clock.advance(timedelta(days=3))
+        await t.clock.advance(datetime(2025, 10, 25, 12, tzinfo=UTC) - t.clock.now())
+        await t.clock.advance(timedelta(days=1))
+
+        runs = await _runs(t.host)
+        shown = [f"{run.created_at.astimezone(berlin):%d %H:%M%z}" for run in runs]
+        assert shown[:3] == ["29 02:30+0100", "30 03:00+0200", "31 02:30+0200"]
+        assert shown[-2:] == ["25 02:30+0200", "26 02:30+0200"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, "needs either cron or every"),
+        ({"cron": "* * * * *", "every": HOUR}, "needs either cron or every"),
+        ({"cron": "0 0 30 2 *"}, "never fires"),
+        ({"cron": "0 0 1 1 *", "end": START + HOUR}, "no time of it lies between"),
+        ({"every": timedelta(0)}, "every is not positive"),
+        ({"every": HOUR, "end": START}, "it never fires"),
+        ({"every": HOUR, "timezone": "Europe/Atlantis"}, "unknown"),
+        ({"every": HOUR, "overlap": "both"}, "unknown overlap 'both'"),
+        ({"every": HOUR, "catch_up": -1}, "catch_up is negative"),
+        ({"every": HOUR, "jitter": -MINUTE}, "jitter is negative"),
+        ({"every": HOUR, "jitter": 2 * HOUR}, "jitter is longer than the 1:00:00"),
+        ({"cron": "0,5 3 * * *", "jitter": HOUR}, "jitter is longer than the 0:05:00"),
+    ],
+)
+async def test_what_never_can_be_meant_is_refused(options: dict[str, Any], problem: str) -> None:
+    async with WorkflowTest(quick) as t:
+        with pytest.raises(DefinitionError, match=problem):
+            await t.host.schedules.create("s", "quick", **options)
+
+        assert await t.host.schedules.find() == []
+
+
+async def test_unknown_definitions_and_unfit_data_are_refused() -> None:
+    async with WorkflowTest(report) as t:
+        schedules = t.host.schedules
+        with pytest.raises(DefinitionNotFoundError):
+            await schedules.create("s", "unheard of", every=HOUR)
+        with pytest.raises(DefinitionNotFoundError):
+            await schedules.create("s", "report", {"shop": "s"}, version=7, every=HOUR)
+        with pytest.raises(DataTypeError, match=r"data\.shop"):
+            await schedules.create("s", "report", {"pages": 1}, every=HOUR)
+        with pytest.raises(DataTypeError, match="schedule id"):
+            await schedules.create("s" * 513, "report", {"shop": "s"}, every=HOUR)
+
+        assert await schedules.find() == []
+
+
+async def test_an_object_of_the_data_type_is_given_to_each_run() -> None:
+    async with WorkflowTest(report) as t:
+        await t.host.schedules.create("s", "report", Report(shop="south", pages=7), every=HOUR)
+
+        await t.clock.advance(HOUR)
+
+        assert (await _runs(t.host))[0].data == Report(shop="south", pages=7)
+
+
+async def test_an_id_is_used_once_unless_it_is_replaced() -> None:
+    async with WorkflowTest(quick, report) as t:
+        schedules = t.host.schedules
+        await schedules.create("s", "quick", every=HOUR)
+        with pytest.raises(DefinitionConflictError, match="exists"):
+            await schedules.create("s", "quick", every=HOUR)
+        await t.clock.advance(90 * MINUTE)
+
+        same = await schedules.create("s", "quick", every=HOUR, on_conflict="replace")
+        assert same.next_at == START + 2 * HOUR  # as if nothing had been said
+        other = await schedules.create(
+            "s", "report", {"shop": "x"}, every=2 * HOUR, on_conflict="replace"
+        )
+
+        assert (other.definition, other.next_at) == ("report", START + timedelta(hours=3.5))
+        assert other.last_run_id is not None
+        await t.clock.advance(2 * HOUR)
+        assert [run.definition for run in await _runs(t.host)] == ["quick", "report"]
+
+
+# -- pausing, triggering, backfilling --------------------------------------------------------------
+
+
+async def test_a_paused_schedule_does_not_fire_and_goes_on_from_its_resumption() -> None:
+    async with WorkflowTest(quick) as t:
+        await t.host.schedules.create("s", "quick", every=HOUR)
+        paused = await t.host.schedules.pause("s", actor="ann")
+        assert (paused.paused, paused.next_at, paused.actor) == (True, None, "ann")
+        await t.clock.advance(3 * HOUR + 10 * MINUTE)
+        assert await _runs(t.host) == []
+
+        resumed = await t.host.schedules.resume("s", actor="bob")
+        again = await t.host.schedules.resume("s")
+
+        assert (resumed.paused, resumed.next_at) == (False, START + 4 * HOUR)
+        assert again == resumed
+        await t.clock.advance(HOUR)
+        assert await _times(t.host) == ["04:00"]
+        assert (await t.host.schedules.get("s")).missed == 0
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_trigger_starts_a_run_now(paused: bool) -> None:
+    async with WorkflowTest(slow) as t:
+        await t.host.schedules.create("s", "slow", every=HOUR)
+        if paused:
+            await t.host.schedules.pause("s")
+        await t.clock.advance(10 * MINUTE)
+
+        run = await t.host.schedules.trigger("s", actor="ann")
+
+        first = (await run.history())[0]
+        assert (first.actor, first.data) == (
+            "ann",
+            {"schedule": "s", "at": "2025-01-01T00:10:00+00:00"},
+        )
+        found = await t.host.schedules.get("s")
+        assert (found.last_run_id, found.paused) == (run.id, paused)
+        if paused:
+            await t.host.schedules.resume("s")
+        await t.clock.advance(HOUR)  # the triggered run goes on: overlap counts it
+        assert (await t.host.schedules.get("s")).skipped == 1
+        assert len(await _runs(t.host)) == 1
+
+
+async def test_backfill_starts_what_the_times_lack() -> None:
+    async with WorkflowTest(quick) as t:
+        await t.host.schedules.create("s", "quick", cron="0 * * * *")
+        await t.clock.advance(2 * HOUR + MINUTE)
+
+        made = await t.host.schedules.backfill("s", START, START + 5 * HOUR)
+        again = await t.host.schedules.backfill("s", START, START + 5 * HOUR)
+
+        assert [run.new for run in made] == [True, False, False, True, True]
+        assert [run.id for run in again] == [run.id for run in made]
+        assert not any(run.new for run in again)
+        await t.clock.advance(5 * HOUR)
+        assert sorted(await _times(t.host)) == [f"{hour:02}:00" for hour in range(8)]
+        found = await t.host.schedules.get("s")
+        assert (found.skipped, found.missed, found.failed) == (0, 0, 0)
+
+
+async def test_a_backfill_without_end_is_refused() -> None:
+    async with WorkflowTest(quick) as t:
+        await t.host.schedules.create("s", "quick", every=timedelta(seconds=1))
+
+        with pytest.raises(DefinitionError, match="more than 10000 times"):
+            await t.host.schedules.backfill("s", START, START + timedelta(days=1))
+        with pytest.raises(ValueError, match="time zone"):
+            await t.host.schedules.backfill("s", datetime(2025, 1, 1), START)  # noqa: DTZ001
+        assert await _runs(t.host) == []
+
+
+async def test_a_deleted_schedule_is_gone_and_its_runs_go_on() -> None:
+    async with WorkflowTest(slow) as t:
+        schedules = t.host.schedules
+        await schedules.create("s", "slow", every=HOUR)
+        await t.clock.advance(HOUR)
+
+        await schedules.delete("s")
+        await t.clock.advance(5 * HOUR)
+
+        assert [run.status for run in await _runs(t.host)] == [WorkflowStatus.COMPLETE]
+        for call in (schedules.get, schedules.delete, schedules.pause, schedules.resume):
+            with pytest.raises(ScheduleNotFoundError, match="'s'"):
+                await call("s")
+        with pytest.raises(ScheduleNotFoundError):
+            await schedules.trigger("s")
+        with pytest.raises(ScheduleNotFoundError):
+            await schedules.backfill("s", START, START)
+
+
+async def test_schedules_are_found_by_definition() -> None:
+    async with WorkflowTest(quick, slow) as t:
+        for id_, definition in (("b", "quick"), ("a", "quick"), ("c", "slow")):
+            await t.host.schedules.create(id_, definition, every=HOUR)
+
+        assert [each.id for each in await t.host.schedules.find()] == ["a", "b", "c"]
+        assert [each.id for each in await t.host.schedules.find("quick")] == ["a", "b"]
+
+
+# -- overlap ---------------------------------------------------------------------------------------
+
+
+async def test_skip_leaves_out_what_overlaps() -> None:
+    async with WorkflowTest(slow) as t:
+        await t.host.schedules.create("s", "slow", every=HOUR)
+
+        await t.clock.advance(6 * HOUR)
+
+        assert await _times(t.host) == ["01:00", "03:00", "05:00"]
+        assert (await t.host.schedules.get("s")).skipped == 3
+
+
+async def test_queue_waits_for_the_end_of_the_last_run() -> None:
+    async with WorkflowTest(slow) as t:
+        await t.host.schedules.create("s", "slow", every=HOUR, overlap="queue")
+
+        await t.clock.advance(3 * HOUR)
+        waiting = (await t.host.schedules.get("s")).waiting
+        await t.clock.advance(3 * HOUR)
+
+        assert waiting == (START + 3 * HOUR,)
+        assert await _times(t.host) == ["01:00", "02:00", "03:00", "04:00"]
+        created = [run.created_at - START for run in await _runs(t.host)]
+        assert created == [HOUR, 2.5 * HOUR, 4 * HOUR, 5.5 * HOUR]
+        assert (await t.host.schedules.get("s")).skipped == 0
+
+
+async def test_queue_drops_the_oldest_above_its_limit() -> None:
+    async with WorkflowTest(slow) as t:
+        await t.host.schedules.create("s", "slow", every=20 * MINUTE, overlap="queue", catch_up=1)
+
+        await t.clock.advance(3 * HOUR)
+
+        assert await _times(t.host) == ["00:20", "01:40"]
+        found = await t.host.schedules.get("s")
+        assert (found.skipped, len(found.waiting)) == (6, 1)
+
+
+async def test_cancel_terminates_the_last_run_and_says_why() -> None:
+    async with WorkflowTest(slow) as t:
+        await t.host.schedules.create("s", "slow", every=HOUR, overlap="cancel")
+
+        await t.clock.advance(2 * HOUR)
+
+        first, second = await _runs(t.host)
+        assert (first.status, second.status) == (
+            WorkflowStatus.TERMINATED,
+            WorkflowStatus.RUNNABLE,
+        )
+        ended = next(e for e in await t.host.history(first.id) if e.actor == "schedule:s" and e.seq)
+        assert ended.reason == "the schedule 's' starts the next run"
+
+
+async def test_a_suspended_run_counts_as_running() -> None:
+    async with WorkflowTest(slow) as t:
+        await t.host.schedules.create("s", "slow", every=HOUR)
+        await t.clock.advance(HOUR)
+        (run,) = await _runs(t.host)
+        await t.host.suspend(run.id)
+
+        await t.clock.advance(5 * HOUR)
+
+        assert len(await _runs(t.host)) == 1
+        assert (await t.host.schedules.get("s")).skipped == 5
+
+
+# -- trouble ---------------------------------------------------------------------------------------
+
+
+class _Veto(WorkflowMiddleware):
+    def __init__(self) -> None:
+        self.closed = True
+
+    async def pre(self, instance: WorkflowInstance[Any]) -> None:
+        if self.closed:
+            raise PermissionError("the shop is closed")
+
+
+async def test_a_run_that_cannot_be_started_is_counted_and_the_next_is_tried(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    veto = _Veto()
+    async with WorkflowTest(quick, middleware=[veto]) as t:
+        await t.host.schedules.create("s", "quick", every=HOUR)
+        with caplog.at_level(logging.WARNING, "wfe.engine"):
+            await t.clock.advance(2 * HOUR)
+        failed = await t.host.schedules.get("s")
+        veto.closed = False
+        await t.clock.advance(HOUR)
+
+        assert (failed.failed, failed.error, failed.last_run_id) == (2, "the shop is closed", None)
+        assert "cannot be started: the shop is closed" in caplog.text
+        after = await t.host.schedules.get("s")
+        assert (after.failed, after.error) == (2, None)
+        assert await _times(t.host) == ["03:00"]
+
+
+async def test_a_definition_that_is_registered_later_fires_then() -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock)
+    async with WorkflowHost(store) as first:
+        first.register(quick)
+        await first.schedules.create("s", "quick", every=HOUR)
+    async with WorkflowHost(store) as other:
+        await clock.advance(HOUR)
+        assert await _runs(other) == []
+
+        other.register(quick)
+        await clock.advance(timedelta(seconds=1))
+
+        assert await _times(other) == ["01:00"]
+
+
+async def test_many_schedules_that_nobody_here_can_run_hide_none() -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock)
+    async with WorkflowHost(store) as first:
+        first.register(quick)
+        for k in range(150):
+            await first.schedules.create(f"q{k}", "quick", every=HOUR)
+    async with WorkflowHost(store) as other:
+        other.register(slow)
+        await other.schedules.create("mine", "slow", every=HOUR + MINUTE)
+
+        await clock.advance(2 * HOUR)
+
+        assert await _times(other) == ["01:01"]
+
+
+# -- several hosts, and none -----------------------------------------------------------------------
+
+
+async def test_hosts_that_were_away_make_up_for_the_newest() -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock)
+    async with WorkflowHost(store) as host:
+        host.register(quick)
+        await host.schedules.create("s", "quick", every=HOUR, catch_up=2)
+    await clock.advance(5 * HOUR + 30 * MINUTE)
+
+    async with WorkflowHost(store) as host:
+        host.register(quick)
+        await clock.advance(MINUTE)
+
+        assert await _times(host) == ["04:00", "05:00"]
+        found = await host.schedules.get("s")
+        assert (found.missed, found.next_at) == (3, START + 6 * HOUR)
+
+
+async def test_replacing_with_the_same_at_a_start_loses_no_missed_fire() -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock)
+    for _ in range(2):
+        async with WorkflowHost(store) as host:
+            host.register(quick)
+            await host.schedules.create("s", "quick", cron="0 * * * *", on_conflict="replace")
+            await clock.advance(timedelta(seconds=1))
+            times = await _times(host)
+        await clock.advance(150 * MINUTE)
+
+    assert times == ["01:00", "02:00"]
+
+
+async def test_each_time_has_one_run_however_many_hosts_there_are() -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock)
+    hosts = [WorkflowHost(store, name=f"host {k}") for k in range(3)]
+    for host in hosts:
+        host.register(quick, slow)
+        await host.start()
+    await hosts[0].schedules.create("a", "quick", every=10 * MINUTE)
+    await hosts[1].schedules.create("b", "slow", every=HOUR, overlap="queue")
+
+    await clock.advance(3 * HOUR, _turns)
+    await hosts[0].stop()
+    await clock.advance(3 * HOUR, _turns)
+
+    quicks = [run.created_at for run in await _runs(hosts[1], "quick")]
+    assert quicks == [START + k * 10 * MINUTE for k in range(1, 37)]
+    slows = [run.created_at - START for run in await _runs(hosts[1], "slow")]
+    assert slows == [HOUR, 2.5 * HOUR, 4 * HOUR, 5.5 * HOUR]
+    for host in hosts[1:]:
+        await host.stop()
+
+
+async def test_a_schedule_that_one_host_makes_another_fires() -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock)
+    async with WorkflowHost(store) as other:
+        other.register(quick)
+        await clock.advance(MINUTE)
+        async with WorkflowHost(store) as host:
+            host.register(quick)
+            await host.schedules.create("s", "quick", every=HOUR)
+
+        await clock.advance(HOUR)
+
+        assert await _times(other) == ["01:01"]
+
+
+async def test_a_host_that_drives_its_own_runs_only_fires_nothing() -> None:
+    clock = VirtualClock()
+    async with WorkflowHost(MemoryStore(clock), own_runs_only=True) as host:
+        host.register(quick)
+        await host.schedules.create("s", "quick", every=HOUR)
+        await clock.advance(2 * HOUR)
+        assert await _runs(host) == []
+
+        run = await host.schedules.trigger("s")
+
+        assert (await run.wait(5)).status is WorkflowStatus.COMPLETE
+
+
+# -- SQLite ----------------------------------------------------------------------------------------
+
+
+class _Completions:
+    """Counts the runs that complete on some hosts."""
+
+    def __init__(self, *hosts: WorkflowHost) -> None:
+        self._seen: set[str] = set()
+        self._news = asyncio.Event()
+        for host in hosts:
+            host.subscribe(self._see)
+
+    def _see(self, event: LifecycleEvent) -> None:
+        if event.kind == "workflow_completed":
+            self._seen.add(event.instance_id)
+            self._news.set()
+
+    async def reach(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self._seen) < count:
+                await self._news.wait()
+                self._news.clear()
+
+
+async def test_two_hosts_on_one_file_start_one_run_for_each_time(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    async with WorkflowHost(url) as one, WorkflowHost(url) as two:
+        done = _Completions(one, two)
+        one.register(quick)
+        two.register(quick)
+        await one.schedules.create("s", "quick", every=timedelta(milliseconds=100))
+
+        await done.reach(5)
+        await two.schedules.pause("s")
+
+        infos = [(await one.history(run.id))[0].data for run in await _runs(two)]
+        times = [info["at"] for info in infos if info is not None]
+        assert len(times) == len(set(times)) >= 5
+        found = await one.schedules.get("s")
+        assert found.last_scheduled_at is not None
+        assert found.last_scheduled_at.isoformat() == max(times)
+
+
+async def test_a_schedule_outlives_the_process_that_made_it(tmp_path: Path) -> None:
+    file = tmp_path / "runs.db"
+    async with WorkflowHost(SqliteStore(file, clock=VirtualClock())) as host:
+        host.register(report)
+        made = await host.schedules.create(
+            "s", "report", Report("south"), cron="0 * * * *", catch_up=1, actor="ann"
+        )
+
+    later = VirtualClock(START + 3.5 * HOUR)
+    host = WorkflowHost(SqliteStore(file, clock=later))
+    done = _Completions(host)
+    host.register(report)
+    async with host:
+        await done.reach(1)
+        (run,) = await _runs(host)
+        found = await host.schedules.get("s")
+
+    assert run.data == Report("south")
+    assert (found.created_at, found.actor, found.catch_up) == (made.created_at, "ann", 1)
+    assert (found.missed, found.last_scheduled_at, found.next_at) == (
+        *(2, START + 3 * HOUR),
+        START + 4 * HOUR,
+    )
+
+
+_DIES = """
+import asyncio, os, sys
+from datetime import timedelta
+from wfe.core import WorkflowBuilder
+from wfe.core.clocks import VirtualClock
+from wfe.host import WorkflowHost
+from wfe.sqlite import SqliteStore
+
+armed = False
+
+def work():
+    pass
+
+def die(moment):
+    if armed and moment == sys.argv[2]:
+        os._exit(9)
+
+async def main():
+    global armed
+    clock = VirtualClock()
+    async with WorkflowHost(SqliteStore(sys.argv[1], clock=clock, on_commit=die)) as host:
+        host.register(WorkflowBuilder().start_with(work).build("quick"))
+        await host.schedules.create("s", "quick", every=timedelta(hours=1))
+        await host._engine.numbers.take()  # else numbers are fetched first
+        armed = True  # the first thing to be written from here on is the fire
+        clock.move_to(clock.now() + 3_600_000_000)
+        await asyncio.sleep(30)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("moment", "stored"), [("before", 0), ("after", 1)])
+async def test_a_death_around_the_commit_of_a_fire_leaves_all_or_nothing(
+    tmp_path: Path, moment: str, stored: int
+) -> None:
+    file = tmp_path / "runs.db"
+    died = await asyncio.create_subprocess_exec(sys.executable, "-c", _DIES, str(file), moment)
+    assert await died.wait() == 9
+
+    host = WorkflowHost(SqliteStore(file, clock=VirtualClock(START + HOUR)))
+    async with host:  # nothing is registered: what was stored is seen, nothing is fired
+        found = await host.schedules.get("s")
+        assert len(await _runs(host)) == stored
+        assert (found.last_run_id is not None) == bool(stored)
+        done = _Completions(host)
+
+        host.register(quick)
+        await done.reach(1)
+
+        (run,) = await _runs(host)
+        found = await host.schedules.get("s")
+        assert (found.last_run_id, found.next_at) == (run.id, START + 2 * HOUR)
+        assert (found.missed, found.skipped) == (0, 0)
+
+
+def test_the_blocking_host_has_schedules_too(tmp_path: Path) -> None:
+    with SyncWorkflowHost(f"sqlite:///{tmp_path / 'runs.db'}") as host:
+        host.register(quick)
+        made = host.schedules.create("s", "quick", cron="0 0 1 1 *")
+        assert host.schedules.find() == [made]
+        assert host.schedules.pause("s").paused
+        assert not host.schedules.resume("s").paused
+
+        run = host.schedules.trigger("s")
+        (filled,) = host.schedules.backfill("s", START, START + HOUR)
+
+        assert run.wait(10).status is filled.wait(10).status is WorkflowStatus.COMPLETE
+        assert host.schedules.get("s").last_run_id == run.id
+        host.schedules.delete("s")
+        assert host.schedules.find("quick") == []
