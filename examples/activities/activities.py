@@ -10,8 +10,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from wfe.core import Retry, WorkflowBuilder
-from wfe.core.models import Activity
+from wfe.core import Activity, Retry, WorkflowBuilder
 from wfe.host import WorkflowHost
 
 

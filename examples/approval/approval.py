@@ -40,9 +40,10 @@ release = (
 
 async def main() -> None:
     async with WorkflowHost("memory://") as host:
+        asked = aiter(host.subscribe(["step_waiting"]))
         runs = [await host.start_workflow(release) for _ in range(2)]
-        while len(await host.approvals()) < len(runs):
-            await asyncio.sleep(0.01)
+        for _ in runs:
+            await anext(asked)
         for number, approval in enumerate(await host.approvals()):
             answer = approval.options[number]
             print(f"{approval.run_name}: {approval.prompt} {answer}")

@@ -148,7 +148,9 @@ def test_failures_that_a_later_step_waits_for_are_handled() -> None:
         Node(name="d", kind=Kind.STEP, needs_any=("c",)),
         Node(name="alone", kind=Kind.STEP),
         Node(name="alarm", kind=Kind.STEP, needs=("b",), trigger="any_failed"),
-        Node(name="clean", kind=Kind.STEP, needs=("d",), needs_any=("alone",), trigger="all_done"),
+        Node(
+            name="clean", kind=Kind.STEP, needs=("d", "c"), needs_any=("alone",), trigger="all_done"
+        ),
     )
 
     assert handled(nodes) == {"a", "b", "c", "d"}

@@ -67,9 +67,9 @@ class AcceptsExpiredTokens(MemoryActivities):
 
 
 class AcceptsOldTokens(MemoryActivities):
-    def claim(self, *args: Any) -> ActivityRow | None:
+    def claim(self, *args: Any, **named: Any) -> ActivityRow | None:
         known = dict(self._by_token)
-        row = super().claim(*args)
+        row = super().claim(*args, **named)
         self._by_token.update(known)
         return row
 
@@ -105,28 +105,28 @@ class KeepsTheWorkOfTheFinal(MemoryActivities):
 
 
 class ClaimsTheNewest(MemoryActivities):
-    def claim(self, names: Sequence[str], *rest: Any) -> ActivityRow | None:
+    def claim(self, names: Sequence[str], *rest: Any, **named: Any) -> ActivityRow | None:
         kept = self._by_name
         self._by_name = defaultdict(
             dict, {name: dict(reversed(found.items())) for name, found in kept.items()}
         )
-        row = super().claim(names, *rest)
+        row = super().claim(names, *rest, **named)
         self._by_name = kept
         return row
 
 
 class ClaimsByNameFirst(MemoryActivities):
-    def claim(self, names: Sequence[str], *rest: Any) -> ActivityRow | None:
+    def claim(self, names: Sequence[str], *rest: Any, **named: Any) -> ActivityRow | None:
         for name in names:
-            row = super().claim([name], *rest)
+            row = super().claim([name], *rest, **named)
             if row is not None:
                 return row
         return None
 
 
 class ClaimsAnyName(MemoryActivities):
-    def claim(self, names: Sequence[str], *rest: Any) -> ActivityRow | None:
-        return super().claim(list(self._by_name), *rest)
+    def claim(self, names: Sequence[str], *rest: Any, **named: Any) -> ActivityRow | None:
+        return super().claim(list(self._by_name), *rest, **named)
 
 
 class BeatsDoNotCount(MemoryActivities):
@@ -145,10 +145,12 @@ class ErasesProgress(MemoryActivities):
 
 
 class ClaimsWorkTwice(MemoryStore):
-    async def claim_activity(self, names: Sequence[str], *rest: Any) -> ActivityRow | None:
+    async def claim_activity(
+        self, names: Sequence[str], *rest: Any, **named: Any
+    ) -> ActivityRow | None:
         before = [row for row in await self.activities() if row.name in names and not row.token]
         await asyncio.sleep(0)
-        row = await super().claim_activity(names, *rest)
+        row = await super().claim_activity(names, *rest, **named)
         return row or (before[0] if before else None)
 
 

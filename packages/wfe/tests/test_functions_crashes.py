@@ -19,6 +19,7 @@ from wfe.core import (
     Retry,
     StepExecutionContext,
     StepFailedError,
+    StepTimeoutError,
     WorkflowContext,
     WorkflowInstance,
     workflow,
@@ -132,7 +133,10 @@ async def _op(ctx: WorkflowContext, op: Op, trace: list[str]) -> None:
         case ["sleep"]:
             await ctx.sleep(MOMENT)
         case ["event"]:
-            trace.append(str(await ctx.wait_for("go", "1")))
+            try:
+                trace.append(await ctx.wait_for("go", "1", timeout=timedelta(milliseconds=5)))
+            except StepTimeoutError:
+                trace.append("late")
         case ["chance"]:
             trace.append(f"{ctx.random()} {ctx.patched('p')}")
         case ["try", block]:
@@ -253,6 +257,12 @@ CALM_PROGRAMS = _blocks(st.recursive(_CALM, _around_calm, max_leaves=8))
 WILD_PROGRAMS = _blocks(st.recursive(_WILD, _around, max_leaves=10))
 
 
+def _certain(instance: WorkflowInstance[Any]) -> list[str]:
+    """Return what does not depend on chance or on how long a host was dead."""
+    chance = ("0.", "gone", "late")
+    return [text for text in instance.data["result"] if not text.startswith(chance)]
+
+
 @given(CALM_PROGRAMS, _KILLS)
 @settings(max_examples=60, deadline=None)
 def test_dying_hosts_change_neither_result_nor_effects(
@@ -263,8 +273,7 @@ def test_dying_hosts_change_neither_result_nor_effects(
         parts, effects = await _lives(MemoryStore(), block, kills)
 
         assert parts.status == whole.status == "complete", parts.error
-        drawn = [text for text in parts.data["result"] if not text.startswith("0.")]
-        assert drawn == [text for text in whole.data["result"] if not text.startswith("0.")]
+        assert _certain(parts) == _certain(whole)
         assert effects.again == []
         assert set(effects.names) == set(wanted.names)
         assert len(effects.begun) == len(wanted.begun)
@@ -307,13 +316,6 @@ async def test_a_host_that_dies_at_any_commit(kill_at: int, after: bool, tmp_pat
         await store.close()
 
     assert instance.status == "complete"
-    assert [text for text in instance.data["result"] if not text.startswith("0.")] == [
-        "a",
-        "b",
-        "c",
-        "caught StepFailedError",
-        "gone",
-        "f",
-    ]
+    assert _certain(instance) == ["a", "b", "c", "caught StepFailedError", "f"]
     assert effects.again == []
     assert effects.names.count("undo b") <= effects.lives

@@ -193,6 +193,25 @@ async def test_terminate_runs_abort_and_ensure_of_what_is_open_and_ends_terminat
     assert [e.actor for e in history if e.kind == "workflow_terminated"] == ["ann"]
 
 
+async def test_terminate_of_a_suspended_run_runs_its_hooks_and_again_ends_it_without() -> None:
+    app = Book(**{"a": 1, "a-ensure": 1})
+    flow = (
+        WorkflowBuilder()
+        .if_do(lambda _: True, lambda b: b.then(named("a")).on_error(Suspend()))
+        .ensure(named("a-ensure"))
+        .default_error(Suspend())
+        .build("w")
+    )
+    async with WorkflowTest(app=app) as test:
+        started = await test.start(flow)
+        await test.host.terminate(started.id, "enough")
+        assert (await started.wait(5, suspended=True)).status == "suspended"
+        assert app.ran == ["a", "a-ensure"]
+        await test.host.terminate(started.id, "at once")
+        assert (await started.wait(5)).status == "terminated"
+    assert app.ran == ["a", "a-ensure"]
+
+
 async def test_the_end_of_the_workflow_runs_the_ensure_hooks_around_it() -> None:
     app = Book()
     flow = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -447,6 +448,40 @@ async def test_a_server_ends_with_its_host() -> None:
     await asyncio.wait_for(task, 5)
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"concurrency": 0}, ValueError),
+        ({"lease": timedelta(0)}, ValueError),
+        ({"worker": "x" * 600}, DataTypeError),
+    ],
+)
+async def test_a_server_refuses_what_cannot_be(
+    test: WorkflowTest, options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await test.host.activities.work("render", Slow(), **options)
+
+
+async def test_a_server_needs_a_host_that_runs() -> None:
+    with pytest.raises(HostStoppingError):
+        await WorkflowHost("memory://").activities.work("render", Slow())
+
+
+async def test_a_handler_that_gives_up_fails_its_activity(test: WorkflowTest) -> None:
+    async def handler(_: Activity) -> None:
+        raise asyncio.CancelledError
+
+    task = await serving(test, handler)
+    instance = await (await test.start(render(), {"url": "a.html"})).wait(5)
+    again = await (await test.start(render(), {"url": "b.html"})).wait(5)
+    task.cancel()
+
+    assert instance.error is not None
+    assert instance.error.message == "the handler was cancelled"
+    assert again.status == "failed"
+
+
 # -- several processes
 
 
@@ -466,6 +501,20 @@ async def test_a_worker_of_another_host_on_the_same_store(tmp_path: Path) -> Non
         instance = await run.wait(20)
 
     assert instance.data["page"] == "page"
+
+
+def test_the_blocking_host_serves_until_it_stops() -> None:
+    host = SyncWorkflowHost("memory://")
+    host.start()
+    server = threading.Thread(target=lambda: host.activities.work("render", lambda _: "page"))
+    server.start()
+    run = host.start_workflow(render(), {"url": "a.html"})
+    instance = run.wait(5)
+    host.stop()
+    server.join(5)
+
+    assert instance.data["page"] == "page"
+    assert not server.is_alive()
 
 
 def test_the_blocking_host_has_activities_too() -> None:

@@ -97,10 +97,11 @@ async def test_a_host_without_the_code_leaves_an_instance_alone(tmp_path: Path) 
     async with WorkflowHost(url) as host:
         run = await host.start_workflow(first())
     async with WorkflowHost(url) as host:
+        before = await host.history(run.id)
         host.register(other())
         await (await host.start_workflow("evolving")).wait(20)
         await host.publish_event("go", "1")  # makes it due
-        entries = await host.history(run.id)
+        after = await host.history(run.id)
         health = await host.health()
         new, old = await host.definitions("evolving")
         left = await host.get(run.id)
@@ -109,7 +110,7 @@ async def test_a_host_without_the_code_leaves_an_instance_alone(tmp_path: Path) 
             ended = await (await able.run(run.id)).wait(20)
 
     assert left.status == "runnable"
-    assert [each.kind for each in entries][-1] == "step_waiting"
+    assert after == before
     assert [(new.hash, new.running, new.runnable)] == [(other().hash, 0, True)]
     assert [(old.hash, old.running, old.runnable)] == [(first().hash, 1, False)]
     (unrunnable,) = health["unrunnable"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -22,7 +23,7 @@ from wfe.core import (
     WorkflowNotFoundError,
 )
 from wfe.core.errors import UpdateRejectedError
-from wfe.host import SyncWorkflowHost, WorkflowRun
+from wfe.host import SyncWorkflowHost, WorkflowHost, WorkflowRun
 from wfe.testing import WorkflowTest
 
 Ctx = StepExecutionContext[Any]
@@ -375,6 +376,17 @@ async def test_an_update_that_is_refused_changes_nothing() -> None:
         with pytest.raises(UpdateRejectedError, match="subtract"):
             await test.host.update(run.id, "subtract", 1, timeout=5)
         assert await test.host.query(run.id, "count") == 0
+
+
+async def test_an_update_that_nobody_answers_in_time_is_done_all_the_same(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    async with WorkflowHost(url, max_live=0) as asking:
+        run = await asking.start_workflow(counter())
+        with pytest.raises(TimeoutError):
+            await asking.update(run.id, "add", 2, timeout=0.1)
+        async with WorkflowHost(url) as driving:
+            driving.register(counter())
+            assert await asking.update(run.id, "add", 3, timeout=20) == 5
 
 
 async def test_an_unknown_query_is_refused() -> None:

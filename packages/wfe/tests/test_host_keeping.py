@@ -1,8 +1,11 @@
 """Retention, purging, archives, streams, paged history, and the limits of sizes."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -368,7 +371,11 @@ async def _lengthen(store: Any, n: int, text: str, before: int, rows: int) -> No
         return
     sql = "INSERT INTO wfe_journal (instance, seq, at, event) VALUES (?, ?, 1, ?)"
     more = [(n, seq, text) for seq in range(before, rows)]
-    await store._write(lambda db, _: db.executemany(sql, more), len(more))
+
+    def write(db: sqlite3.Connection, _: int) -> None:
+        db.executemany(sql, more)
+
+    await store._write(write, len(more))
 
 
 # -- streams --------------------------------------------------------------------------------------

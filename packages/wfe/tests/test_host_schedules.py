@@ -380,6 +380,9 @@ class _Veto(WorkflowMiddleware):
         if self.closed:
             raise PermissionError("the shop is closed")
 
+    async def post(self, instance: WorkflowInstance[Any]) -> None:
+        """Nothing."""
+
 
 async def test_a_run_that_cannot_be_started_is_counted_and_the_next_is_tried(
     caplog: pytest.LogCaptureFixture,
@@ -455,6 +458,7 @@ async def test_hosts_that_were_away_make_up_for_the_newest() -> None:
 async def test_replacing_with_the_same_at_a_start_loses_no_missed_fire() -> None:
     clock = VirtualClock()
     store = MemoryStore(clock)
+    times: list[str] = []
     for _ in range(2):
         async with WorkflowHost(store) as host:
             host.register(quick)

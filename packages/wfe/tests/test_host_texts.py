@@ -1,5 +1,7 @@
 """Codecs and blob providers: every stored text goes through them, and comes back."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio

@@ -19,11 +19,11 @@ import attrs
 import pytest
 
 from wfe.core import (
-    DefinitionError,
     HttpRequest,
     PollEndpoint,
     Retry,
     StepTimeoutError,
+    Suspend,
     WorkflowBuilder,
     WorkflowDefinition,
     WorkflowInstance,
@@ -297,6 +297,37 @@ async def test_a_body_beyond_the_limit_fails_for_good(server: Server) -> None:
     assert (await _run(request(server, max_bytes=5001))).status == "complete"
 
 
+async def test_an_answer_that_cannot_be_read_may_be_better_the_next_time(server: Server) -> None:
+    broken = Answer(200, b"this is not gzip", headers=(("content-encoding", "gzip"),))
+    server.answer = answers(broken, as_json("fine"))
+    builder = WorkflowBuilder().http("GET", server.url, output="page")
+
+    instance = await _run(builder.on_error(Retry(max_retries=1, interval=0 * SECOND)).build("w"))
+
+    assert (instance.status, instance.data["page"]["body"]) == ("complete", "fine")
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"url": lambda _d: 5}, "the URL must be a text, got 5"),
+        ({"headers": lambda _d: [1]}, "headers must be a mapping, got list"),
+        ({"json": lambda _d: {1}}, "is no usable request"),
+    ],
+)
+async def test_computed_parts_that_do_not_fit_fail_for_good(
+    server: Server, given: dict[str, Any], problem: str
+) -> None:
+    arguments: dict[str, Any] = {"url": server.url, **given}
+    builder = WorkflowBuilder().http("GET", **arguments)
+
+    instance = await _run(builder.on_error(Retry(max_retries=1)).build("w"))
+
+    assert instance.error is not None
+    assert problem in instance.error.message
+    assert server.asked == []
+
+
 def redirecting(n: int, asked: Asked) -> Answer:
     if asked.path == "/end":
         return as_json({"method": asked.method})
@@ -415,56 +446,6 @@ async def test_a_definition_with_http_steps_is_data(server: Server, tmp_path: Pa
     ]
 
 
-@pytest.mark.parametrize(
-    ("config", "problem"),
-    [
-        ({"uses": "htp"}, "no built-in step is called 'htp'; did you mean 'http'?"),
-        ({"uses": "http", "with": {"urll": "x"}}, "the constants of 'http' do not fit"),
-        ({"uses": "poll", "with": {"until": "response.nothing"}}, "nothing"),
-    ],
-)
-async def test_a_stored_definition_that_cannot_run_is_refused(
-    server: Server, config: dict[str, Any], problem: str
-) -> None:
-    stored = request(server).to_json()
-    stored["root"]["nodes"][0]["config"] = config
-
-    async with WorkflowTest() as test:
-        with pytest.raises(DefinitionError, match=problem.replace("?", r"\?")):
-            test.host.register(WorkflowDefinition.from_json(stored))
-
-
-@pytest.mark.parametrize(
-    ("method", "given", "problem"),
-    [
-        ("http", {"url": "host/x"}, "http() got the URL 'host/x'"),
-        ("http", {"method": "G T"}, "no HTTP method: 'G T'"),
-        ("http", {"url": 5}, "url of http() takes a text"),
-        ("http", {"headers": [1]}, "headers of http() takes a mapping"),
-        ("http", {"json": object()}, "json of http() must be plain JSON"),
-        ("http", {"json": 1, "body": "x"}, "got both json and body"),
-        ("http", {"expect": 99}, "statuses from 100 to 599"),
-        ("http", {"timeout": 0}, "timeout of http() must be positive"),
-        ("http", {"max_bytes": 0}, "max_bytes of http() must be"),
-        ("http", {"max_redirects": -1}, "max_redirects of http()"),
-        ("poll_endpoint", {"until": " "}, "until takes a CEL text"),
-        ("poll_endpoint", {"until": "response.status"}, "gives int, not bool"),
-        ("poll_endpoint", {"until": "response.code == 1"}, "response.code"),
-        ("poll_endpoint", {"interval": 0}, "must be positive"),
-        ("poll_endpoint", {"backoff": 0.5}, "a number from 1"),
-    ],
-)
-def test_wrong_arguments_are_refused_when_the_definition_is_written(
-    method: str, given: dict[str, Any], problem: str
-) -> None:
-    usual = {"url": "http://h", **({"method": "GET"} if method == "http" else {"until": "true"})}
-
-    with pytest.raises(DefinitionError) as caught:
-        getattr(WorkflowBuilder(), method)(**{**usual, **given})
-
-    assert problem in str(caught.value)
-
-
 async def test_a_missing_extra_is_named_when_a_request_is_made(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -544,6 +525,55 @@ async def test_a_poll_that_takes_too_long_fails_for_good(server: Server) -> None
     assert instance.error.type == StepTimeoutError.__name__
     assert "no such answer within 25 s (4 polls" in instance.error.message
     assert "not `response.json.state == 'done'`" in instance.error.message
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"until": "true", "max_bytes": 3}, "answered more than 3 bytes"),
+        ({"until": "response.json"}, "`response.json` gave [1, 2], not a bool"),
+    ],
+)
+async def test_what_more_polls_cannot_mend_fails_at_once(
+    server: Server, options: dict[str, Any], problem: str
+) -> None:
+    server.answer = answers(as_json([1, 2]))
+
+    instance = await _run(poll(server, **options))
+
+    assert (instance.status, len(server.asked)) == ("failed", 1)
+    assert instance.error is not None
+    assert problem in instance.error.message
+
+
+async def test_an_interval_that_grows_without_end_stays_a_duration(server: Server) -> None:
+    server.answer = lambda n, _asked: Answer(200 if n > 2 else 503)
+    definition = poll(server, "response.status == 200", interval=1, backoff=1e308)
+
+    async with WorkflowTest() as test:
+        run = await test.start(definition)
+        await test.clock.advance(SECOND)
+        await test.clock.advance(timedelta(days=366))
+        instance = await run.wait(10)
+
+    assert (instance.status, len(server.asked)) == ("complete", 3)
+
+
+async def test_a_resumed_poll_has_all_its_time_again(server: Server) -> None:
+    server.answer = lambda n, _asked: Answer(200 if n > 5 else 202)
+    builder = WorkflowBuilder().poll_endpoint(
+        server.url, until="response.status == 200", interval=10, timeout=20, output="page"
+    )
+
+    async with WorkflowTest() as test:
+        run = await test.start(builder.on_error(Suspend()).build("w"))
+        await test.clock.advance(timedelta(minutes=1))
+        assert ((await test.host.get(run.id)).status, len(server.asked)) == ("suspended", 3)
+        await test.host.resume(run.id)
+        await test.clock.advance(20 * SECOND)
+        instance = await run.wait(10)
+
+    assert (instance.status, len(server.asked)) == ("complete", 6)
 
 
 async def test_a_server_that_comes_up_later_is_found(server: Server) -> None:

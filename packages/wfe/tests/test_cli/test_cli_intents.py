@@ -123,6 +123,21 @@ def test_a_step_that_never_began_is_named(wfe: Wfe, failed: str) -> None:
     assert "the run never came to step 'shp'" in ended.err
 
 
+def test_a_fork_begins_where_a_step_began(wfe: Wfe) -> None:
+    first = run(wfe, "pipeline", "-i", "item=book").run
+    forked = wfe("fork", first, "--from", "ship", "-d", "packed=box")
+
+    assert forked.code == 0
+    assert forked.run != first
+    assert forked.out.splitlines() == [
+        f"run {forked.run} begins at ship",
+        f"where no host drives it: wfe run --resume {forked.run}",
+    ]
+    assert go_on(wfe).code == 0
+    assert shown(wfe)["data"] == {"item": "book", "packed": "box", "shipped": "box"}
+    assert json.loads(wfe("show", first, "--json").out)["data"]["shipped"] == "book"
+
+
 # -- suspended runs
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         LeaseLostError,
         PluginNotFoundError,
         ProviderError,
+        ScheduleNotFoundError,
         StepFailedError,
         StepTimeoutError,
         UpdateRejectedError,
@@ -46,14 +47,18 @@ if TYPE_CHECKING:
     from wfe.core.flow_builder import FlowBuilder, FlowNode
     from wfe.core.http import HttpRequest
     from wfe.core.models import (
+        Activity,
+        Approval,
         ArchivedRun,
         ErrorInfo,
         ExecutionPointer,
         HistoryEntry,
         LifecycleEvent,
         LogLine,
+        OpenActivity,
         Page,
         PointerStatus,
+        StoredDefinition,
         StreamItem,
         WorkflowInstance,
         WorkflowStatus,
@@ -76,6 +81,7 @@ if TYPE_CHECKING:
     )
     from wfe.core.polling import PollEndpoint
     from wfe.core.reducers import append, union
+    from wfe.core.schedules import Schedule
     from wfe.core.steps import (
         CancelToken,
         ExecutionResult,
@@ -86,7 +92,9 @@ if TYPE_CHECKING:
     from wfe.core.tasks import task
 
 __all__ = [
+    "Activity",
     "ActivityTokenError",
+    "Approval",
     "ArchivedRun",
     "Backoff",
     "BranchBuilder",
@@ -119,6 +127,7 @@ __all__ = [
     "LeaseLostError",
     "LifecycleEvent",
     "LogLine",
+    "OpenActivity",
     "Page",
     "ParallelBuilder",
     "PluginNotFoundError",
@@ -128,12 +137,15 @@ __all__ = [
     "Retry",
     "RetryForever",
     "Saga",
+    "Schedule",
+    "ScheduleNotFoundError",
     "StepBody",
     "StepBuilder",
     "StepExecutionContext",
     "StepFailedError",
     "StepMiddleware",
     "StepTimeoutError",
+    "StoredDefinition",
     "StreamItem",
     "Suspend",
     "Terminate",
@@ -198,6 +210,7 @@ _HOMES = {
         "LeaseLostError",
         "PluginNotFoundError",
         "ProviderError",
+        "ScheduleNotFoundError",
         "StepFailedError",
         "StepTimeoutError",
         "UpdateRejectedError",
@@ -210,14 +223,18 @@ _HOMES = {
     "wfe.core.http": ("HttpRequest",),
     "wfe.core.tasks": ("task",),
     "wfe.core.models": (
+        "Activity",
+        "Approval",
         "ArchivedRun",
         "ErrorInfo",
         "ExecutionPointer",
         "HistoryEntry",
         "LifecycleEvent",
         "LogLine",
+        "OpenActivity",
         "Page",
         "PointerStatus",
+        "StoredDefinition",
         "StreamItem",
         "WorkflowInstance",
         "WorkflowStatus",
@@ -243,6 +260,7 @@ _HOMES = {
         "append",
         "union",
     ),
+    "wfe.core.schedules": ("Schedule",),
     "wfe.core.steps": (
         "CancelToken",
         "ExecutionResult",

@@ -183,13 +183,14 @@ async def fetch(request: HttpRequest, ctx: StepExecutionContext[Any]) -> Receive
         DefinitionError: The request itself is wrong, or the extra is missing.
     """
     httpx = _library()
+    sent = _sent(request)
     client = ctx.shared("wfe.core.http", lambda: _client(httpx))
     ctx.log.debug(
         "%s %s %s", request.method, shown_url(request.url), shown_headers(request.headers or {})
     )
     try:
         async with asyncio.timeout(request.timeout):
-            received = await _answer(httpx, client, request)
+            received = await _answer(httpx, client, request, sent)
     except TimeoutError:
         problem = f"gave no whole answer within {request.timeout:g} s"
         raise _error(request, problem) from None
@@ -207,9 +208,11 @@ async def fetch(request: HttpRequest, ctx: StepExecutionContext[Any]) -> Receive
     return received
 
 
-async def _answer(httpx: Any, client: Any, request: HttpRequest) -> Received:
+async def _answer(
+    httpx: Any, client: Any, request: HttpRequest, sent: Mapping[str, Any]
+) -> Received:
     try:
-        following = client.build_request(request.method, request.url, **_sent(request))
+        following = client.build_request(request.method, request.url, **sent)
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise _error(request, f"is no usable request ({error})", transient=False) from error
     for _ in range(request.max_redirects + 1):

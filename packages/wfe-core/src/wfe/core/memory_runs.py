@@ -213,11 +213,7 @@ class MemoryRuns:
         over = item.header is not None and item.header.final
         for subscription in () if over else item.subscribe:
             self.topics.subscribe(self.by_n[item.n], subscription, commit)
-        for event in item.publish:
-            self.topics.publish(event, commit)
-        for message in item.messages:
-            for target in self._targets(item.n, message):
-                self.deliver(target, message, commit)
+        self._send(item, commit)
         if item.n:
             self._want(self.by_n[item.n], item, over, commit)
         if item.fire is not None:
@@ -301,6 +297,13 @@ class MemoryRuns:
             self.limits.unhold(run, item.unhold, commit)
         for hold in item.hold:
             self.limits.hold(run, hold, commit)
+
+    def _send(self, item: Item, commit: MemoryCommit) -> None:
+        for event in item.publish:
+            self.topics.publish(event, commit)
+        for message in item.messages:
+            for target in self._targets(item.n, message):
+                self.deliver(target, message, commit)
 
     # -- messages -------------------------------------------------------------------------------
 

@@ -105,7 +105,15 @@ class ErrorInfo:
 
 @attrs.frozen(kw_only=True)
 class ExecutionPointer:
-    """One branch's place in a run."""
+    """One branch's place in a run.
+
+    Attributes:
+        index: Number of the for-each item or parallel branch that it belongs to.
+        wake_at: When it goes on, or gives up waiting, by itself; ``None``: not by time.
+        waits_for: What from outside it waits for: ``event`` and ``key``, ``signal``, ``activity``,
+            ``approval`` with its ``options``, ``child`` (a run's id) or ``limits`` (keys);
+            ``None``: nothing.
+    """
 
     id: int
     step: str
@@ -114,6 +122,7 @@ class ExecutionPointer:
     parent: int | None = None
     index: int | None = None
     wake_at: datetime | None = None
+    waits_for: Mapping[str, Any] | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from wfe.core.engine.activities import check_names
 from wfe.core.errors import ActivityTokenError, HostStoppingError, ProviderError
 from wfe.core.models import Activity, OpenActivity, to_micros
 
@@ -60,9 +61,8 @@ class Activities:
             DataTypeError: A name or the worker is longer than 512 bytes.
             HostStoppingError: The host is not running, or was stopped meanwhile.
         """
-        names = [name] if isinstance(name, str) else list(name)
         return await self._engine.activities.claim(
-            names, worker or _this_process(), to_micros(wait), _positive(lease)
+            _names(name), worker or _this_process(), to_micros(wait), _positive(lease)
         )
 
     async def complete(self, token: str, result: Any = None) -> None:
@@ -141,7 +141,14 @@ class Activities:
 
         Raises:
             DataTypeError: A name or the worker is longer than 512 bytes.
+            HostStoppingError: The host is not running.
         """
+        if concurrency < 1:
+            problem = f"concurrency must be at least 1, got {concurrency!r}"
+            raise ValueError(problem)
+        _positive(lease)
+        check_names(_names(name), worker or "")
+        self._engine.check_running()
         async with asyncio.TaskGroup() as group:
             for _ in range(concurrency):
                 group.create_task(self._serve(name, handler, worker, lease))
@@ -218,6 +225,10 @@ async def _called(handler: Handler, activity: Activity) -> Any:
         return await handler(activity)
     result = await asyncio.to_thread(handler, activity)
     return await result if inspect.isawaitable(result) else result
+
+
+def _names(name: str | Sequence[str]) -> list[str]:
+    return [name] if isinstance(name, str) else list(name)
 
 
 def _positive(lease: timedelta) -> int:

@@ -134,6 +134,8 @@ class Controls:
     ) -> WorkflowRun:
         """Start a new run from the state that a run had when a step began; the run stays as it is.
 
+        A host without code for its definition leaves the new run to one that has.
+
         Args:
             id_or_name: Of the run, finished or not.
             from_step: Where the new run begins, with the data as they were then.
@@ -142,7 +144,6 @@ class Controls:
 
         Raises:
             WorkflowNotFoundError: There is no such run.
-            DefinitionNotFoundError: This host has no code for its definition.
             DefinitionError: It never came to *from_step*.
             DataTypeError: A field does not fit the data.
         """

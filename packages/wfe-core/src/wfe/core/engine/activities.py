@@ -20,9 +20,20 @@ from wfe.core.providers import ActivityRow, Done, Refused, StoredInstance
 if TYPE_CHECKING:
     from wfe.core.engine.engine import Engine
 
-__all__ = ["Activities"]
+__all__ = ["Activities", "check_names"]
 
 _BATCH: Final = 200  # runs that are read at once
+
+
+def check_names(names: Sequence[str], worker: str) -> None:
+    """Refuse names that no store could index.
+
+    Raises:
+        DataTypeError: One is too long, or no text.
+    """
+    for name in names:
+        check_index("activity name", name)
+    check_index("worker", worker)
 
 
 class Activities:
@@ -47,8 +58,7 @@ class Activities:
             DataTypeError: A name or the worker cannot be indexed.
             HostStoppingError: The host is not running.
         """
-        for what, text in (*(("activity name", name) for name in names), ("worker", worker)):
-            check_index(what, text)
+        check_names(names, worker)
         engine = self._engine
         deadline = engine.clock.now() + wait
         news = asyncio.Event()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
 import orjson
@@ -30,6 +30,8 @@ __all__ = ["Calls", "Made"]
 _PENDING: Final = PointerStatus.PENDING.value
 _SLEEPING: Final = PointerStatus.SLEEPING.value
 _PAGE: Final = 1000
+
+T = TypeVar("T")
 
 Answer = tuple[str, str, Any, int, int]
 """Kind, name and info of a row, when it was committed (µs), its seq."""
@@ -81,6 +83,7 @@ class Calls:
         self.root: Strand | None = None
         self.leaves = 1
         self._running = 0
+        self._given = 0  # answers that a strand was given and has not gone on with
         self._waiting = 0
         self._loading = True
         self._stopped = False
@@ -88,6 +91,7 @@ class Calls:
         self._waiters: dict[str, asyncio.Future[Answer]] = {}
         self._pauses: dict[str, asyncio.Future[Answer | None]] = {}
         self._early: dict[str, Answer] = {}
+        self._lasting: set[str] = set()
         self._held: list[asyncio.Future[None]] = []
         self._watchers: list[asyncio.Future[None]] = []
 
@@ -172,7 +176,8 @@ class Calls:
     @property
     def parked(self) -> bool:
         """Whether the function only waits for what comes from outside."""
-        return self._running == 0 and self._waiting >= self.leaves and not self._loading
+        busy = self._running or self._given or self._loading
+        return not busy and self._waiting >= self.leaves
 
     @contextmanager
     def waits(self) -> Iterator[None]:
@@ -200,7 +205,23 @@ class Calls:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._held.append(future)
             with self.waits():
-                await future
+                await self._taken(future)
+
+    def _give(self, future: asyncio.Future[T] | None, value: T) -> bool:
+        """Give a strand what it waits for; ``False``: it does not wait any more."""
+        if future is None or future.done():
+            return False
+        self._given += 1
+        future.set_result(value)
+        return True
+
+    async def _taken(self, future: asyncio.Future[T]) -> T:
+        """Wait for what :meth:`_give` gives."""
+        try:
+            return await future
+        finally:
+            if future.done() and not future.cancelled():
+                self._given -= 1
 
     # -- making calls
 
@@ -267,14 +288,13 @@ class Calls:
         """A strand ended, or came to where it is cancelled."""
         watchers, self._watchers = self._watchers, []
         for each in watchers:
-            if not each.done():
-                each.set_result(None)
+            self._give(each, None)
 
     async def movement(self) -> None:
         """Return when a strand ended, or came to where it is cancelled."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watchers.append(future)
-        await future
+        await self._taken(future)
 
     # -- answers
 
@@ -288,7 +308,7 @@ class Calls:
             return self._early.pop(key)
         future = self._waiters[key] = asyncio.get_running_loop().create_future()
         try:
-            return await future
+            return await self._taken(future)
         finally:
             if self._waiters.get(key) is future:
                 del self._waiters[key]
@@ -297,7 +317,7 @@ class Calls:
         """Return the next row about the call *key*; ``None``: its pause is over."""
         future = self._pauses[key] = asyncio.get_running_loop().create_future()
         try:
-            return await future
+            return await self._taken(future)
         finally:
             if self._pauses.get(key) is future:
                 del self._pauses[key]
@@ -312,10 +332,13 @@ class Calls:
                 self._late.append((row, at, number))
                 continue
             key, answer = info["call"], (row[1], row[3], info, at, number)
-            waiter = self._waiters.pop(key, None) or self._pauses.pop(key, None)
-            if waiter is not None and not waiter.done():
-                waiter.set_result(answer)
-            elif self.journal.known(key):
+            if key in self._lasting and state_of_row(row[1], info) == "open":
+                continue  # it is its end that is waited for
+            if self._give(self._waiters.pop(key, None), answer):
+                continue
+            if self._give(self._pauses.pop(key, None), answer):
+                continue
+            if self.journal.known(key):
                 self.journal.note(key, row[1], row[3], info, at, number)
             elif row[1] == "step_skipped":
                 self._early[key] = answer  # its body runs just now
@@ -326,14 +349,11 @@ class Calls:
         """Let bodies begin that were held back, if they may."""
         held, self._held = self._held, []
         for each in held:
-            if not each.done():
-                each.set_result(None)
+            self._give(each, None)
 
     def wake(self, pointer: Pointer) -> None:
         """The pause of a call is over."""
-        waiter = self._pauses.pop(pointer.extra["call"], None)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._give(self._pauses.pop(pointer.extra["call"], None), None)
 
     def lasting(self, key: str) -> Pointer | None:
         """Return the pointer of a call that lasts."""
@@ -371,9 +391,13 @@ class Calls:
     async def outcome(self, made: Made) -> Record:
         """Return how a call that lasts ends."""
         record = made.record
-        while record is None or record.state == "open":
-            with self.waits():
-                answer = await self.answer(made.key)
+        if record is None or record.state == "open":
+            self._lasting.add(made.key)
+            try:
+                with self.waits():
+                    answer = await self.answer(made.key)
+            finally:
+                self._lasting.discard(made.key)
             record = self.record(made, answer)
         return self.ended(made, record)
 

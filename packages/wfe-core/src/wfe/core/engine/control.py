@@ -195,15 +195,16 @@ class Control:
     ) -> str:
         """Start a new run as the run was when *from_step* began last; return its id.
 
+        A host without code for its definition leaves the new run to one that has.
+
         Raises:
             WorkflowNotFoundError: There is no such run.
-            DefinitionNotFoundError: This host has no code for its definition.
             DefinitionError: It never came to *from_step*.
             DataTypeError: A field does not fit the data.
         """
         self._engine.check_running()
         header = await self._engine.reads.header(id_or_name)
-        ready = self._ready(header)
+        ready = await self._engine.inventory.ready(header)
         state = await self._state_before(header, from_step)
         changes = self._fields(header, data or {})
         found = restored(state, {**state.data, **changes})

@@ -76,6 +76,7 @@ class _Group:
         self.failed: list[int] = []
         self.tasks: list[asyncio.Task[Any]] = []
         self.strands: list[Strand] = []
+        self.gone: set[asyncio.Task[Any]] = set()
 
     async def run(self, name: str, awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
         calls, parent = self.calls, self.parent
@@ -118,7 +119,6 @@ class _Group:
                 raise
 
         def ended(_: asyncio.Task[Any]) -> None:
-            self.calls.leaves -= 1
             parent.children.remove(strand)
             if inspect.iscoroutine(awaitable):
                 awaitable.close()  # cancelled before it began: nobody awaits it any more
@@ -134,6 +134,7 @@ class _Group:
         pending = set(self.tasks)
         while pending and not self._over(cut):
             _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            self._count()
         if not self.failed:
             return
         if cut is not None:
@@ -218,6 +219,13 @@ class _Group:
                 if self.calls.over:
                     self._cancel_all()
                 # Else it was cancelled by another gather, which awaits all of this.
+        self._count()
+
+    def _count(self) -> None:
+        """Count those that have ended no more; until then the function is not idle."""
+        gone = {task for task in self.tasks if task.done()} - self.gone
+        self.calls.leaves -= len(gone)
+        self.gone |= gone
 
 
 def _runs(strand: Strand) -> bool:

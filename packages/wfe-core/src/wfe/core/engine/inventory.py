@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from wfe.core.data import model_for
 from wfe.core.definition import Kind, WorkflowDefinition
 from wfe.core.engine.ids import shown_name
+from wfe.core.engine.registry import Registered
 from wfe.core.engine.views import state_of
 from wfe.core.models import Approval, StoredDefinition, WorkflowStatus, from_micros
 from wfe.core.providers import InstanceQuery, StoredInstance
+from wfe.core.rules.plan import make_plan
 from wfe.core.rules.state import Pointer, State
 
 if TYPE_CHECKING:
@@ -85,6 +88,14 @@ class Inventory:
         """Return the stored definitions by number, without code."""
         rows = await self._engine.store.definitions(id)
         return {row.d: WorkflowDefinition.from_json(orjson.loads(row.body)) for row in rows}
+
+    async def ready(self, header: StoredInstance) -> Registered:
+        """Return the definition of a run; without runners when this host has no code for it."""
+        known = self._engine.registry.number(header.d)
+        if known is not None:
+            return known
+        body = (await self.bodies(header.definition))[header.d]
+        return Registered(d=header.d, plan=make_plan(body), model=model_for(None), runners={})
 
     async def places(self, definition: str | None) -> AsyncIterator[tuple[StoredInstance, State]]:
         """Yield each unfinished run with its state."""

@@ -280,11 +280,15 @@ class Scheduling:
         return known
 
 
-def _given(ready: Registered, data: Any) -> str:
+def _given(ready: Registered, data: object) -> str:
     """Return the JSON of *data* as given, once it is sure that a run can start with it."""
     stored = ready.model.start(data)
-    given = data is None or isinstance(data, Mapping)
-    return dumps(encode(data, "data") if given else stored)
+    return dumps(encode(data, "data") if _is_plain(data) else stored)
+
+
+def _is_plain(data: object) -> bool:
+    """Whether *data* may lack fields, whose defaults each run makes anew."""
+    return data is None or isinstance(data, Mapping)
 
 
 def _anchor(spec: Spec, old: Known | None, now: int) -> int:

@@ -157,7 +157,7 @@ def _parts(each: Input) -> Iterator[tuple[str, int]]:
     """Yield name and size of what an attempt made: data fields, and its other values."""
     if not hasattr(each, "pointer"):
         return
-    for attribute in attrs.fields(type(cast("Any", each))):
+    for attribute in attrs.fields(cast("type[attrs.AttrsInstance]", type(each))):
         value = getattr(each, attribute.name)
         if isinstance(value, Writes):
             for name, field in (*value.fields.items(), *value.reduced.items()):

@@ -77,7 +77,8 @@ class Starter:
         """Start a run that goes on from an earlier state of another; return its id."""
         options.check()
         n = await self._engine.numbers.take()
-        birth = self._birth(n, self._owner(ready, options), options)
+        able = self._engine.registry.number(ready.d) is ready
+        birth = self._birth(n, self._owner(ready, options) if able else None, options)
         birth = attrs.evolve(birth, found=found, info=info)
         run_id, _ = await self._begin(ready, dict(found.data or {}), birth, options)
         return run_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -37,7 +37,7 @@ class StreamPump(Pump[StreamRow]):
         self.tell()
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[asyncio.Event]:
+    def reading(self) -> Generator[asyncio.Event]:
         """Give an event that is set whenever there is news here: rows, or the end of a run."""
         news = asyncio.Event()
         self._readers.add(news)

@@ -92,7 +92,23 @@ def _pointer(pointer: Pointer) -> ExecutionPointer:
         parent=pointer.parent,
         index=pointer.extra.get("index"),
         wake_at=None if pointer.wake is None else from_micros(pointer.wake),
+        waits_for=_waits_for(pointer.extra),
     )
+
+
+def _waits_for(extra: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if "wait" in extra:
+        name, key = extra["wait"]
+        return {"event": name, "key": key}
+    if "approval" in extra:
+        asked = extra["approval"]
+        return {"approval": asked["prompt"], "options": tuple(asked["options"])}
+    if "child" in extra:
+        return {"child": extra["child_id"]}
+    if "gate" in extra:
+        return {"limits": list(extra["gate"])}
+    found = {name: extra[name] for name in ("signal", "activity") if name in extra}
+    return found or None
 
 
 def _error(error: Mapping[str, Any] | None) -> ErrorInfo | None:

@@ -298,8 +298,13 @@ def stop(
     for key in ("closing", "leaving", "undoing"):
         # A run that is ending otherwise can still be terminated; its undo is then left off.
         if top.extra.get(key, [None])[0] == "end" and (undo or top.extra[key][1] == status):
-            return False
+            if draft.status != WorkflowStatus.SUSPENDED:
+                return False
+            finalize(draft, status, error, who)  # what was to run first cannot: it ends without
+            return True
     draft.row("workflow_stopping", None, {**(who or {}), "error": error})
+    if draft.status == WorkflowStatus.SUSPENDED:  # or what must run first would never begin
+        draft.become(WorkflowStatus.RUNNABLE)
     if "hooks" in top.extra:
         draft.extra(top, leaving=outcome)
     elif "live" in top.extra:

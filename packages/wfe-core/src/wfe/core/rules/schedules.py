@@ -102,8 +102,9 @@ class Memory:
     @staticmethod
     def read(stored: Mapping[str, Any]) -> Memory:
         """Return what :meth:`stored` made; members of later versions are left out."""
-        known = {name: stored[name] for name in _MEMORY if name in stored}
-        return Memory(**{**known, "waiting": tuple(known.get("waiting", ()))})
+        known: dict[str, Any] = {name: stored[name] for name in _MEMORY if name in stored}
+        known["waiting"] = tuple(known.get("waiting", ()))
+        return Memory(**known)
 
 
 _SPEC: Final = frozenset(field.name for field in attrs.fields(Spec))

@@ -327,9 +327,9 @@ class LimitLaws:
             for key in ("r:a", "r:b"):
                 n = await _wanting(store, epoch, _hold(key=key, limit=2, per=10))
                 (grant,) = await _granted(store, n)
-            found.append(grant["at"] - start)
+                found.append(grant["at"] - start)
 
-        assert found == [0, 6, 10, 16, 50]
+        assert found == [0, 0, 6, 6, 10, 10, 16, 16, 50, 50]
 
     async def test_a_rate_is_exact_with_many_hosts(self, store: PersistenceProvider) -> None:
         epochs = [await worker(store) for _ in range(4)]

@@ -95,7 +95,7 @@ class _Side:
                 return value
 
 
-def _hold(pointer: int, key: str, limit: int, rate: bool, attempt: int) -> Hold:
+def _hold(pointer: int, attempt: int, key: str, limit: int, *, rate: bool) -> Hold:
     per = HOUR if rate else None
     key = f"r:{key}" if rate else key
     return Hold(pointer=pointer, attempt=attempt, key=key, limit=limit, per=per)
@@ -272,7 +272,7 @@ class _Machine(RuleBasedStateMachine):
         key: str | None,
     ) -> None:
         """One worker writes several runs at once, its own and others."""
-        by_run = {self.run(run): rest for run, *rest in writes}
+        by_run = {self.run(run): (change, waits, wants) for run, change, waits, wants in writes}
         self.events += 1
 
         async def work(side: _Side) -> list[Any]:
@@ -331,7 +331,9 @@ class _Machine(RuleBasedStateMachine):
                 ActivityStart(pointer=p, attempt=base, name=name) for p, name in wants["offer"]
             ),
             end_activities=tuple(wants["drop"]),
-            hold=tuple(_hold(*hold, base) for hold in wants["hold"]),
+            hold=tuple(
+                _hold(p, base, key, limit, rate=rate) for p, key, limit, rate in wants["hold"]
+            ),
             unhold=tuple(wants["unhold"]),
         )
 

@@ -21,7 +21,8 @@ from wfe.core.policies import (
 
 __all__ = ["dressed", "of_saga"]
 
-_LIMITED: Final = frozenset({Kind.STEP, Kind.DELAY, Kind.SUB_WORKFLOW, Kind.SEQUENCE})
+_HOLDS: Final = frozenset({Kind.SUB_WORKFLOW, Kind.SEQUENCE})
+_LIMITED: Final = _HOLDS | {Kind.STEP, Kind.DELAY}
 
 
 def dressed(
@@ -44,7 +45,9 @@ def dressed(
         hooks = tuple((name, Block((step("h"),))) for name in sorted(names))
         node = attrs.evolve(node, hooks=hooks)
     if node.kind in _LIMITED and rng.random() < 0.1:
-        key = Value(f"door{rng.randrange(2)}") if rng.random() < 0.7 else None
+        # A container or sub-workflow never shares its key with what is inside: that would hang.
+        shared = node.kind not in _HOLDS and rng.random() < 0.7
+        key = Value(f"door{rng.randrange(2)}") if shared else None
         per = 2_000_000 if rng.random() < 0.15 else None
         node = attrs.evolve(node, limits=(Limit(key, rng.randrange(1, 3), per),))
     return node

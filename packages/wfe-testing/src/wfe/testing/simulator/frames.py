@@ -13,6 +13,7 @@ from wfe.testing.simulator.laws import Broken, Law
 
 __all__ = ["Frames"]
 
+_GOES_ON: Final = frozenset({"step_retrying", "step_failed"})
 _DID: Final = frozenset({"step_completed", "step_failed"})
 
 
@@ -45,6 +46,9 @@ class Frames:
             frame.undoing = True
         elif kind == "step_compensated":
             self._undone(pointer, step)
+        elif kind in _GOES_ON and (frame := self._frames.get(pointer)) and frame.undoing:
+            self._check_all(pointer, frame)
+            frame.undoing = False
         elif kind in _DID and self._undoable(step, kind):
             frame_id = self._around(state, pointer)
             if frame_id is not None:
@@ -89,9 +93,13 @@ class Frames:
         if frame is None or not frame.done:
             return
         if frame.undoing:
-            steps = [entry[2] for entry in frame.done]
-            raise Broken(Law.UNDO, f"saga {key} ended, but {steps} were not undone")
+            self._check_all(key, frame)
         outer = self._around(state, key)
         if outer is not None:
             merged = self._frames.setdefault(outer, _Frame())
             merged.done = sorted([*merged.done, *frame.done])
+
+    def _check_all(self, key: int, frame: _Frame) -> None:
+        if frame.done:
+            steps = [entry[2] for entry in frame.done]
+            raise Broken(Law.UNDO, f"saga {key} went on, but {steps} were not undone")

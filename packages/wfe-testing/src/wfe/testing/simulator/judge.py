@@ -6,7 +6,7 @@ from wfe.core.engine.views import state_of
 from wfe.core.models import WorkflowStatus
 from wfe.testing.simulator.cluster import Cluster
 from wfe.testing.simulator.laws import Broken, Law
-from wfe.testing.simulator.ledger import Account
+from wfe.testing.simulator.ledger import Account, same_state
 from wfe.testing.simulator.truth import at_once
 from wfe.testing.simulator.users import Users
 
@@ -95,7 +95,7 @@ class Judge:
             raise Broken(Law.GAPLESS, f"{account.name} has the rows {[row.seq for row in rows]}")
         (loaded,) = at_once(self._truth.load([n]))
         state, _, _ = state_of(loaded)
-        if state != account.state:
+        if not same_state(state, account.state):
             raise Broken(Law.FOLDS, f"{account.name} is {state}, but its rows say {account.state}")
         account.journal.hooks()
         if account.state.status == WorkflowStatus.COMPLETE and not account.journal.rewritten:

@@ -244,7 +244,7 @@ class _Simulation:
             if "signal" in pointer.extra:
                 await self.users.signal(host, account.new.id)
             elif "approval" in pointer.extra:
-                await self.users.approve(host, account.new.id, pointer.step)
+                await self.users.approve(host, account.new.id, pointer.id)
             elif "activity" in pointer.extra:
                 await self.users.work(host)
 

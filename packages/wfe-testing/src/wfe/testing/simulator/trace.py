@@ -48,7 +48,7 @@ class Trace:
         new = "" if item.new is None else f" new {item.new.definition} owner {item.new.owner}"
         self.add("commit", epoch, item.n, f"{name}{new}{shown}")
         for text in item.rows:
-            self.add("  row", item.n, text if self._keep else text[:80])
+            self.add("  row", item.n, text)
         for message in item.messages:
             self.add("  message", message.target, message.kind, message.actor or "")
         for child in item.starts:

@@ -126,11 +126,14 @@ class Users:
             host, run, "signal", lambda actor: control.signal(run, "go", 1, actor=actor)
         )
 
-    async def approve(self, host: Host, run: str, step: str | None = None) -> None:
+    async def approve(self, host: Host, run: str, pointer: int | None = None) -> None:
         """Answer a question, if the run asks one."""
         control = host.engine.control
         await self._intend(
-            host, run, "approve", lambda actor: control.approve(run, "yes", step=step, actor=actor)
+            host,
+            run,
+            "approve",
+            lambda actor: control.approve(run, "yes", pointer=pointer, actor=actor),
         )
 
     async def work(self, host: Host) -> None:

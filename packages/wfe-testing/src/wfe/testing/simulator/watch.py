@@ -26,6 +26,8 @@ __all__ = ["Watch"]
 
 Context = StepExecutionContext[Any]
 _CONCURRENT: Final = frozenset({Kind.PARALLEL, Kind.FOR_EACH, Kind.DAG})
+_SEVERAL: Final = frozenset({"items", "closing"})
+"""Extras of a container in which several branches may run: rounds, or cancelled ones that end."""
 _MAY_RUN: Final = frozenset({PointerStatus.PENDING.value, PointerStatus.SLEEPING.value})
 
 
@@ -125,7 +127,7 @@ class Watch:
         container = account.state.pointers.get(shared[-1]) if shared else None
         if container is not None:
             node = account.journal.plan.places[container.step].node
-            if node.kind in _CONCURRENT or "items" in container.extra:
+            if node.kind in _CONCURRENT or _SEVERAL & container.extra.keys():
                 return
         run = self._ledger.live(account.owner or 0, account.new.n)
         if run is not None and run.in_flight:

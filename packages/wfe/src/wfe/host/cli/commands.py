@@ -36,6 +36,7 @@ _COMMANDS: Final = {
     "pause": ("wfe.host.cli.waiting:pause", "Begin no step of any run of a workflow."),
     "unpause": ("wfe.host.cli.waiting:unpause", "Lift the pause of a workflow."),
     "publish": ("wfe.host.cli.control:publish", "Publish an event that runs wait for."),
+    "schedule": ("wfe.host.cli.schedule:schedule", "Let workflows start by themselves."),
     "purge": ("wfe.host.cli.purge:purge", "Delete finished runs."),
     "plugins": ("wfe.host.cli.plugins:plugins", "List what installed distributions offer."),
 }

@@ -73,6 +73,7 @@ def schedule() -> None:
 @_JSON
 @store.DB
 def create(  # noqa: PLR0913 - the options of a schedule
+    *,
     id: str,
     source: str,
     workflow: str | None,
