@@ -24,6 +24,9 @@ GATES: dict[tuple[str, str], dict[str, float]] = {
     ("SEQ", "commits"): {"memory": 101, "sqlite": 101},
     ("SEQ", "rows"): {"memory": 102, "sqlite": 102},
     ("SEQ", "cpu_us"): {"memory": 150, "sqlite": 600},
+    ("FUNCTION", "commits"): {"memory": 102, "sqlite": 102},
+    ("FUNCTION", "rows"): {"memory": 103, "sqlite": 103},
+    ("FUNCTION", "cpu_us"): {"memory": 225, "sqlite": 900},
     ("MANY", "commits"): {"memory": 20, "sqlite": 20},
     ("MANY", "cpu_us"): {"memory": 120, "sqlite": 120},
     ("FANOUT", "commits"): {"memory": 10, "sqlite": 10},
@@ -129,7 +132,7 @@ def main() -> int:
     for kind in options.store or ["memory", "sqlite"]:
         for name in options.workloads:
             figures = _one(kind, name, options.tries)
-            if kind == "sqlite" and name in ("SEQ", "MANY", "FANOUT", "LATENCY", "EVENT"):
+            if kind == "sqlite" and name in ("SEQ", "FUNCTION", "MANY", "FANOUT", "LATENCY", "EVENT"):
                 limit = _limit(int(figures["commits"]))
                 figures["of_limit"] = limit["wall_ms"] / figures["wall_ms"]
                 figures["limit_cpu_us"] = limit["cpu_us"]

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from benchmarks.counting import CountingStore
-from wfe.core import WorkflowBuilder, WorkflowDefinition
+from wfe.core import WorkflowBuilder, WorkflowContext, WorkflowDefinition, workflow
 from wfe.host import WorkflowHost
 
 __all__ = ["WORKLOADS", "Measured", "imports"]
@@ -86,6 +86,27 @@ async def seq(store: CountingStore) -> Measured:
 
         async def work() -> dict[str, float]:
             await _finished(host, "seq")
+            return {}
+
+        return await _measured(store, work, 100)
+
+
+@workflow("function")
+async def durable(ctx: WorkflowContext, steps: int) -> None:
+    """Call a step that does nothing, over and over."""
+    for _ in range(steps):
+        await ctx.step(noop)
+
+
+async def function(store: CountingStore) -> Measured:
+    """1 durable function of 100 steps."""
+    async with WorkflowHost(store) as host:
+        host.register(sequence("warm", 5), durable)
+        await _finished(host, "warm")
+        await _finished(host, "function", 5)
+
+        async def work() -> dict[str, float]:
+            await _finished(host, "function", 100)
             return {}
 
         return await _measured(store, work, 100)
@@ -220,6 +241,7 @@ async def _long(store: CountingStore, definition: WorkflowDefinition, steps: int
 
 WORKLOADS: dict[str, Callable[[CountingStore], Coroutine[Any, Any, Measured]]] = {
     "SEQ": seq,
+    "FUNCTION": function,
     "MANY": many,
     "FANOUT": fanout,
     "LATENCY": latency,

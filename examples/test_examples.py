@@ -120,3 +120,17 @@ def test_poll_endpoint(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert done.stdout.splitlines() == ["job 1: 42 rows", "2 requests, 3 looks"]
     assert '"uses":"poll"' in (tmp_path / "export.json").read_text(encoding="utf-8")
+
+
+def test_schedules(tmp_path: Path) -> None:
+    done = _python(str(EXAMPLES / "schedules/schedules.py"), cwd=tmp_path)
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "report at Sat 02:30 CET: complete",
+        "report at Sun 03:00 CEST: complete",
+        "report at Mon 02:30 CEST: complete",
+        "report at Tue 02:30 CEST: complete",
+        "stock: 3 runs, 1 times wait for the last run's end",
+        "backfilled: complete",
+    ]

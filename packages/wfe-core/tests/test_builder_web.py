@@ -1,7 +1,8 @@
-"""HTTP steps as they are written down: constants, computed values, and what is refused."""
+"""HTTP steps as they are written down, and what needs no server to be refused."""
 
 from __future__ import annotations
 
+import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from wfe.core import (
     DefinitionError,
     HttpRequest,
     PollEndpoint,
+    Retry,
     WorkflowBuilder,
     WorkflowDefinition,
     expr,
 )
 from wfe.core.builtins import builtin_body
 from wfe.core.definition import Call, Cel, Kind, Node, Record, Value
+from wfe.testing import WorkflowTest
 
 
 def test_constants_and_computed_values_are_kept_apart() -> None:
@@ -121,3 +124,35 @@ def test_wrong_arguments_are_refused_when_the_definition_is_written(
         getattr(WorkflowBuilder(), method)(**{**usual, **given})
 
     assert problem in str(caught.value)
+
+
+async def test_a_server_that_is_not_there_is_a_failure_that_may_pass() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        definition = (
+            WorkflowBuilder()
+            .http("GET", url)
+            .on_error(Retry(max_retries=2, interval=timedelta(0)))
+            .build("w")
+        )
+        async with WorkflowTest() as test:
+            instance = await test.run(definition)
+            history = await test.host.history(instance.id)
+
+    assert instance.error is not None
+    assert "could not be reached (ConnectError" in instance.error.message
+    assert [entry.kind for entry in history].count("step_retrying") == 2
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://host/x", "http://", "http://h:port/"])
+async def test_a_computed_url_that_is_none_fails_for_good(url: str) -> None:
+    retried = Retry(max_retries=2, interval=timedelta(0))
+    definition = WorkflowBuilder().http("GET", lambda _d: url).on_error(retried).build("w")
+
+    async with WorkflowTest() as test:
+        instance = await test.run(definition)
+        history = await test.host.history(instance.id)
+
+    assert instance.status == "failed"
+    assert "step_retrying" not in [entry.kind for entry in history]

@@ -311,7 +311,8 @@ BLOB_ZOO: list[tuple[type[FileBlobs], str]] = [
 @pytest.mark.parametrize(("broken", "law"), BLOB_ZOO)
 async def test_blob_contract_catches(broken: type[FileBlobs], law: str, tmp_path: Path) -> None:
     test: Callable[[FileBlobs], Awaitable[None]] = getattr(BlobContract(), f"test_{law}")
-    for k, kind in enumerate((FileBlobs, broken)):
+    kinds: tuple[type[FileBlobs], ...] = (FileBlobs, broken)
+    for k, kind in enumerate(kinds):
         done = test(kind(tmp_path / str(k)))
         if kind is FileBlobs:
             await done

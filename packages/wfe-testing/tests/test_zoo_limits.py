@@ -67,7 +67,9 @@ class GrantsOneTooMany(MemoryLimits):
 
 class GrantsTheLatest(MemoryLimits):
     def _grant(self, key: str, commit: MemoryCommit) -> None:
-        self._waiters[key] = dict(reversed(self._waiters[key].items()))
+        waiters = self._waiters[key]
+        if any(len(self._holders[key]) < hold.limit for _, hold in waiters.values()):
+            self._waiters[key] = dict(reversed(waiters.items()))
         super()._grant(key, commit)
 
 

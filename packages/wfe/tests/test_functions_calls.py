@@ -507,7 +507,9 @@ async def test_a_definition_can_be_a_child() -> None:
 
 
 async def test_a_function_can_be_a_child_of_a_definition() -> None:
-    around = WorkflowBuilder().sub_workflow("inner", data=lambda _: Order("1"), output="x").build("a")
+    around = (
+        WorkflowBuilder().sub_workflow("inner", data=lambda _: Order("1"), output="x").build("a")
+    )
     async with WorkflowTest(around, inner) as test:
         run = await test.start(around)
         await test.clock.advance(2 * HOUR)

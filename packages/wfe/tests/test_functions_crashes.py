@@ -227,7 +227,7 @@ _CALM = st.one_of(
     st.sampled_from([["sleep"], ["event"], ["chance"]]),
 )
 _WILD = st.one_of(_CALM, st.tuples(st.just("fail"), _NAMES).map(list), st.just(["raise"]))
-_KILLS = st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=5)
+_KILLS = st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=4)
 
 
 def _around(inner: st.SearchStrategy[Op]) -> st.SearchStrategy[Op]:

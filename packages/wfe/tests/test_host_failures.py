@@ -261,3 +261,70 @@ async def test_the_definition_has_a_time_of_its_own() -> None:
     assert instance.status == "failed"
     assert instance.error is not None
     assert instance.error.type == "StepTimeoutError"
+
+
+async def test_only_the_wanted_errors_are_tried_again_and_those_derived_from_them() -> None:
+    for policy, attempts in (
+        (Retry(max_retries=2, retry_on=ConnectionError), 1),
+        (Retry(max_retries=2, retry_on=("OSError", ArithmeticError)), 1),
+        (Retry(max_retries=2, retry_on=LookupError), 3),
+        (Retry(max_retries=2, never_retry_on=LookupError), 1),
+        (Retry(max_retries=2, retry_on=Exception, never_retry_on=(KeyError,)), 1),
+    ):
+        app = Flaky(99, KeyError("gone"))
+        async with WorkflowTest(app=app) as test:
+            run = await test.start(WorkflowBuilder().then(flaky).on_error(policy).build("w"))
+            await test.clock.advance(MINUTE)
+            assert (await run.wait(5)).status == "failed"
+        assert len(app.attempts) == attempts, policy
+
+
+async def test_a_total_time_ends_the_retries() -> None:
+    app = Flaky(99)
+    policy = Retry(max_retries=99, interval=MINUTE, max_time=timedelta(minutes=3))
+    async with WorkflowTest(app=app) as test:
+        run = await test.start(WorkflowBuilder().then(flaky).on_error(policy).build("w"))
+        await test.clock.advance(timedelta(hours=1))
+        assert (await run.wait(5)).status == "failed"
+    assert app.attempts == [0, 1, 2, 3]
+
+
+class Watched:
+    """A step that says which errors are worth another attempt, and hears what became of it."""
+
+    async def run(self, ctx: Ctx) -> None:
+        await flaky(ctx)
+
+    def is_retryable(self, error: Exception) -> bool:
+        return isinstance(error, OSError)
+
+    async def on_success(self, ctx: Ctx) -> None:
+        ctx.app.keys.append("success")
+
+    def on_failure(self, ctx: Ctx, error: Exception) -> None:
+        ctx.app.attempts.append(-1)
+        if str(error) == "twice":
+            message = "on_failure fails, too"
+            raise RuntimeError(message)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        (OSError("later"), [0, -1, 1]),
+        (ValueError("never"), [0, -1]),
+        (OSError("twice"), [0, -1, 1]),
+    ],
+)
+async def test_a_step_class_judges_its_errors_and_hears_of_them(
+    error: Exception, attempts: list[int]
+) -> None:
+    app = Flaky(1, error)
+    flow = WorkflowBuilder().then(Watched).on_error(Retry(max_retries=3, interval=MINUTE))
+    async with WorkflowTest(app=app) as test:
+        run = await test.start(flow.build("w"))
+        await test.clock.advance(timedelta(hours=1))
+        instance = await run.wait(5)
+    assert app.attempts == attempts
+    assert instance.status == ("failed" if str(error) == "never" else "complete")
+    assert ("success" in app.keys) is (instance.status == "complete")

@@ -435,6 +435,53 @@ async def test_many_schedules_that_nobody_here_can_run_hide_none() -> None:
         assert await _times(other) == ["01:01"]
 
 
+async def test_a_schedule_that_cannot_be_read_keeps_no_other_from_firing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with WorkflowTest(quick) as t:
+        await t.host.schedules.create("a", "quick", every=HOUR)
+        await t.host.schedules.create("b", "quick", every=HOUR)
+        (row,) = await t.store.schedules("a")
+        later = row.spec.replace('"skip"', '"of a later version"')
+        assert await t.store.put_schedule(attrs.evolve(row, spec=later))
+
+        await t.clock.advance(2 * HOUR)
+
+        assert await _times(t.host) == ["01:00", "02:00"]
+        warned = [r.getMessage() for r in caplog.records if r.name == "wfe.engine"]
+        assert warned == ["schedule 'a' cannot fire on this host: 'of a later version'"]
+
+
+async def test_a_last_run_that_was_purged_is_over() -> None:
+    async with WorkflowTest(quick) as t:
+        await t.host.schedules.create("s", "quick", every=HOUR)
+        await t.clock.advance(HOUR)
+        assert await t.host.purge("quick") == 1
+
+        await t.clock.advance(HOUR)
+
+        assert await _times(t.host) == ["02:00"]
+
+
+async def test_without_the_cron_library_a_stored_schedule_waits_for_a_host_that_has_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with WorkflowTest(quick) as t:
+        await t.host.schedules.create("s", "quick", cron="0 * * * *")
+        with monkeypatch.context() as without:
+            without.setitem(sys.modules, "cronsim", None)
+            with pytest.raises(DefinitionError, match=r"pip install 'wfe-core\[cron\]'"):
+                await t.host.schedules.create("x", "quick", cron="0 * * * *")
+            await t.clock.advance(HOUR)
+            assert await _runs(t.host) == []
+        assert "pip install 'wfe-core[cron]'" in caplog.text
+
+        await t.host.schedules.create("y", "quick", every=HOUR)  # something to look for
+        await t.clock.settle()
+
+        assert await _times(t.host) == ["01:00"]
+
+
 # -- several hosts, and none -----------------------------------------------------------------------
 
 

@@ -197,7 +197,7 @@ def result(status: WorkflowStatus, **more: Any) -> Result:
     final = status.final
     instance = WorkflowInstance(
         id="r1",
-        name=None,
+        name="main-1",
         definition="main",
         version=2,
         status=status,

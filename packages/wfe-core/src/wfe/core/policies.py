@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
@@ -121,6 +121,15 @@ def _positive(_: object, field: attrs.Attribute[Any], value: timedelta | None) -
         raise ValueError(problem)
 
 
+Errors: TypeAlias = "type[BaseException] | str | Iterable[type[BaseException] | str]"
+
+
+def _names_of(given: Errors) -> tuple[str, ...]:
+    """Return the names of error classes: a definition is data and holds no class."""
+    many = (given,) if isinstance(given, str | type) else tuple(given)
+    return tuple(each if isinstance(each, str) else each.__name__ for each in many)
+
+
 @attrs.frozen(kw_only=True)
 class Retry:
     """Try again: *max_retries* retries are *max_retries* + 1 attempts.
@@ -133,6 +142,10 @@ class Retry:
         jitter: 0 to 1; a pause is scaled by 1 ± jitter.
         then: What follows when the retries are used up.
         compensate: Undo what was done before each further attempt, and wait for the undo's end.
+        retry_on: Only these errors (classes, or their names) and those derived from them are worth
+            another attempt; none: all are.
+        never_retry_on: These errors and those derived from them are not.
+        max_time: No attempt begins later than this after the first one; ``None``: no bound.
     """
 
     max_retries: int | None = attrs.field(default=3, validator=_not_negative)
@@ -142,6 +155,16 @@ class Retry:
     jitter: float = attrs.field(default=0.0, validator=[v.ge(0), v.le(1)])
     then: Exhausted = attrs.field(factory=Fail)
     compensate: bool = False
+    retry_on: tuple[str, ...] = attrs.field(default=(), converter=_names_of)
+    never_retry_on: tuple[str, ...] = attrs.field(default=(), converter=_names_of)
+    max_time: timedelta | None = attrs.field(default=None, validator=_positive)
+
+    def wants(self, error: type[BaseException]) -> bool:
+        """Return whether an error of this class is worth another attempt."""
+        names = {cls.__name__ for cls in error.__mro__}
+        if not names.isdisjoint(self.never_retry_on):
+            return False
+        return not self.retry_on or not names.isdisjoint(self.retry_on)
 
     def delay(self, k: int, spread: float) -> int:
         """Return the pause in µs before retry *k* (from 0).
@@ -164,6 +187,9 @@ def RetryForever(  # noqa: N802 - reads as the policy it makes, as in workflow-c
     backoff: float | Backoff = fixed,
     max_interval: timedelta | None = None,
     jitter: float = 0.0,
+    retry_on: Errors = (),
+    never_retry_on: Errors = (),
+    max_time: timedelta | None = None,
 ) -> Retry:
     """Return a :class:`Retry` without an end."""
     return Retry(
@@ -172,10 +198,13 @@ def RetryForever(  # noqa: N802 - reads as the policy it makes, as in workflow-c
         backoff=backoff,
         max_interval=max_interval,
         jitter=jitter,
+        retry_on=retry_on,
+        never_retry_on=never_retry_on,
+        max_time=max_time,
     )
 
 
-def CompensateThenRetry(  # noqa: N802 - reads as the policy it makes
+def CompensateThenRetry(  # noqa: N802, PLR0913 - reads as the policy it makes
     max_retries: int | None = 3,
     interval: timedelta = timedelta(seconds=1),
     backoff: float | Backoff = fixed,
@@ -183,6 +212,9 @@ def CompensateThenRetry(  # noqa: N802 - reads as the policy it makes
     max_interval: timedelta | None = None,
     jitter: float = 0.0,
     then: Exhausted | None = None,
+    retry_on: Errors = (),
+    never_retry_on: Errors = (),
+    max_time: timedelta | None = None,
 ) -> Retry:
     """Return a :class:`Retry` that undoes before each further attempt."""
     return Retry(
@@ -193,6 +225,9 @@ def CompensateThenRetry(  # noqa: N802 - reads as the policy it makes
         jitter=jitter,
         then=Fail() if then is None else then,
         compensate=True,
+        retry_on=retry_on,
+        never_retry_on=never_retry_on,
+        max_time=max_time,
     )
 
 
@@ -224,7 +259,13 @@ def policy_to_json(policy: ErrorPolicy) -> dict[str, Any]:
         "jitter": policy.jitter,
         "then": _NAMES[type(policy.then)],
     }
-    return {**stored, "compensate": True} if policy.compensate else stored
+    optional = {
+        "compensate": policy.compensate,
+        "retry_on": list(policy.retry_on),
+        "never_retry_on": list(policy.never_retry_on),
+        "max_time": to_micros(policy.max_time) if policy.max_time else None,
+    }
+    return {**stored, **{key: value for key, value in optional.items() if value}}
 
 
 def policy_from_json(stored: Mapping[str, Any]) -> ErrorPolicy:
@@ -241,4 +282,7 @@ def policy_from_json(stored: Mapping[str, Any]) -> ErrorPolicy:
         jitter=stored["jitter"],
         then=_ACTIONS[stored["then"]](),
         compensate=stored.get("compensate", False),
+        retry_on=tuple(stored.get("retry_on", ())),
+        never_retry_on=tuple(stored.get("never_retry_on", ())),
+        max_time=timedelta(microseconds=stored["max_time"]) if stored.get("max_time") else None,
     )

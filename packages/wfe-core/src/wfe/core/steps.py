@@ -123,6 +123,10 @@ class ExecutionResult:
 class StepBody(Protocol):
     """A unit of work; ``run`` may be sync or async.
 
+    A class may have more: ``is_retryable(error) -> bool`` says whether another attempt makes sense
+    after ``run`` raised; ``on_success(ctx)`` and ``on_failure(ctx, error)`` are called after each
+    attempt (they too may be sync or async, and what ``on_success`` raises fails the attempt).
+
     It may run more than once (after a crash in the middle, or a retry), so make its effects
     idempotent: ``ctx.idempotency_key`` stays the same over all attempts of one step execution.
     """
@@ -300,6 +304,7 @@ class StepExecutionContext(Generic[D]):
         "instance",
         "persistence_data",
         "pointer",
+        "retryable",
         "seq",
         "starts",
     )
@@ -325,6 +330,7 @@ class StepExecutionContext(Generic[D]):
         self.created_at: int = created_at  # of the run, µs
         self.persistence_data: Any = extra.get("memory")
         self.event: Mapping[str, Any] | None = extra.get("event")
+        self.retryable: bool | None = None  # what the body's is_retryable said of its error
         self.starts: int = 0  # runs that this attempt has started
         self.held: bool = "held" in extra  # whether it has its places under limits
         self.cancelled: CancelToken = CancelToken()

@@ -221,7 +221,7 @@ class Activities:
 
 
 async def _called(handler: Handler, activity: Activity) -> Any:
-    if inspect.iscoroutinefunction(handler):
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__):
         return await handler(activity)
     result = await asyncio.to_thread(handler, activity)
     return await result if inspect.isawaitable(result) else result

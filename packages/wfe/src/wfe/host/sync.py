@@ -22,7 +22,7 @@ from wfe.core.models import (
     WorkflowInstance,
     WorkflowStatus,
 )
-from wfe.host.collect import definitions_in
+from wfe.host.collect import Buildable, definitions_in
 from wfe.host.host import WorkflowHost
 from wfe.host.runs import WorkflowRun
 from wfe.host.schedules import SyncSchedules
@@ -129,6 +129,7 @@ class SyncWorkflowHost(SyncControls):
         """Take the arguments of :class:`WorkflowHost`."""
         self._host = WorkflowHost(*args, **options)
         self._portal: _Portal | None = None
+        self._ask = self._call
 
     def __enter__(self) -> Self:
         """Start the host."""

@@ -29,31 +29,31 @@ class SyncControls:
     """The methods of :class:`~wfe.host.controls.Controls`, blocking."""
 
     _host: WorkflowHost
-    _call: Caller
+    _ask: Caller
 
     def suspend(self, id_or_name: str, reason: str | None = None, **options: Any) -> None:
         """Suspend a run; see :meth:`WorkflowHost.suspend`."""
-        self._call(self._host.suspend(id_or_name, reason, **options))
+        self._ask(self._host.suspend(id_or_name, reason, **options))
 
     def resume(self, id_or_name: str, **options: Any) -> None:
         """Resume a run; see :meth:`WorkflowHost.resume`."""
-        self._call(self._host.resume(id_or_name, **options))
+        self._ask(self._host.resume(id_or_name, **options))
 
     def terminate(self, id_or_name: str, reason: str | None = None, **options: Any) -> None:
         """Terminate a run; see :meth:`WorkflowHost.terminate`."""
-        self._call(self._host.terminate(id_or_name, reason, **options))
+        self._ask(self._host.terminate(id_or_name, reason, **options))
 
     def retry(self, id_or_name: str, from_step: str | None = None, **options: Any) -> None:
         """Try a run again; see :meth:`WorkflowHost.retry`."""
-        self._call(self._host.retry(id_or_name, from_step, **options))
+        self._ask(self._host.retry(id_or_name, from_step, **options))
 
     def skip(self, id_or_name: str, pointer_id: int, **options: Any) -> None:
         """Go on after a step without doing it; see :meth:`WorkflowHost.skip`."""
-        self._call(self._host.skip(id_or_name, pointer_id, **options))
+        self._ask(self._host.skip(id_or_name, pointer_id, **options))
 
     def patch_data(self, id_or_name: str, fields: Mapping[str, Any], **options: Any) -> None:
         """Set data fields of a run; see :meth:`WorkflowHost.patch_data`."""
-        self._call(self._host.patch_data(id_or_name, fields, **options))
+        self._ask(self._host.patch_data(id_or_name, fields, **options))
 
     def rewind(
         self,
@@ -63,39 +63,39 @@ class SyncControls:
         **options: Any,
     ) -> None:
         """Put a run back to where a step began; see :meth:`WorkflowHost.rewind`."""
-        self._call(self._host.rewind(id_or_name, to_step, data, **options))
+        self._ask(self._host.rewind(id_or_name, to_step, data, **options))
 
     def signal(self, id_or_name: str, name: str, data: Any = None, **options: Any) -> None:
         """Send a signal to one run; see :meth:`WorkflowHost.signal`."""
-        self._call(self._host.signal(id_or_name, name, data, **options))
+        self._ask(self._host.signal(id_or_name, name, data, **options))
 
     def update(self, id_or_name: str, name: str, data: Any = None, **options: Any) -> Any:
         """Have a run's handler change it; see :meth:`WorkflowHost.update`."""
-        return self._call(self._host.update(id_or_name, name, data, **options))
+        return self._ask(self._host.update(id_or_name, name, data, **options))
 
     def query(self, id_or_name: str, name: str, data: Any = None) -> Any:
         """Ask a run's query handler; see :meth:`WorkflowHost.query`."""
-        return self._call(self._host.query(id_or_name, name, data))
+        return self._ask(self._host.query(id_or_name, name, data))
 
     def approve(self, id_or_name: str, answer: str, **options: Any) -> None:
         """Answer the question of an approval step; see :meth:`WorkflowHost.approve`."""
-        self._call(self._host.approve(id_or_name, answer, **options))
+        self._ask(self._host.approve(id_or_name, answer, **options))
 
     def approvals(self, definition: str | None = None) -> list[Approval]:
         """Return the questions that wait for an answer."""
-        return self._call(self._host.approvals(definition))
+        return self._ask(self._host.approvals(definition))
 
     def definitions(self, id: str | None = None) -> list[StoredDefinition]:
         """Return the stored definitions."""
-        return self._call(self._host.definitions(id))
+        return self._ask(self._host.definitions(id))
 
     def pause_definition(self, id: str) -> bool:
         """Begin no step of any run of a definition; see :meth:`WorkflowHost.pause_definition`."""
-        return self._call(self._host.pause_definition(id))
+        return self._ask(self._host.pause_definition(id))
 
     def resume_definition(self, id: str) -> bool:
         """Lift the pause of a definition; return whether it was paused."""
-        return self._call(self._host.resume_definition(id))
+        return self._ask(self._host.resume_definition(id))
 
 
 @attrs.frozen

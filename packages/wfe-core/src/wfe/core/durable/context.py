@@ -233,6 +233,10 @@ class WorkflowContext:
         site = f"the saga in {self._calls.step}"
         return self._step(function, args, kwargs, site, policy, undone)
 
+    def moved(self) -> None:
+        """Tell whoever waits for it that an undo has ended."""
+        self._calls.moved()
+
     async def begin_note(self, name: str, kind: str, **info: Any) -> None:
         """Record that something begins."""
         made = await self._calls.enter(name, "", f"the saga in {self._calls.step}")
@@ -350,9 +354,7 @@ class WorkflowContext:
     def _until(self, timeout: timedelta | None) -> int | None:
         return None if timeout is None else self._calls.engine.clock.now() + to_micros(timeout)
 
-    def wait_signal(
-        self, name: str, timeout: timedelta | None = None
-    ) -> Coroutine[Any, Any, Any]:
+    def wait_signal(self, name: str, timeout: timedelta | None = None) -> Coroutine[Any, Any, Any]:
         """Return what ``host.signal(run, name, data)`` sent; signals are kept until asked for.
 
         Raises:
@@ -558,7 +560,9 @@ class WorkflowContext:
         item = await calls.engine.starter.child(ctx, node, data, None, reference)
         key = hashlib.blake2b(made.key.encode(), digest_size=16).hexdigest()
         idem = f"child:{calls.run.n}:{calls.pointer}:{key}"
-        return item if item.new is None else attrs.evolve(item, new=attrs.evolve(item.new, idem=idem))
+        return (
+            item if item.new is None else attrs.evolve(item, new=attrs.evolve(item.new, idem=idem))
+        )
 
     # -- data
 

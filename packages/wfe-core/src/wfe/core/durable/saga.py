@@ -148,6 +148,7 @@ class Saga:
             await self._undo(error)
         finally:
             strand.undoing -= 1
+            self._ctx.moved()
 
     async def _undo(self, error: BaseException) -> None:
         shown = {"type": type(error).__name__, "message": str(error), "step": None}

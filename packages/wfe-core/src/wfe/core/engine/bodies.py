@@ -7,6 +7,7 @@ import contextvars
 import copy
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Final, Protocol, TypeAlias
@@ -22,6 +23,7 @@ Context: TypeAlias = StepExecutionContext[Any]
 StepFactory: TypeAlias = Callable[[type], Any]
 """Builds the body of a step class, for example from a dependency-injection container."""
 
+_LOG: Final = logging.getLogger("wfe.engine")
 _NO_DEFAULT: Final = inspect.Parameter.empty
 
 
@@ -75,13 +77,40 @@ class _ClassBody:
     cls: type
     make: Callable[[], Any] | None
     pools: Pools
+    watched: bool = attrs.field(
+        default=attrs.Factory(lambda self: _is_watched(self.cls), takes_self=True), init=False
+    )
 
     async def __call__(self, ctx: Context, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
         body = self._body(inputs)
-        if inspect.iscoroutinefunction(body.run):
-            return body, await body.run(ctx)
-        call = functools.partial(body.run, ctx)
-        return body, await _blocking(self.pools.threads(), call)
+        if self.watched:
+            return body, await self._watched(body, ctx)
+        return body, await self._run(body.run, ctx)
+
+    async def _run(self, method: Callable[..., Any], *args: Any) -> Any:
+        if inspect.iscoroutinefunction(method):
+            return await method(*args)
+        return await _blocking(self.pools.threads(), functools.partial(method, *args))
+
+    async def _watched(self, body: Any, ctx: Context) -> Any:
+        """Run the body, and whatever else its class has for its success or failure."""
+        try:
+            result = await self._run(body.run, ctx)
+        except Exception as error:
+            if hasattr(body, "is_retryable"):
+                ctx.retryable = bool(body.is_retryable(error))
+            if hasattr(body, "on_failure"):
+                await self._told(body.on_failure, ctx, error)
+            raise
+        if hasattr(body, "on_success"):
+            await self._run(body.on_success, ctx)
+        return result
+
+    async def _told(self, method: Callable[..., Any], ctx: Context, error: Exception) -> None:
+        try:
+            await self._run(method, ctx, error)
+        except Exception:  # noqa: BLE001 - the error of run() is the one that counts
+            _LOG.exception("on_failure of step %s failed", ctx.pointer.step)
 
     def _body(self, inputs: Mapping[str, Any]) -> Any:
         if self.make is None:
@@ -100,6 +129,11 @@ class _ClassBody:
             if name not in known:
                 setattr(body, name, value)
         return body
+
+
+def _is_watched(cls: type) -> bool:
+    """Whether a step class has more than ``run``."""
+    return any(hasattr(cls, name) for name in ("is_retryable", "on_success", "on_failure"))
 
 
 def _is_frozen(cls: type) -> bool:

@@ -249,7 +249,7 @@ class Calls:
         """Begin a call; ``None``: the strand was cancelled here before."""
         self.check()
         strand = STRAND.get()
-        if strand.cut is not None and strand.calls >= strand.cut[0]:
+        if (strand.cut is not None or strand.gated) and strand.barred():
             return None
         n = strand.calls
         strand.calls = n + 1
@@ -261,9 +261,9 @@ class Calls:
                 raise self.mismatch(record, name, key, site)
             if record.state != "open":
                 self.journal.forget(key)
-        return Made(
-            strand=strand, key=key, n=n, name=name, hash=hash, site=site, record=record
-        )
+            if self._watchers:
+                self.moved()
+        return Made(strand=strand, key=key, n=n, name=name, hash=hash, site=site, record=record)
 
     def mismatch(self, record: Record, name: str, key: str, site: str) -> DeterminismError:
         """Return the error for a call that is not the recorded one, and stop the function."""

@@ -53,8 +53,12 @@ async def _begun(calls: Calls, site: str) -> int:
     """Count a gather as a call of its strand; return its number."""
     calls.check()
     strand = STRAND.get()
-    if strand.cut is not None and strand.calls >= strand.cut[0]:
-        await calls.block()
+    name = f"g{strand.gathers + 1}."
+    if strand.barred():
+        prefix = f"{strand.path}/{name}" if strand.path else name
+        cut = strand.cut is not None and strand.calls >= strand.cut[0]
+        if cut or not calls.journal.has(prefix):
+            await calls.block()
     number = strand.calls
     record = strand.records.get(number)
     if record is not None:
@@ -145,6 +149,7 @@ class _Group:
         else:
             first = self.failed[0]
             if len(self.failed) > 1 or pending:
+                await self._still()
                 self._record(first)
         await self._ended()
         for task in self.tasks:
@@ -158,17 +163,35 @@ class _Group:
 
     def _all_there(self, cut: Cut) -> bool:
         """Whether every strand came to where it was cancelled before, or has ended."""
-        under_way = {strand.path for strand in self._live() if not strand.blocked}
+        paths = [p for p in cut.at if not any(o.startswith(p + "/") for o in cut.at)]
+        return not any(self._comes(path) for path in paths)
+
+    def _comes(self, path: str) -> bool:
+        """Whether the strand *path*, or the one that will begin it, is under way."""
         begun = self.calls.journal.begun
-        for path in cut.at:
-            if any(other.startswith(path + "/") for other in cut.at):
-                continue  # it waits for these
-            if path in under_way:
-                return False
-            outer = path.rpartition("/")[0]
-            if path not in begun and outer in under_way:
-                return False  # which will begin it when it gets there
-        return True
+        while path and path not in begun:
+            path = path.rpartition("/")[0]
+        return any(strand.path == path and not strand.blocked for strand in self._live())
+
+    async def _still(self) -> None:
+        """Let nothing new begin, and wait for what is in the journal or on its way there.
+
+        A step that is done is never forgotten: a saga around it has to undo it.  And what is being
+        undone already is undone to its end.
+        """
+        while True:
+            for strand in self._live():
+                strand.gated = strand.gated or not strand.cancelled
+            busy = any(strand.committing or strand.undoing for strand in self._live())
+            if not (busy or self._recorded()):
+                return
+            await self.calls.movement()
+
+    def _recorded(self) -> bool:
+        """Whether strands have yet to make calls that the journal has."""
+        prefix = self.strands[0].path.rstrip("!").rpartition(".")[0] + "."
+        found = self.calls.journal.by_path.items()
+        return any(p.startswith(prefix) and r and self._comes(p) for p, r in found)
 
     def _live(self) -> list[Strand]:
         return [strand for child in list(self.parent.children) for strand in child.live()]
@@ -176,10 +199,8 @@ class _Group:
     def _record(self, first: int) -> None:
         """Cancel the strands that have not ended, and put down where they were."""
         calls = self.calls
-        wanted = [s for s in self._live() if not s.cancelled and not s.undoing and _runs(s)]
-        at = [
-            [s.path, s.returned + 1 if s.inside else s.returned, s.inside] for s in wanted
-        ]
+        wanted = [strand for strand in self._live() if not strand.cancelled and _runs(strand)]
+        at = [[s.path, s.returned + 1 if s.inside else s.returned, s.inside] for s in wanted]
         lasting = calls.lasting_in(wanted)
         info = {"call": self.key, "n": self.number, "site": self.site, "first": first, "at": at}
         calls.feed(
@@ -197,6 +218,7 @@ class _Group:
         for strand in self._live():
             if strand.path in paths:
                 strand.cancelled, strand.cut, strand.blocked = True, None, False
+                strand.gated = False
                 strand.path += "!"
                 strand.records = self.calls.journal.by_path.get(strand.path, {})
                 strand.last = max(strand.records, default=-1)

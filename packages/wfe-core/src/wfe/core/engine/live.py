@@ -540,8 +540,12 @@ class LiveRun:
             following = await waiter
 
     async def _attempt(self, branch: Branch, key: int) -> Input | None:
+        pointer = self.state.pointers.get(key)
+        if pointer is None:  # cancelled between being handed over and beginning
+            if self.branches.get(key) is branch:
+                del self.branches[key]
+            return None
         try:
-            pointer = self.state.pointers[key]
             branch.ctx = make_context(self, pointer)
             if self.owner.slots is not None and not self._is_function(pointer):
                 async with self.owner.slots:

@@ -21,6 +21,7 @@ from wfe.core.engine.sizes import check_index
 from wfe.core.errors import DefinitionError, StepTimeoutError, WfeError
 from wfe.core.expressions import Evaluate
 from wfe.core.models import to_micros
+from wfe.core.policies import ErrorPolicy, Retry
 from wfe.core.rules.inputs import (
     NO_WRITES,
     AsksPerson,
@@ -73,6 +74,7 @@ class NodeRunner:
         exprs: The node's expressions, by role as in ``WorkflowDefinition.code``.
         plain: Whether nothing but the body must be called.
         timeout: Of one attempt, µs; ``None``: none.
+        policy: What happens when an attempt fails.
         function: Runs a durable function; ``None``: the node is none.
     """
 
@@ -85,6 +87,7 @@ class NodeRunner:
     timeout: int | None
     middleware: Sequence[StepMiddleware]
     start_child: ChildStart
+    policy: ErrorPolicy
     function: Callable[[Context], Awaitable[Input]] | None = None
     plain: bool = attrs.field(
         default=attrs.Factory(_is_plain, takes_self=True),
@@ -102,7 +105,11 @@ class NodeRunner:
                 return await self._limited(ctx, started, self.timeout)
             return await self._attempt(ctx, started)
         except Exception as error:  # noqa: BLE001 - a step may raise anything: it is recorded
-            return failed(ctx, error, started)
+            retryable = ctx.retryable
+            policy = self.policy
+            if retryable is None and isinstance(policy, Retry) and not policy.wants(type(error)):
+                retryable = False
+            return failed(ctx, error, started, retryable=retryable)
 
     async def _limited(self, ctx: Context, started: int, timeout: int) -> Input:
         work = asyncio.ensure_future(self._attempt(ctx, started))

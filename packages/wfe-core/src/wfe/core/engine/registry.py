@@ -69,7 +69,7 @@ def compiled(definition: WorkflowDefinition, d: int, around: Surroundings) -> Re
     model = _model(definition)
     plan = make_plan(definition, model.reducers)
     runners = {
-        node.name: _runner(definition, node, model, names, around)
+        node.name: _runner(plan, node, model, names, around)
         for node, names in _nodes(plan.root, ())
     }
     return Registered(d=d, plan=plan, model=model, runners=runners)
@@ -86,13 +86,14 @@ def _nodes(block: Block, names: tuple[str, ...]) -> Iterator[tuple[Node, tuple[s
 
 
 def _runner(
-    definition: WorkflowDefinition,
+    plan: Plan,
     node: Node,
     model: DataModel,
     names: tuple[str, ...],
     around: Surroundings,
 ) -> NodeRunner:
     body = None
+    definition = plan.definition
     if node.kind is Kind.STEP:
         uses = "uses" in node.config
         target = builtin_body(node) if uses else definition.code[f"{node.name}/body"]
@@ -111,6 +112,7 @@ def _runner(
         timeout=timeout if node.kind is Kind.STEP else None,
         middleware=around.middleware,
         start_child=around.start_child,
+        policy=plan.places[node.name].policy,
         function=_function(definition, node, around) if node.kind is Kind.FUNCTION else None,
     )
 

@@ -18,7 +18,6 @@ from wfe.core.engine.live import dumps
 from wfe.core.engine.membership import cancelled
 from wfe.core.engine.registry import Registered
 from wfe.core.errors import (
-    DefinitionError,
     DefinitionNotFoundError,
     HostStoppingError,
     ProviderError,
@@ -158,10 +157,26 @@ class Schedules:
             limit *= 4
             rows, following = await engine.store.due_schedules(limit)
         self._watched = set()
-        soon = [following, *[await self._handle(Known.of(row)) for row in rows]]
+        soon = [following, *[await self._one(row) for row in rows]]
         if engine.durable:  # other processes make, change and end things too
             soon.append(engine.clock.now() + engine.settings.poll)
         return min((when for when in soon if when is not None), default=None)
+
+    async def _one(self, row: ScheduleRow) -> int | None:
+        """Handle one schedule; what is wrong with it keeps no other from firing."""
+        try:
+            return await self._handle(Known.of(row))
+        except (ProviderError, HostStoppingError):
+            raise
+        except Exception as error:  # noqa: BLE001 - for example what a later version stored
+            self._tell(row, error)
+            return None
+
+    def _tell(self, row: ScheduleRow, error: Exception) -> None:
+        """Warn once about a schedule."""
+        if row.id not in self._told:
+            self._told.add(row.id)
+            _LOG.warning("schedule %r cannot fire on this host: %s", row.id, error, exc_info=error)
 
     async def _handle(self, known: Known) -> int | None:
         """Do what a schedule that is due needs; return when to look at it again (µs)."""
@@ -169,14 +184,9 @@ class Schedules:
         row, memory = known.row, known.memory
         try:
             ready = engine.registry.find(row.definition, row.version)
-            times = times_of(known.spec)
         except DefinitionNotFoundError:
             return None  # a host that has it fires it
-        except DefinitionError as error:
-            if row.id not in self._told:
-                self._told.add(row.id)
-                _LOG.warning("schedule %r cannot fire on this host: %s", row.id, error)
-            return None
+        times = times_of(known.spec)
         running = await self._running(memory)
         now = engine.clock.now()
         firing = plan(row.id, known.spec, memory, now=now, running=running, times=times)

@@ -80,6 +80,8 @@ class Strand:
         undoing: How many sagas are being undone in it.
         current: Name and key of the call that has no answer yet.
         answered: Name and key of the call that was answered last.
+        gated: Whether it is about to be cancelled, and begins nothing new.
+        committing: Whether a step of it is done and being recorded.
         blocked: Whether it has come to where it is cancelled, and waits for that.
     """
 
@@ -102,7 +104,15 @@ class Strand:
     undoing: int = 0
     current: tuple[str, str] | None = None
     answered: tuple[str, str] | None = None
+    gated: bool = False
+    committing: bool = False
     blocked: bool = False
+
+    def barred(self) -> bool:
+        """Whether it may not begin its next call, but waits to be cancelled."""
+        if self.cut is not None and self.calls >= self.cut[0]:
+            return True
+        return self.gated and not self.undoing and self.calls not in self.records
 
     @property
     def replaying(self) -> bool:
@@ -246,6 +256,7 @@ class Journal:
     def strand(self, path: str, now: int, seq: int, parent: Strand | None = None) -> Strand:
         """Return the strand *path* at its start."""
         self.begun.add(path)
+        gated = parent is not None and parent.gated
         return Strand(
             path,
             self.by_path.get(path, {}),
@@ -254,7 +265,12 @@ class Journal:
             dict(parent.cursors) if parent else {},
             dict(parent.patches) if parent else {},
             self.limits.get(path),
+            gated=gated,
         )
+
+    def has(self, prefix: str) -> bool:
+        """Whether something is left of the strands whose paths begin so."""
+        return any(path.startswith(prefix) and found for path, found in self.by_path.items())
 
     def left(self) -> Iterable[Record]:
         """Yield the calls that nobody asked for, the earliest first."""

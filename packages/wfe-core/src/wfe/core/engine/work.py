@@ -139,7 +139,12 @@ async def do(calls: Calls, made: Made, work: Work) -> Any:
             await calls.may_work()
         outcome, value = await _attempt(calls, made, work, last)
         calls.feed(outcome)
-        answer = await calls.answer(made.key)
+        made.strand.committing = True
+        try:
+            answer = await calls.answer(made.key)
+        finally:
+            made.strand.committing = False
+            calls.moved()
         if isinstance(outcome, CallDone) and answer[0] == "step_completed":
             made.strand.ended(answer[3], answer[4])
             return value

@@ -89,6 +89,7 @@ def decide(plan: Plan, state: State, inputs: Sequence[Input], now: int) -> Decis
     if len(inputs) > 1:
         inputs = sorted(inputs, key=_terminate_first)
     for each in inputs:
+        draft.next_input()
         if isinstance(each, Received):
             _received(draft, each)
         elif not draft.final:

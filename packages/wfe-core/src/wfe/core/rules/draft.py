@@ -20,6 +20,7 @@ _FINAL: Final = frozenset(status.value for status in WorkflowStatus if status.fi
 _CANCELLED: Final = PointerStatus.CANCELLED.value
 _MAX_PUTS: Final = 200_000  # pointers one transition may open; more is a loop without a step
 _EMPTY: Final[Mapping[str, Any]] = {}
+_NO_ROW: Final[Any] = ()  # nothing can be appended to it: a change must belong to a row
 _NO_FIELDS: Final[dict[str, Any]] = {}  # never changed: writing puts a new one in its place
 
 
@@ -34,7 +35,7 @@ class Draft:
         self.error: Mapping[str, Any] | None = state.error
         self.rows: list[list[Any]] = []
         self._state = state
-        self._ops: list[list[Any]] = []
+        self._ops: list[list[Any]] = _NO_ROW
         self._pointers: dict[int, Pointer | None] = {}
         # Most transitions have none of these: a mapping or list is made when one is needed.
         self._fields: dict[str, Any] = _NO_FIELDS
@@ -147,6 +148,10 @@ class Draft:
         else:
             row = [FORMAT, kind, pointer.id, pointer.step, pointer.attempt, info, self._ops]
             self.rows.append(row)
+
+    def next_input(self) -> None:
+        """Another input is decided on: what it changes belongs to rows of its own."""
+        self._ops = _NO_ROW
 
     def note(self, kind: str, step: str) -> None:
         """Begin a row about a node that has no pointer."""

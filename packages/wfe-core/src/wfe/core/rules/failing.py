@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from wfe.core.definition import Kind
-from wfe.core.models import PointerStatus, WorkflowStatus
+from wfe.core.models import PointerStatus, WorkflowStatus, to_micros
 from wfe.core.policies import (
     Compensate,
     CompensateThenSuspend,
@@ -28,7 +28,7 @@ __all__ = ["KEPT", "again", "fail", "give_up", "outwards", "reset", "resume_fail
 _SLEEPING: Final = PointerStatus.SLEEPING.value
 _FAILED: Final = PointerStatus.FAILED.value
 
-KEPT: Final = frozenset({"index", "cur", "since", "memory", "rounds", "call"})
+KEPT: Final = frozenset({"index", "cur", "since", "memory", "rounds", "call", "began"})
 """Extras that outlive an attempt."""
 
 _THEN: Final[Mapping[type, str]] = {
@@ -67,8 +67,9 @@ def fail(
     undoes = isinstance(policy, Retry) and policy.compensate
     if isinstance(policy, Retry):
         used = pointer.attempt - pointer.extra.get("since", 0)
-        if retryable and (policy.max_retries is None or used < policy.max_retries):
-            delay = policy.delay(used, spread)
+        delay = policy.delay(used, spread)
+        left = policy.max_retries is None or used < policy.max_retries
+        if retryable and left and _in_time(draft, pointer, policy, delay):
             if not _undone_first(draft, pointer, ["retry", delay, shown], undoes, error):
                 again(draft, pointer, draft.now + delay, shown)
             return
@@ -79,6 +80,13 @@ def fail(
             suspend(draft, pointer, error, shown)
         return
     _finally(draft, pointer, policy, error, shown, undoes=undoes)
+
+
+def _in_time(draft: Draft, pointer: Pointer, policy: Retry, delay: int) -> bool:
+    """Whether another attempt would begin early enough after the first one."""
+    if policy.max_time is None or "began" not in pointer.extra:
+        return True
+    return draft.now + delay - pointer.extra["began"] <= to_micros(policy.max_time)
 
 
 def _finally(
@@ -150,6 +158,9 @@ def again(draft: Draft, pointer: Pointer, wake: int, info: Mapping[str, Any]) ->
     """Try *pointer* again at *wake* (µs)."""
     draft.row("step_retrying", pointer, {**info, "wake": wake})
     pointer = reset(draft, pointer)
+    policy = draft.place(pointer).policy
+    if isinstance(policy, Retry) and policy.max_time is not None and "began" not in pointer.extra:
+        pointer = draft.extra(pointer, began=info.get("started") or draft.now)
     draft.turn(pointer, _SLEEPING, attempt=pointer.attempt + 1, wake=wake)
 
 
@@ -175,7 +186,7 @@ def resume_failed(draft: Draft) -> None:
     """Make the steps that suspended the run pending again, with all their retries."""
     for pointer in list(draft.live()):
         if pointer.status == _FAILED:
-            draft.extra(pointer, since=pointer.attempt + 1)
+            draft.extra(pointer, since=pointer.attempt + 1, began=None)
             draft.turn(pointer, flow.PENDING, attempt=pointer.attempt + 1)
 
 

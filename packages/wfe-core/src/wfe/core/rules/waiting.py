@@ -209,7 +209,6 @@ def activity_done(draft: Draft, message: Received, _who: Mapping[str, Any]) -> b
         return False
     if pointer.attempt != content["attempt"]:
         return False
-    pointer = draft.extra(pointer, activity=None)
     info = {"worker": content["worker"]} if content.get("worker") else {}
     error = content.get("error")
     if error is not None:
@@ -218,7 +217,7 @@ def activity_done(draft: Draft, message: Received, _who: Mapping[str, Any]) -> b
         failing.fail(draft, pointer, shown, retryable=retryable, info=info)
         return True
     draft.row("step_completed", pointer, info or None)
-    _answered(draft, pointer, content.get("result"))
+    _answered(draft, draft.extra(pointer, activity=None), content.get("result"))
     return True
 
 
@@ -249,9 +248,9 @@ def child_done(draft: Draft, message: Received, _who: Mapping[str, Any]) -> bool
     pointer = draft.pointer(child["pointer"])
     if pointer is None or pointer.extra.get("child") != child["n"]:
         return False
-    pointer = draft.extra(pointer, child=None, abandon=None)
     if child["status"] == WorkflowStatus.COMPLETE:
         draft.row("step_completed", pointer, {"child": child["id"]})
+        pointer = draft.extra(pointer, child=None, abandon=None)
         _child_result(draft, pointer, child["data"])
         flow.finish(draft, pointer)
         return True

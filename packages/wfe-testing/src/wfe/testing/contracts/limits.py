@@ -255,8 +255,9 @@ class LimitLaws:
 
     async def test_places_are_exact_with_many_hosts(self, store: PersistenceProvider) -> None:
         epochs = [await worker(store) for _ in range(4)]
-        runs = {await begin(store, epochs[k % 4]): epochs[k % 4] for k in range(20)}
+        runs = {await begin(store, epochs[k % 4]): epochs[k % 4] for k in range(21)}
         now_holding = most = 0
+        all_taken = asyncio.Barrier(3)
 
         async def use(n: int, epoch: int) -> None:
             nonlocal now_holding, most
@@ -267,7 +268,7 @@ class LimitLaws:
                 await asyncio.sleep(0)
             now_holding += 1
             most = max(most, now_holding)
-            await asyncio.sleep(0)
+            await all_taken.wait()
             now_holding -= 1
             await _change(store, epoch, n, unhold=(1,))
 
@@ -275,7 +276,7 @@ class LimitLaws:
             await asyncio.gather(*(use(n, epoch) for n, epoch in runs.items()))
 
         assert most == 3
-        assert [len(await _granted(store, n)) for n in runs] == [1] * 20
+        assert [len(await _granted(store, n)) for n in runs] == [1] * 21
 
     async def test_places_in_one_batch_are_granted_in_its_order(
         self, store: PersistenceProvider

@@ -50,6 +50,7 @@ _waits = st.lists(st.tuples(_few, _keys, st.sampled_from([0, -HOUR])), max_size=
 _pointers = st.lists(_few, max_size=1)
 _limits = st.sampled_from([1, 1, 2])
 _rates = st.sampled_from([False, False, True])
+_turns = st.sampled_from(["hold", "hold", "hold", "free", "offer", "end"])
 _wants = st.fixed_dictionaries(
     {
         "hold": st.lists(st.tuples(_few, _keys, _limits, _rates), max_size=2),
@@ -235,10 +236,17 @@ class _Machine(RuleBasedStateMachine):
         self.claim(0, 1, [run])
         self.write(None, run, 0, sees=True, **drawn)
 
-    @rule(turns=st.lists(st.tuples(_few, _changes, _wants), min_size=4, max_size=8))
-    def compete(self, turns: list[tuple[int, str, dict[str, Any]]]) -> None:
-        """Owners want places and offer work, one after another."""
-        for run, change, wants in turns:
+    @rule(turns=st.lists(st.tuples(_few, _turns, _limits), min_size=4, max_size=10))
+    def compete(self, turns: list[tuple[int, str, int]]) -> None:
+        """Owners want the same place and offer work, one after another."""
+        for run, turn, limit in turns:
+            wants: dict[str, Any] = {
+                "hold": [(0, "a", limit, False)] if turn == "hold" else [],
+                "unhold": [0] if turn == "free" else [],
+                "offer": [(0, "a")] if turn == "offer" else [],
+                "drop": [],
+            }
+            change = "final" if turn == "end" else "none"
             self.go_on(run, change=change, waits=[], wants=wants)
 
     @rule(

@@ -37,10 +37,13 @@ class Frames:
         """Watch a run of *plan*."""
         self._plan = plan
         self._frames: dict[int, _Frame] = {}
+        self._aborted = False
 
     def row(self, state: State, row: list[Any]) -> None:
         """Take a row that comes after *state*."""
         _, kind, pointer, step, _attempt, _info, ops = row
+        if kind == "workflow_stopping" and _terminates(ops):
+            self._aborted = True  # whoever terminates a run leaves its undo off
         if kind == "saga_compensating":
             frame = self._frames.setdefault(pointer, _Frame())
             frame.undoing = True
@@ -100,6 +103,11 @@ class Frames:
             merged.done = sorted([*merged.done, *frame.done])
 
     def _check_all(self, key: int, frame: _Frame) -> None:
-        if frame.done:
+        if frame.done and not self._aborted:
             steps = [entry[2] for entry in frame.done]
             raise Broken(Law.UNDO, f"saga {key} went on, but {steps} were not undone")
+
+
+def _terminates(ops: list[list[Any]]) -> bool:
+    outcomes = [value for op in ops if op[0] == "e" for value in op[2].values()]
+    return any(isinstance(o, list) and o[:2] == ["end", "terminated"] for o in outcomes)

@@ -12,13 +12,14 @@ from typing import Any, Final
 
 from wfe.core.definition import Kind, Node
 from wfe.core.models import PointerStatus
-from wfe.core.policies import Fail, Retry
+from wfe.core.policies import Fail, Retry, Suspend
 from wfe.core.rules import Plan, State
 from wfe.testing.simulator.frames import Frames
 from wfe.testing.simulator.laws import Broken, Law
 
 __all__ = ["Journal"]
 
+_ENDS: Final = frozenset({"step_completed", "step_failed", "step_cancelled"})
 _AGAIN: Final = frozenset({"step_sleeping", "event_received", "step_waiting", "step_compensated"})
 _COUNTED: Final = frozenset({Kind.DELAY, Kind.WAIT_FOR, Kind.SUB_WORKFLOW, Kind.SET, Kind.ACTIVITY})
 
@@ -44,6 +45,7 @@ class Journal:
         self.turns: Counter[int] = Counter()
         self.named: Counter[str] = Counter()
         self.rewritten = False
+        self._ends: dict[str, set[int]] = {}
         self.seen: set[tuple[str, int | None, int | None]] = set()
         self._completed = 0
         self._stopping: set[str] = set()
@@ -63,6 +65,8 @@ class Journal:
         self._frames.row(state, row)
         if step is not None:
             self.kinds[step, kind] += 1
+            if kind in _ENDS:
+                self._ends.setdefault(step, set()).add(pointer)
             if kind == "step_completed":
                 self._completed += 1
                 self._check_time(state, pointer, at, tolerance)
@@ -113,7 +117,9 @@ class Journal:
                 continue
             name = node.name
             ran, entered = self.entered[block.nodes[0].name], self.entered[name]
-            ended = self.kinds[name, "step_completed"]
+            policy = self.plan.places[name].policy
+            policy = policy.then if isinstance(policy, Retry) else policy
+            ended = 0 if isinstance(policy, Suspend) else len(self._ends.get(name, ()))
             least = ended if node.kind is Kind.STEP and not node.blocks else 0
             if not least <= ran <= entered:
                 problem = f"ensure of {name} ran {ran} times for {entered} entries, {ended} ends"

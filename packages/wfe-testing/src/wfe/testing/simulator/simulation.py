@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Final
+from unittest.mock import patch
 
 import attrs
 
+from wfe.core.engine import live
 from wfe.core.rules import make_plan
 from wfe.testing.simulator.chance import drawn_from
 from wfe.testing.simulator.chaos import Chaos, Rates
@@ -228,9 +230,10 @@ class _Simulation:
             host = self.cluster.well[0]
             for account in waiting:
                 await self._answer(host, account)
-                if account.state.status == "suspended" and not account.inbox:
+                tired = self.loop.time() > end - _PATIENCE * 0.7
+                if (account.state.status == "suspended" or tired) and not account.inbox:
                     asked[account.new.id] += 1
-                    what = "resume" if asked[account.new.id] < 10 else "terminate"
+                    what = "resume" if asked[account.new.id] < 4 and not tired else "terminate"
                     await self.users.ask(host, account.new.id, what)
             await asyncio.sleep(10)
             self.judge.at_rest()
@@ -286,7 +289,9 @@ def _simulate(seed: int, keep: bool) -> Report:
     simulation = _Simulation(seed, keep=keep)
     loop, log = simulation.loop, simulation.trace
     loop.stop_when(lambda: log.found)
-    with _quiet(log), drawn_from(seed, SimClock(loop).now):
+    # Snapshots are for long runs; here short ones have some, too.
+    folds = patch.object(live, "_FOLD_FROM", simulation.rng.choice([0, 500, 4000]))
+    with _quiet(log), folds, drawn_from(seed, SimClock(loop).now):
         try:
             loop.run_until_complete(simulation.run())
         except Broken as broken:

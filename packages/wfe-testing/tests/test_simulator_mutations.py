@@ -1,0 +1,272 @@
+"""Bugs planted in rules, engine and store: the simulator must find each, and say what broke."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from wfe.core import memory_runs
+from wfe.core.engine import Engine, live
+from wfe.core.engine.committer import Committer
+from wfe.core.engine.live import LiveRun
+from wfe.core.engine.seeking import Seeker
+from wfe.core.errors import ProviderError
+from wfe.core.memory import MemoryStore
+from wfe.core.memory_limits import MemoryLimits
+from wfe.core.memory_runs import MemoryRuns
+from wfe.core.memory_topics import MemoryTopics
+from wfe.core.models import PointerStatus
+from wfe.core.providers import Done
+from wfe.core.rules import closing, flow, leaving, state
+from wfe.core.rules.draft import Draft
+from wfe.testing.simulator import Law, simulate
+
+SEEDS = 300  # as many as one run in CI
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+FOUND: list[tuple[str, int, str]] = []
+
+
+def wrapped(cls: Any, name: str, around: Callable[..., Any]) -> Plant:
+    """Plant *around*, which gets the original first, in place of a function."""
+    original = getattr(cls, name)
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(cls, name, lambda *a, **k: around(original, *a, **k))
+
+    return plant
+
+
+def no_epoch_check(patch: pytest.MonkeyPatch) -> None:
+    def owned(self: MemoryRuns, item: Any, epoch: int | None) -> None:
+        return None
+
+    patch.setattr(MemoryRuns, "_owned_problem", owned)
+
+
+def fence_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryStore, "_alive", lambda self, epoch: epoch in self._workers)
+
+
+def no_seen_check(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(memory_runs, "_needs_seen", lambda item: False)
+
+
+def undo_forward(patch: pytest.MonkeyPatch) -> None:
+    def last(log: Any, entry: Any) -> Any:
+        return (entry, None) if log is None else (log[0], last(log[1], entry))
+
+    def push(self: Any, frame: int, pointer: Any) -> None:
+        entry = state.Undo(self.seq, pointer.id, pointer.step, self.rounds(pointer))
+        self._log()[frame] = last(self.log(frame), entry)
+        self._ops.append(["u", frame, entry.pointer, entry.step, entry.rounds])
+
+    def folded(run: Any, op: list[Any]) -> None:
+        _, frame, pointer, step, rounds = op
+        entry = state.Undo(run.seq, pointer, step, rounds)
+        run.logs[frame] = last(run.logs.get(frame), entry)
+
+    patch.setattr(Draft, "push", push)
+    patch.setattr(state, "_FOLD", {**state._FOLD, "u": folded})
+
+
+def ensure_skipped_on_cancel(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(leaving, "_HOOKS", {**leaving._HOOKS, "cancelled": (), "failed": ()})
+
+
+def one_too_many(original: Any, self: Any, run: Any, hold: Any, commit: Any) -> None:
+    original(self, run, attrs.evolve(hold, limit=hold.limit + 1), commit)
+
+
+async def takes_over_the_living(original: Any, self: Any, limit: int) -> int:
+    released = 0
+    for epoch, runs in list(self._runs.owned.items()):
+        worker = self._workers.get(epoch)
+        if worker is not None and worker.beat < self.clock.now() - 3_000_000:
+            for run in list(runs.values()):
+                self._runs.release(run, self.clock.now())
+                released += 1
+    return released + int(await original(self, limit))
+
+
+async def takeover_without_fence(original: Any, self: Any) -> int:
+    return int(await original(self)) + int(await self._store.orphans(100))
+
+
+def takeover(patch: pytest.MonkeyPatch) -> None:
+    from wfe.core.engine.membership import Takeover  # noqa: PLC0415 - only here
+
+    wrapped(MemoryStore, "orphans", takes_over_the_living)(patch)
+    wrapped(Takeover, "look", takeover_without_fence)(patch)
+
+
+def drops_a_pointer(original: Any, run_state: Any) -> Any:
+    stored = original(run_state)
+    return {**stored, "pointers": stored["pointers"][:-1]}
+
+
+def sleepers_at_once(original: Any, self: Any, pointer: Any) -> bool:
+    return bool(original(self, pointer)) or pointer.status == PointerStatus.SLEEPING
+
+
+def retry_without_count(original: Any, self: Any, pointer: Any, status: str, **more: Any) -> Any:
+    if status == PointerStatus.SLEEPING:
+        more.pop("attempt", None)
+    return original(self, pointer, status, **more)
+
+
+def doubled_join(original: Any, draft: Any, pointer: Any, *rest: Any) -> None:
+    done = pointer.extra.get("done", 0)
+    original(draft, draft.extra(pointer, done=done + 1), *rest)
+
+
+def kept_subscription(original: Any, self: Any, run: Any, subscription: Any, *rest: Any) -> None:
+    original(self, run, subscription, *rest)
+    run.subscriptions[subscription.pointer] = subscription
+    topic = (subscription.name, subscription.key)
+    self._topics[topic][run.new.n, subscription.pointer] = subscription
+
+
+def kept_message(original: Any, self: Any, run: Any, item: Any, commit: Any) -> None:
+    original(self, run, attrs.evolve(item, consumed=()), commit)
+
+
+def release_without_poke(original: Any, self: Any, run: Any, head: Any, seen: int, c: Any) -> None:
+    original(self, run, head, run.poke if head.release else seen, c)
+
+
+def two_for_a_key(original: Any, self: Any, new: Any, epoch: int | None) -> Any:
+    return original(self, attrs.evolve(new, idem=None), epoch)
+
+
+def no_answer_to_parent(original: Any, self: Any, decision: Any) -> Any:
+    return decision.messages
+
+
+def told_too_early(original: Any, self: Any) -> Any:
+    item = original(self)
+    if item is not None and self._decision is not None:
+        self.owner.report.happened(self, self._decision.rows, 0)
+    return item
+
+
+async def yes_to_all(original: Any, self: Any, item: Any) -> Any:
+    try:
+        return await original(self, item)
+    except ProviderError:
+        return Done(0)
+
+
+async def nothing(original: Any, self: Any, *rest: Any, **more: Any) -> None:
+    return None
+
+
+def never_stopped(original: Any, self: Any, key: int) -> None:
+    branch = self.branches.get(key)
+    if branch is None or branch.ctx is not None:
+        original(self, key)
+
+
+PLANTED: dict[str, tuple[Plant, set[Law]]] = {
+    "store: epoch of the writer is not checked": (no_epoch_check, {Law.OWNER, Law.GAPLESS}),
+    "store: a fence is forgotten": (fence_is_forgotten, {Law.OWNER}),
+    "store: unread messages are not checked": (no_seen_check, {Law.LATE, Law.WEDGED}),
+    "store: a consumed message stays": (
+        wrapped(MemoryRuns, "_change", kept_message),
+        {Law.WAKES},
+    ),
+    "store: a matched subscription stays": (
+        wrapped(MemoryTopics, "_match", kept_subscription),
+        {Law.WAKES},
+    ),
+    "store: a release ignores what came meanwhile": (
+        wrapped(MemoryRuns, "_head", release_without_poke),
+        {Law.WEDGED, Law.SETTLES},
+    ),
+    "store: a limit grants one too many": (
+        wrapped(MemoryLimits, "hold", one_too_many),
+        {Law.LIMITS},
+    ),
+    "store: a key starts two runs": (
+        wrapped(MemoryRuns, "_new_problem", two_for_a_key),
+        {Law.ONCE},
+    ),
+    "engine: takeover without a fence": (takeover, {Law.OWNER}),
+    "engine: a snapshot drops a pointer": (
+        wrapped(live, "state_to_json", drops_a_pointer),
+        {Law.FOLDS},
+    ),
+    "engine: a sleeping body begins early": (
+        wrapped(LiveRun, "_runnable", sleepers_at_once),
+        {Law.TIMERS},
+    ),
+    "engine: a cancelled pointer that did not begin is forgotten": (
+        wrapped(LiveRun, "_cancel", never_stopped),
+        {Law.SETTLES, Law.WEDGED},
+    ),
+    "engine: a child does not tell its parent": (
+        wrapped(LiveRun, "_messages", no_answer_to_parent),
+        {Law.WEDGED, Law.SETTLES},
+    ),
+    "engine: observers are told before the commit": (
+        wrapped(LiveRun, "prepare", told_too_early),
+        {Law.LIFECYCLE},
+    ),
+    "engine: a caller is told yes when the store failed": (
+        wrapped(Committer, "submit", yes_to_all),
+        {Law.KEPT, Law.INTENTS},
+    ),
+    "engine: an idle host does not make sure that it lives": (
+        wrapped(Seeker, "_sure", nothing),
+        {Law.SETTLES, Law.WEDGED},
+    ),
+    "engine: a lost hint is never made good": (
+        wrapped(Seeker, "_catch_up", nothing),
+        {Law.SETTLES},
+    ),
+    "engine: a run in doubt is not looked at": (
+        wrapped(Engine, "doubt", lambda original, self, n: None),
+        {Law.WEDGED, Law.ORPHANS},
+    ),
+    "rules: a join counts twice": (wrapped(flow, "_parallel_over", doubled_join), {Law.ORDER}),
+    "rules: a cancelled branch is not awaited": (
+        wrapped(closing, "may_run", lambda original, draft, pointer: False),
+        {Law.SCOPES, Law.ENSURE, Law.INTERNAL},
+    ),
+    "rules: a retry forgets its number": (
+        wrapped(Draft, "turn", retry_without_count),
+        {Law.ATTEMPTS},
+    ),
+    "rules: undo runs forward": (undo_forward, {Law.UNDO}),
+    "rules: ensure is skipped when a step is cancelled or fails": (
+        ensure_skipped_on_cancel,
+        {Law.ENSURE},
+    ),
+}
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant, laws = PLANTED[bug]
+    plant(monkeypatch)
+
+    failure = next(
+        (report.failures[0] for report in map(simulate, range(SEEDS)) if report.failures), None
+    )
+
+    assert failure is not None, f"{SEEDS} seeds did not find it"
+    assert failure.law in laws, str(failure)
+    FOUND.append((bug, failure.seed, failure.law))
+
+
+def test_table_of_planted_bugs(capsys: pytest.CaptureFixture[str]) -> None:
+    width = max(map(len, PLANTED))
+
+    with capsys.disabled():
+        print()
+        for bug, seed, law in FOUND:
+            print(f"{bug:{width}}  seed {seed:3}  {law}")
+    assert len(PLANTED) >= 10
