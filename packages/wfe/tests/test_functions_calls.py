@@ -165,12 +165,13 @@ def test_a_function_that_does_not_fit_is_refused() -> None:
 
     def sync(ctx: WorkflowContext) -> None: ...
 
+    wrong: list[Any] = [no_context, sync]
     with pytest.raises(DefinitionError, match="context"):
-        workflow("w")(no_context).build()  # type: ignore[arg-type] # pyright: ignore
+        workflow("w")(wrong[0]).build()
     with pytest.raises(DefinitionError, match=r"\*args"):
         workflow("w")(variadic).build()
     with pytest.raises(DefinitionError, match="async"):
-        workflow("w")(sync)  # type: ignore[arg-type] # pyright: ignore
+        workflow("w")(wrong[1])
     with pytest.raises(DefinitionError, match="at least 1"):
         workflow("w", version=0)
 
@@ -294,7 +295,8 @@ async def test_a_call_with_terminate_ends_the_run() -> None:
 
 @workflow("unstorable")
 async def unstorable(ctx: WorkflowContext) -> None:
-    await ctx.step(note, object())  # type: ignore[arg-type] # pyright: ignore
+    thing: Any = object()
+    await ctx.step(note, thing)
 
 
 async def test_arguments_must_be_storable() -> None:
@@ -481,7 +483,7 @@ async def test_a_failing_child_fails_its_call() -> None:
         run = await test.start(outer, Order("7", -1))
         await test.clock.advance(2 * HOUR)
 
-        with pytest.raises(StepFailedError, match="sub-workflow 'inner' .* failed: negative"):
+        with pytest.raises(StepFailedError, match=r"sub-workflow 'inner' .* failed: negative"):
             await run.result(5)
 
 
@@ -496,7 +498,10 @@ async def test_a_terminated_function_takes_its_child_along() -> None:
 
 
 async def test_a_definition_can_be_a_child() -> None:
-    greet = WorkflowBuilder().start_with(lambda name: {"text": f"hi {name}"}).build("greet")
+    async def hi(name: str) -> dict[str, str]:
+        return {"text": f"hi {name}"}
+
+    greet = WorkflowBuilder().start_with(hi).build("greet")
 
     @workflow("caller")
     async def caller(ctx: WorkflowContext) -> str:

@@ -64,7 +64,7 @@ class MortalStore:
 
     async def bury(self, host: WorkflowHost) -> None:
         """Do what another host does when it finds this one dead."""
-        epoch = host._engine.epoch  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        epoch = host._engine.epoch  # pyright: ignore[reportPrivateUsage]
         await self._store.fence([epoch], lease=None)
         while await self._store.orphans(100):
             pass
@@ -118,7 +118,9 @@ async def _run(ctx: WorkflowContext, block: list[Op], trace: list[str]) -> None:
         await _op(ctx, op, trace)
 
 
-async def _op(ctx: WorkflowContext, op: Op, trace: list[str]) -> None:
+async def _op(  # noqa: C901 - one case for each kind of operation
+    ctx: WorkflowContext, op: Op, trace: list[str]
+) -> None:
     match op:
         case ["step", name]:
             trace.append(await ctx.step(work, name))
@@ -153,6 +155,8 @@ async def _op(ctx: WorkflowContext, op: Op, trace: list[str]) -> None:
             pairs = zip(blocks, traces, strict=True)
             await ctx.gather(*(_run(ctx, inner, seen) for inner, seen in pairs))
             trace.extend(text for seen in traces for text in seen)
+        case _:
+            raise AssertionError(op)
 
 
 @workflow("program")

@@ -162,11 +162,12 @@ async def test_gather_of_nothing_gives_nothing() -> None:
 
 @workflow("trip")
 async def trip(ctx: WorkflowContext, last: str) -> str:
+    hotel = ""
     try:
         async with ctx.saga(retry=Retry(max_retries=1, interval=HOUR)) as saga:
             hotel = await saga.step(note, "hotel", undo=(note, "cancel hotel"))
             await ctx.sleep(DAY)
-            await saga.step(note, "flight", undo=lambda result: _undone(result))
+            await saga.step(note, "flight", undo=_undone)
             saga.compensate(note, "tell")
             await saga.step(note, last, undo=(note, f"cancel {last}"))
     except StepFailedError as error:

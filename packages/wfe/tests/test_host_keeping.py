@@ -208,10 +208,8 @@ async def test_finished_runs_go_when_their_time_has_come() -> None:
 
 
 async def test_retention_of_the_definition_wins() -> None:
-    ever = WorkflowBuilder().start_with(nothing).build("ever")
-    soon = WorkflowBuilder().start_with(nothing).build("soon")
-    object.__setattr__(ever, "retention", -1)
-    object.__setattr__(soon, "retention", 3600 * 1_000_000)
+    ever = WorkflowBuilder().start_with(nothing).retention(None).build("ever")
+    soon = WorkflowBuilder().start_with(nothing).retention(timedelta(hours=1)).build("soon")
     async with WorkflowTest(ever, soon, short(), retention=DAY) as t:
         ids = [(await t.start(name)).id for name in ("ever", "soon", "short")]
 

@@ -27,7 +27,7 @@ from wfe.core.blobs import FileBlobs
 from wfe.core.clocks import VirtualClock
 from wfe.core.errors import StoreUnavailableError, UnreadableTextError
 from wfe.core.memory import MemoryStore
-from wfe.core.payloads import StoredTexts, Texts, with_texts
+from wfe.core.payloads import StoredTexts, with_texts
 from wfe.core.providers import (
     ActivityStart,
     Clock,
@@ -38,6 +38,7 @@ from wfe.core.providers import (
     ScheduleRow,
     StreamRow,
 )
+from wfe.core.texts import Texts
 from wfe.host import WorkflowHost
 from wfe.sqlite import SqliteStore
 from wfe.testing.contracts import PersistenceContract

@@ -69,6 +69,7 @@ class WorkflowHost(Controls, Keeping):
         codec: PayloadCodec | None = None,
         max_inline: int = 1_048_576,
         max_data: int = 8_388_608,
+        max_history: int = 10_000_000,
     ) -> None:
         """Make a host; nothing is opened before :meth:`start`.
 
@@ -101,6 +102,8 @@ class WorkflowHost(Controls, Keeping):
                 the same.
             max_inline: Bytes of a value (a data field, a result, an event's data) as JSON.
             max_data: Bytes of all data of a run as JSON.
+            max_history: Rows in the history of a run; one that writes more fails with an error
+                that says so.
 
         Raises:
             PluginNotFoundError: No installed distribution handles the URL's scheme.
@@ -124,6 +127,7 @@ class WorkflowHost(Controls, Keeping):
                 event_retention=None if event_retention is None else to_micros(event_retention),
                 max_inline=max_inline,
                 max_data=max_data,
+                max_history=max_history,
             ),
             app=app,
             step_factory=step_factory,

@@ -10,37 +10,25 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, T
 from uuid import UUID
 
 import attrs
-import orjson
 
-from wfe.core.codec import decode, encode
-from wfe.core.definition import Kind, Node, WorkflowDefinition
+from wfe.core.definition import WorkflowDefinition
+from wfe.core.durable import making
+from wfe.core.durable.making import hash_of
 from wfe.core.durable.saga import Saga
 from wfe.core.engine.contexts import call_context
 from wfe.core.engine.gathering import gather
-from wfe.core.engine.live import dumps
-from wfe.core.engine.sizes import check_index
 from wfe.core.engine.strands import STRAND, call_key
 from wfe.core.engine.work import Work, do, shape_of
-from wfe.core.errors import DataTypeError, DefinitionError
+from wfe.core.errors import DefinitionError
 from wfe.core.models import from_micros, to_micros
 from wfe.core.policies import Compensate, CompensateThenSuspend, ErrorPolicy, Fail, Retry
-from wfe.core.rules.calls import (
-    CallDone,
-    CallOffers,
-    CallSleeps,
-    CallStarts,
-    CallWaits,
-    CallWaitsSignal,
-)
-from wfe.core.rules.inputs import Writes
 from wfe.core.rules.state import Pointer
 from wfe.core.steps import InstanceRef, StepExecutionContext, StepLog
 
 if TYPE_CHECKING:
     from wfe.core.durable.functions import DurableFunction
-    from wfe.core.engine.calls import Calls, Made
+    from wfe.core.engine.calls import Calls
     from wfe.core.engine.nodes import StepMiddleware
-    from wfe.core.engine.registry import Registered
 
 __all__ = ["Options", "WorkflowContext"]
 
@@ -242,7 +230,7 @@ class WorkflowContext:
         made = await self._calls.enter(name, "", f"the saga in {self._calls.step}")
         self._calls.note(made, kind, **info)
 
-    async def _step(  # noqa: PLR0913, PLR0917 - what is known of a call
+    async def _step(
         self,
         function: Callable[..., Any],
         args: tuple[Any, ...],
@@ -256,7 +244,7 @@ class WorkflowContext:
         name = options.name or shape.name
         if undone is not None:
             name = f"undo {undone[0]}"
-        made = await self._calls.enter(name, _hash(args, kwargs), site)
+        made = await self._calls.enter(name, hash_of(args, kwargs), site)
         timeout = options.timeout
         if timeout is None and settings.timeout is not None:
             timeout = to_micros(settings.timeout)
@@ -277,28 +265,11 @@ class WorkflowContext:
 
     def sleep(self, duration: timedelta) -> Coroutine[Any, Any, None]:
         """Go on after *duration*; meanwhile the run costs nothing, and needs no process."""
-        return self._sleep(duration, None, _site(2))
+        return making.sleep(self._calls, self._options.name, duration, None, _site(2))
 
     def sleep_until(self, when: datetime) -> Coroutine[Any, Any, None]:
         """Go on at *when* (aware)."""
-        return self._sleep(None, when, _site(2))
-
-    async def _sleep(self, duration: timedelta | None, when: datetime | None, site: str) -> None:
-        given = to_micros(duration if when is None else when) if duration or when else 0
-        calls = self._calls
-        made = await calls.enter(self._options.name or "sleep", _hash((given,), {}), site)
-        if made.record is None:
-            until = given if when is not None else calls.engine.clock.now() + max(given, 0)
-            calls.feed(
-                CallSleeps(
-                    pointer=calls.pointer,
-                    attempt=calls.attempt,
-                    name=made.name,
-                    info=made.info(),
-                    until=until,
-                )
-            )
-        await calls.outcome(made)
+        return making.sleep(self._calls, self._options.name, None, when, _site(2))
 
     def wait_for(
         self,
@@ -320,39 +291,9 @@ class WorkflowContext:
         Raises:
             StepTimeoutError: It took longer.
         """
-        return self._wait_for(event, key, timeout, as_of, _site(2))
-
-    async def _wait_for(
-        self, event: str, key: str, timeout: timedelta | None, as_of: datetime | None, site: str
-    ) -> Any:
-        calls, key = self._calls, str(key)
-        check_index("event name", event)
-        check_index("event key", key)
-        since = calls.run.created_at if as_of is None else to_micros(as_of)
-        name = self._options.name or f"wait for {event}"
-        made = await calls.enter(name, _hash((event, key), {}), site)
-        topic = f"{event}\n{key}"
-        if made.record is None:
-            calls.feed(
-                CallWaits(
-                    pointer=calls.pointer,
-                    attempt=calls.attempt,
-                    name=name,
-                    info=made.info(),
-                    event=event,
-                    key=key,
-                    as_of=since,
-                    after=made.strand.cursors.get(topic, (-1, -1)),
-                    until=self._until(timeout),
-                )
-            )
-        info = (await calls.outcome(made)).info
-        if "at" in info:
-            made.strand.cursors[topic] = (info["at"][0], info["at"][1])
-        return decode(info.get("result"))
-
-    def _until(self, timeout: timedelta | None) -> int | None:
-        return None if timeout is None else self._calls.engine.clock.now() + to_micros(timeout)
+        return making.wait_for(
+            self._calls, self._options.name, event, key, timeout, as_of, _site(2)
+        )
 
     def wait_signal(self, name: str, timeout: timedelta | None = None) -> Coroutine[Any, Any, Any]:
         """Return what ``host.signal(run, name, data)`` sent; signals are kept until asked for.
@@ -360,24 +301,7 @@ class WorkflowContext:
         Raises:
             StepTimeoutError: It took longer than *timeout*.
         """
-        return self._wait_signal(name, timeout, _site(2))
-
-    async def _wait_signal(self, signal: str, timeout: timedelta | None, site: str) -> Any:
-        calls = self._calls
-        name = self._options.name or f"signal {signal}"
-        made = await calls.enter(name, _hash((signal,), {}), site)
-        if made.record is None:
-            calls.feed(
-                CallWaitsSignal(
-                    pointer=calls.pointer,
-                    attempt=calls.attempt,
-                    name=name,
-                    info=made.info(),
-                    signal=signal,
-                    until=self._until(timeout),
-                )
-            )
-        return decode((await calls.outcome(made)).info.get("result"))
+        return making.wait_signal(self._calls, self._options.name, name, timeout, _site(2))
 
     def activity(
         self, activity: str, parameters: Any = None, timeout: timedelta | None = None
@@ -388,30 +312,9 @@ class WorkflowContext:
             StepFailedError: The worker failed it.
             StepTimeoutError: It took longer than *timeout*.
         """
-        return self._activity(activity, parameters, timeout, _site(2))
-
-    async def _activity(
-        self, activity: str, parameters: Any, timeout: timedelta | None, site: str
-    ) -> Any:
-        calls = self._calls
-        check_index("activity name", activity)
-        stored = encode(parameters, "parameters")
-        name = self._options.name or f"activity {activity}"
-        made = await calls.enter(name, _hash((activity, stored), {}), site)
-        if made.record is None:
-            calls.engine.sizes.check("parameters", dumps(stored))
-            calls.feed(
-                CallOffers(
-                    pointer=calls.pointer,
-                    attempt=calls.attempt,
-                    name=name,
-                    info=made.info(),
-                    activity=activity,
-                    parameters=dumps(stored),
-                    until=self._until(timeout),
-                )
-            )
-        return decode((await calls.outcome(made)).info.get("result"))
+        return making.activity(
+            self._calls, self._options.name, activity, parameters, timeout, _site(2)
+        )
 
     # -- other runs
 
@@ -456,42 +359,9 @@ class WorkflowContext:
         Raises:
             StepFailedError: It failed or was terminated (``StepTimeoutError``: it took longer).
         """
-        return self._child(definition, data, version, reference, timeout, _site(2))
-
-    async def _child(  # noqa: PLR0913, PLR0917 - what is known of a call
-        self,
-        definition: str | WorkflowDefinition | DurableFunction[..., Any],
-        data: Any,
-        version: int | None,
-        reference: str | None,
-        timeout: timedelta | None,
-        site: str,
-    ) -> Any:
-        calls = self._calls
-        ready = await self._registered(definition, version)
-        stored = ready.model.start(data)
-        id_ = ready.definition.id
-        name = self._options.name or f"child {id_}"
-        made = await calls.enter(name, _hash((id_, stored), {}), site)
-        field = ready.definition.result
-        if made.record is None:
-            await calls.may_work()
-            start = await self._start(ready, made, data, reference, detached=False)
-            calls.feed(
-                CallStarts(
-                    pointer=calls.pointer,
-                    attempt=calls.attempt,
-                    name=name,
-                    info=made.info(),
-                    start=start,
-                    select=field,
-                    until=self._until(timeout),
-                )
-            )
-        result = (await calls.outcome(made)).info.get("result")
-        if field is None:
-            return ready.model.load(result or {})
-        return ready.model.load({field: result}).get(field)
+        return making.child(
+            self._calls, self._options.name, definition, data, version, reference, timeout, _site(2)
+        )
 
     def start_workflow(
         self,
@@ -502,66 +372,8 @@ class WorkflowContext:
         reference: str | None = None,
     ) -> Coroutine[Any, Any, str]:
         """Start another workflow, once, and return its run's id; it goes its own way."""
-        return self._detached(definition, data, version, reference, _site(2))
-
-    async def _detached(
-        self,
-        definition: str | WorkflowDefinition | DurableFunction[..., Any],
-        data: Any,
-        version: int | None,
-        reference: str | None,
-        site: str,
-    ) -> str:
-        calls = self._calls
-        ready = await self._registered(definition, version)
-        stored = ready.model.start(data)
-        id_ = ready.definition.id
-        name = self._options.name or f"start {id_}"
-        made = await calls.enter(name, _hash((id_, stored), {}), site)
-        if made.record is not None:
-            return str(calls.ended(made, made.record).info["result"])
-        await calls.may_work()
-        start = await self._start(ready, made, data, reference, detached=True)
-        run_id = start.new.id if start.new else ""
-        done = CallDone(
-            pointer=calls.pointer,
-            attempt=calls.attempt,
-            name=name,
-            info=made.info(result=run_id),
-            start=start,
-        )
-        calls.feed(done)
-        calls.ended(made, calls.record(made, await calls.answer(made.key)))
-        return run_id
-
-    async def _registered(
-        self,
-        definition: str | WorkflowDefinition | DurableFunction[..., Any],
-        version: int | None,
-    ) -> Registered:
-        registry = self._calls.engine.registry
-        if isinstance(definition, str):
-            return registry.find(definition, version)
-        built = definition if isinstance(definition, WorkflowDefinition) else definition.build()
-        if not any(known is built for known in registry.given):
-            registry.add(built)
-        if registry.pending:
-            await registry.sync(self._calls.engine.store)
-        return registry.find(built.id, built.version)
-
-    async def _start(
-        self, ready: Registered, made: Made, data: Any, reference: str | None, *, detached: bool
-    ) -> Any:
-        calls, found = self._calls, ready.definition
-        config = {"definition": found.id, "version": found.version, "detached": detached}
-        node = Node(name=made.name, kind=Kind.SUB_WORKFLOW, config=config)
-        shown = Pointer(calls.pointer, made.name, None, "", 0, None, {})
-        ctx = call_context(calls.run, shown, made.key)
-        item = await calls.engine.starter.child(ctx, node, data, None, reference)
-        key = hashlib.blake2b(made.key.encode(), digest_size=16).hexdigest()
-        idem = f"child:{calls.run.n}:{calls.pointer}:{key}"
-        return (
-            item if item.new is None else attrs.evolve(item, new=attrs.evolve(item.new, idem=idem))
+        return making.detached(
+            self._calls, self._options.name, definition, data, version, reference, _site(2)
         )
 
     # -- data
@@ -572,31 +384,7 @@ class WorkflowContext:
         Raises:
             DataTypeError: A value cannot be stored, or a field is ``input`` or ``result``.
         """
-        return self._set(fields, _site(2))
-
-    async def _set(self, fields: dict[str, Any], site: str) -> None:
-        calls = self._calls
-        for name in fields:
-            if name in _OWN:
-                problem = "is the function's own; give the field another name"
-                raise DataTypeError(f"data.{name}", problem)
-        stored = {name: encode(value, f"data.{name}") for name, value in fields.items()}
-        for name, value in stored.items():
-            calls.engine.sizes.check(f"data.{name}", dumps(value))
-        made = await calls.enter(self._options.name or "set", _hash((stored,), {}), site)
-        if made.record is not None:
-            calls.ended(made, made.record)
-            return
-        done = CallDone(
-            pointer=calls.pointer,
-            attempt=calls.attempt,
-            name=made.name,
-            info=made.info(),
-            kind="data_set",
-            writes=Writes(stored, base=calls.run.state.seq),
-        )
-        calls.feed(done)
-        calls.ended(made, calls.record(made, await calls.answer(made.key)))
+        return making.set_fields(self._calls, self._options.name, fields, _site(2))
 
     # -- order
 
@@ -668,15 +456,6 @@ def _micros(timeout: timedelta | float) -> int:
     if micros <= 0:
         raise DefinitionError("timeout must be positive", None, f"got {timeout!r}")
     return micros
-
-
-def _hash(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """Return what tells the arguments of a call from others."""
-    if not args and not kwargs:
-        return ""
-    stored = encode([args, kwargs], "arguments")
-    text = orjson.dumps(stored, option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 _SITES: Final[dict[tuple[Any, int], str]] = {}

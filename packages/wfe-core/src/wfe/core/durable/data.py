@@ -75,7 +75,7 @@ class FunctionModel(DataModel):
             if value is None and only.default is not _NONE:
                 value = only.default
             return {"input": only.first(value, only.name)}
-        given = {} if value is None else value
+        given: object = {} if value is None else value
         if not isinstance(given, Mapping):
             names = ", ".join(parameter.name for parameter in self.parameters)
             problem = f"expected a mapping with {names or 'nothing in it'}, got {value!r:.80}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 import attrs
 
@@ -93,7 +93,8 @@ class Saga:
         entry: _Undo | None = None
         strand = STRAND.get()
         if isinstance(undo, tuple):
-            entry = self._add(undo[0], undo[1:], {})
+            first, *rest = cast("tuple[Any, ...]", undo)
+            entry = self._add(first, tuple(rest), {})
         try:
             result = await call
         except StepFailedError as error:
@@ -104,7 +105,7 @@ class Saga:
             if entry is not None:  # it was cancelled, or never began
                 self._undos.remove(entry)
             raise
-        if entry is None and callable(undo):
+        if entry is None and undo is not None and not isinstance(undo, tuple):
             entry = self._add(undo, (result,), {})
         if entry is not None:
             name, key = strand.answered or (entry.name, None)

@@ -7,7 +7,7 @@ it gets the answers that the journal has without any commit, and goes on where t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -17,7 +17,7 @@ import orjson
 from wfe.core.engine.strands import STRAND, Journal, Record, Strand, state_of_row
 from wfe.core.errors import DeterminismError, StepFailedError, StepTimeoutError
 from wfe.core.models import PointerStatus
-from wfe.core.rules.calls import CallDone, FunctionBroken, FunctionFailed
+from wfe.core.rules.called import CallDone, FunctionBroken, FunctionFailed
 from wfe.core.rules.inputs import Input
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Calls:
         return not busy and self._waiting >= self.leaves
 
     @contextmanager
-    def waits(self) -> Iterator[None]:
+    def waits(self) -> Generator[None, None, None]:
         """Count a strand as waiting for what comes from outside."""
         self._waiting += 1
         if self.parked and self.run.idle:
@@ -191,7 +191,7 @@ class Calls:
             self._waiting -= 1
 
     @contextmanager
-    def works(self) -> Iterator[None]:
+    def works(self) -> Generator[None, None, None]:
         """Count a step body as running."""
         self._running += 1
         try:

@@ -263,7 +263,7 @@ class Committer:
         if isinstance(outcome, Done):
             run.settled(outcome)
             return
-        if isinstance(outcome, Refused) and outcome.why == "name":
+        if isinstance(outcome, Refused) and outcome.why in ("name", "dedup"):
             run.refused(DuplicateNameError(outcome.existing or "of a sub-workflow"))
             self._dirty[run] = None
             return

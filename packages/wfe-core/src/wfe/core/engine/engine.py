@@ -81,6 +81,7 @@ class Settings:
         own_runs_only: Drive only runs that were started or asked for here, and what they start.
         labels: What this host can do beyond running code (``WorkflowDefinition.requires``).
         max_steps: Bodies that run at a time; ``None``: no limit.
+        max_history: Rows of a run; one that writes more fails.
         retention: µs that finished runs are kept; ``None``: for ever.
         event_retention: µs that events are kept; ``None``: for ever.
         max_inline: Bytes of a value beyond which it needs a blob provider.
@@ -96,6 +97,7 @@ class Settings:
     own_runs_only: bool = False
     labels: frozenset[str] = frozenset()
     max_steps: int | None = None
+    max_history: int = 10_000_000
     name: str = "wfe"
     retention: int | None = 30 * 24 * 3600 * _SECOND
     event_retention: int | None = 30 * 24 * 3600 * _SECOND
@@ -138,7 +140,10 @@ class Engine:
         self.clock: Clock = store.clock
         self.app = app
         self.sizes: Sizes = Sizes(
-            value=self.settings.max_inline, data=self.settings.max_data, blobs=blobs is not None
+            value=self.settings.max_inline,
+            data=self.settings.max_data,
+            blobs=blobs is not None,
+            history=self.settings.max_history,
         )
         self.retention: Retention = Retention(self, lock, archive)
         self.outbox: Outbox = Outbox(self)

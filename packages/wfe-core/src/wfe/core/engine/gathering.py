@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wfe.core.engine.strands import STRAND, Cut, Strand, call_key
-from wfe.core.rules.calls import CallsCancelled
+from wfe.core.rules.called import CallsCancelled
 
 if TYPE_CHECKING:
     from wfe.core.engine.calls import Calls

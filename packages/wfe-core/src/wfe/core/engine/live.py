@@ -24,6 +24,7 @@ from wfe.core.providers import HeaderChange, Item, Message, Snapshot
 from wfe.core.rules import Decision, State, apply, decide
 from wfe.core.rules.inputs import (
     Due,
+    Exceeded,
     Expired,
     Failed,
     Input,
@@ -73,6 +74,14 @@ def failed_input(each: StartsChild, problem: Exception) -> Failed:
         message=str(problem),
         retryable=False,
     )
+
+
+def _without(each: Input, problem: Exception) -> Input:
+    if isinstance(each, StartsChild):
+        return failed_input(each, problem)
+    if isinstance(each, Received) and each.kind in _RESTORES:
+        return attrs.evolve(each, found=None)
+    return each
 
 
 class Owner(Protocol):
@@ -314,6 +323,9 @@ class LiveRun:
         taken, self.inputs = self.inputs, []
         if not taken or self.closed:
             return None
+        if self.state.seq >= self.owner.sizes.history:
+            most = self.owner.sizes.history
+            taken.append(Exceeded(f"its history is longer than {most} rows (max_history)"))
         decision = decide(self.ready.plan, self.state, taken, self.owner.clock.now())
         if not decision.rows:
             for branch in self._free(taken):
@@ -381,11 +393,11 @@ class LiveRun:
         return (*decision.messages, done)
 
     def refused(self, problem: Exception) -> None:
-        """Something in the transition can never be: the step that wanted it fails."""
-        self.inputs = [
-            failed_input(each, problem) if isinstance(each, StartsChild) else each
-            for each in [*self._taken, *self.inputs]
-        ]
+        """Something in the transition can never be: the step that wanted it fails.
+
+        And a retry comes to nothing when another run has taken its place meanwhile.
+        """
+        self.inputs = [_without(each, problem) for each in [*self._taken, *self.inputs]]
         self._taken, self._decision, self.in_flight = [], None, False
 
     def again(self) -> None:

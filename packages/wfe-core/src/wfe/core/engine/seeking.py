@@ -260,10 +260,10 @@ class Seeker:
     async def _load(self, numbers: Sequence[int]) -> Sequence[Loaded]:
         """Return what there is of *numbers*; a run that cannot be read is set aside."""
         store = self._engine.store
+        found: list[Loaded] = []
         try:
-            found = list(await store.load(numbers))
+            found.extend(await store.load(numbers))
         except UnreadableTextError:
-            found = []
             for n in numbers:
                 try:
                     found.extend(await store.load([n]))

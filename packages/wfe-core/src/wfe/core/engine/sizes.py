@@ -44,17 +44,19 @@ def check_index(what: str, value: str | None) -> None:
 
 @attrs.frozen(kw_only=True)
 class Sizes:
-    """The limits of a host, in bytes of JSON.
+    """The limits of a host; those of sizes in bytes of JSON.
 
     Attributes:
         value: Of one value (a data field, an outcome, a payload), when there is no blob provider.
         data: Of all data of a run.
         blobs: Whether values above the limit go to a blob provider.
+        history: Rows of a run.
     """
 
     value: int
     data: int
     blobs: bool = False
+    history: int = 10_000_000
 
     def check(self, what: str, text: str) -> None:
         """Refuse the JSON *text* of a value that is too big.

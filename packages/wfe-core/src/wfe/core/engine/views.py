@@ -19,11 +19,11 @@ from wfe.core.models import (
     WorkflowStatus,
     from_micros,
 )
-from wfe.core.payloads import plain
 from wfe.core.providers import Loaded, Row, StoredInstance
 from wfe.core.rules import State, apply
 from wfe.core.rules.state import Pointer, state_from_json
 from wfe.core.steps import InstanceRef
+from wfe.core.texts import plain
 
 __all__ = ["entry_of", "instance_of", "state_of"]
 

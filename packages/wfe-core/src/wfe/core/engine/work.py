@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -19,7 +20,7 @@ from wfe.core.engine.contexts import call_context
 from wfe.core.engine.live import dumps
 from wfe.core.errors import DataTypeError, DefinitionError, StepTimeoutError
 from wfe.core.policies import ErrorPolicy
-from wfe.core.rules.calls import CallDone, CallFailed
+from wfe.core.rules.called import CallDone, CallFailed
 from wfe.core.rules.state import Pointer
 from wfe.core.steps import StepExecutionContext, StepSettings, settings_of
 
@@ -181,8 +182,7 @@ async def _attempt(
         with calls.works():
             result = await _body(calls, made, work, last.attempt if last else 0, started)
         stored = value = encode(result, "result")
-        cls = type(result)
-        if cls not in _PLAIN or (cls is str and len(result) > _SHORT):
+        if result.__class__ not in _PLAIN or (isinstance(result, str) and len(result) > _SHORT):
             calls.engine.sizes.check("result", dumps(stored))
             value = work.restored(stored)
     except Exception as error:  # noqa: BLE001 - a step may raise anything: it is recorded
@@ -202,7 +202,7 @@ async def _attempt(
     return done, value
 
 
-def _failure(  # noqa: PLR0913, PLR0917 - what is known of a failure
+def _failure(
     calls: Calls,
     made: Made,
     work: Work,
@@ -246,12 +246,8 @@ async def _body(calls: Calls, made: Made, work: Work, attempt: int, started: int
         for each in reversed(work.middleware):
             wrapped = functools.partial(each, ctx, wrapped)
     try:
-        if run.owner.slots is not None:
-            async with run.owner.slots:
-                return await _limited(calls, made.name, wrapped, started, work.timeout)
-        if work.timeout is None:
-            return await wrapped()
-        return await _limited(calls, made.name, wrapped, started, work.timeout)
+        async with run.owner.slots or contextlib.nullcontext():
+            return await _limited(calls, made.name, wrapped, started, work.timeout)
     except BaseException:
         if ctx is not None:
             ctx.cancelled.set()

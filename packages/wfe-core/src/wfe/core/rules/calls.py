@@ -24,170 +24,31 @@ import attrs
 
 from wfe.core.definition import Kind, Node
 from wfe.core.models import PointerStatus, WorkflowStatus
-from wfe.core.policies import Continue, ErrorPolicy, Retry, Suspend, Terminate
-from wfe.core.providers import ActivityStart, Item, Subscription
+from wfe.core.policies import Continue, Retry, Suspend, Terminate
+from wfe.core.providers import ActivityStart, Subscription
 from wfe.core.rules import closing, failing, leaving
+from wfe.core.rules.called import (
+    CallDone,
+    CallFailed,
+    CallOffers,
+    CallsCancelled,
+    CallSleeps,
+    CallStarts,
+    CallWaits,
+    CallWaitsSignal,
+    FunctionBroken,
+    FunctionFailed,
+)
 from wfe.core.rules.draft import Draft
-from wfe.core.rules.inputs import NO_WRITES, Due, Received, Writes
+from wfe.core.rules.inputs import NO_WRITES, Due, Received
 from wfe.core.rules.state import Pointer
 
-__all__ = [
-    "CALLS",
-    "CallDone",
-    "CallFailed",
-    "CallOffers",
-    "CallSleeps",
-    "CallStarts",
-    "CallWaits",
-    "CallWaitsSignal",
-    "CallsCancelled",
-    "FunctionBroken",
-    "FunctionFailed",
-    "happened",
-    "received",
-]
+__all__ = ["CALLS", "happened", "received"]
 
 _SLEEPING: Final = PointerStatus.SLEEPING.value
 _WAITING: Final = PointerStatus.WAITING_FOR_EVENT.value
 _FAILED: Final = PointerStatus.FAILED.value
 _LASTING: Final = Node(name="(call)", kind=Kind.CALL)
-
-
-@attrs.frozen(kw_only=True)
-class CallDone:
-    """A call is done.
-
-    Attributes:
-        pointer: The function's.
-        attempt: Of the function.
-        name: Of the call.
-        info: Of its row.
-        kind: Of its row.
-        last: The pointer that the call had while it lasted, ``None``: it had none.
-        writes: Data fields that it set.
-        start: The first item of a run that it started, ``None``: none.
-        undone: Name of the step that it undid, ``None``: none.
-    """
-
-    pointer: int
-    attempt: int
-    name: str
-    info: Mapping[str, Any]
-    kind: str = "step_completed"
-    last: int | None = None
-    writes: Writes = NO_WRITES
-    start: Item | None = None
-    undone: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class CallFailed:
-    """An attempt of a call failed; *policy* says what follows, *spread* is as in ``Failed``."""
-
-    pointer: int
-    attempt: int
-    name: str
-    info: Mapping[str, Any]
-    last: int | None
-    error: Mapping[str, Any]
-    policy: ErrorPolicy
-    retryable: bool = True
-    spread: float = 0.0
-
-
-@attrs.frozen(kw_only=True)
-class CallSleeps:
-    """A call is over at *until* (µs)."""
-
-    pointer: int
-    attempt: int
-    name: str
-    info: Mapping[str, Any]
-    until: int
-
-
-@attrs.frozen(kw_only=True)
-class CallWaits:
-    """A call is over when the event comes; *after* is the position of the last one it saw."""
-
-    pointer: int
-    attempt: int
-    name: str
-    info: Mapping[str, Any]
-    event: str
-    key: str
-    as_of: int
-    after: tuple[int, int]
-    until: int | None
-
-
-@attrs.frozen(kw_only=True)
-class CallWaitsSignal:
-    """A call is over when the signal comes."""
-
-    pointer: int
-    attempt: int
-    name: str
-    info: Mapping[str, Any]
-    signal: str
-    until: int | None
-
-
-@attrs.frozen(kw_only=True)
-class CallStarts:
-    """A call is over when the sub-workflow is; *select*: the field of its data that it gives."""
-
-    pointer: int
-    attempt: int
-    name: str
-    info: Mapping[str, Any]
-    start: Item
-    select: str | None
-    until: int | None
-
-
-@attrs.frozen(kw_only=True)
-class CallOffers:
-    """A call is over when a worker has done the activity; *parameters* is JSON."""
-
-    pointer: int
-    attempt: int
-    name: str
-    info: Mapping[str, Any]
-    activity: str
-    parameters: str
-    until: int | None
-
-
-@attrs.frozen(kw_only=True)
-class CallsCancelled:
-    """Strands of the function are cancelled; *calls*: (name, key) of what they waited for."""
-
-    pointer: int
-    attempt: int
-    name: str
-    info: Mapping[str, Any]
-    calls: tuple[tuple[str, str], ...]
-
-
-@attrs.frozen(kw_only=True)
-class FunctionFailed:
-    """The function raised *error*; *call*: key of the call that failed, if it was one."""
-
-    pointer: int
-    attempt: int
-    error: Mapping[str, Any]
-    started: int = 0
-    call: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class FunctionBroken:
-    """The function does not make the calls that its journal has; ``resume`` tries it again."""
-
-    pointer: int
-    attempt: int
-    error: Mapping[str, Any]
 
 
 # -- what the function does -----------------------------------------------------------------------
@@ -458,7 +319,8 @@ def _child_done(
         result = data if select is None else data.get(select)
         _resolve(draft, pointer, {"child": child["id"], "result": result})
         return True
-    reason = (child["error"] or {}).get("message", child["status"])
+    error: Mapping[str, Any] = child["error"] or {}
+    reason = error.get("message", child["status"])
     text = f"sub-workflow {child['definition']!r} (run {child['id']}) {child['status']}: {reason}"
     _refuse(draft, pointer, "StepFailedError", text)
     return True

@@ -125,7 +125,9 @@ def _clear_leaf(clearing: Clearing, inner: Pointer, home: int) -> int:
     node = draft.place(inner).node
     if may_run(draft, inner):
         if node.kind in CONTAINERS and inner.status == _PENDING:
-            return _clear_waiting(clearing, inner, home, begun="turns" in inner.extra)
+            return _clear_waiting(
+                clearing, inner, home, begun="turns" in inner.extra or inner.attempt > 0
+            )
         for call in clearing.children.get(inner.id, ()):
             cancel(draft, call)
         extra = {"rounds": draft.rounds(inner)} if cleans_up(node) else {}
@@ -188,6 +190,8 @@ def must_wait(draft: Draft, left: frozenset[int], *, undo: bool) -> bool:
         if place.bare:
             continue
         if cleans_up(place.node) or "hooks" in pointer.extra:
+            return True
+        if undo and "undoing" in pointer.extra:
             return True
         saga = place.node.kind is Kind.SAGA and pointer.id not in left
         if undo and (saga and draft.log(pointer.id) is not None):

@@ -146,6 +146,8 @@ def _recovered(draft: Draft, each: Recovered) -> None:
 
 def _completed(draft: Draft, pointer: Pointer, each: Completed) -> None:
     node = draft.place(pointer).node
+    if node.kind is Kind.END and draft.status == WorkflowStatus.SUSPENDED:
+        return  # it does nothing but end the run, and that waits for resume: it runs again then
     if node.kind is Kind.GOTO:
         draft.row("step_completed", pointer)
         leave_to(draft, pointer, node.config["target"])

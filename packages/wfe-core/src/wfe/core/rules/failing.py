@@ -200,11 +200,13 @@ def outwards(draft: Draft, pointer: Pointer, error: Mapping[str, Any]) -> None:
     if container is None:
         return
     if "undoing" in container.extra and error.get("stop"):
-        draft.drop(container)
-        outwards(draft, container, error)
+        container = draft.extra(container, undoing=None, own=None, live=None)
+        leaving.leave(draft, container, ["failed", "terminate", error])
     elif "hooks" in container.extra:
         leaving.hook_over(draft, container, error)
     elif "closing" in container.extra or "undoing" in container.extra:
+        if error.get("stop") and container.extra.get("closing", ["end"])[0] != "end":
+            container = draft.extra(container, closing=["fail", dict(error)])
         flow.branch_over(draft, container.id, pointer, state="f")
     elif not error.get("stop") and _goes_on(draft, container, pointer.step):
         if "error" not in container.extra:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from wfe.core.definition import Kind
 from wfe.core.models import WorkflowStatus
 from wfe.core.rules import closing, failing, flow, undoing
 from wfe.core.rules.draft import Draft
@@ -31,6 +32,7 @@ __all__ = [
     "close",
     "closed",
     "complete",
+    "end",
     "end_pointer",
     "failed",
     "finalize",
@@ -69,7 +71,7 @@ def leave(draft: Draft, pointer: Pointer, outcome: Outcome) -> None:
             pointer = draft.turn(pointer, flow.RUNNING, wake=None)
             _run_hook(draft, draft.extra(pointer, leaving=outcome), names)
             return
-    _ENDS[outcome[0]](draft, pointer, outcome)
+    end(draft, pointer, outcome)
 
 
 def _run_hook(draft: Draft, pointer: Pointer, names: list[str]) -> None:
@@ -83,14 +85,24 @@ def hook_over(draft: Draft, pointer: Pointer, error: Mapping[str, Any] | None = 
     """A hook ended, with *error* when it failed: the next one, or what follows after them."""
     outcome: Outcome = pointer.extra["leaving"]
     if error is not None and outcome[0] in ("done", "skipped"):
+        if outcome[0] == "done" and draft.place(pointer).node.kind is not Kind.SAGA:
+            _remember(draft, pointer)  # it completed, so a saga around it undoes it
         outcome = ["failed", "fail", dict(error)]
         pointer = draft.extra(pointer, leaving=outcome)
     names = pointer.extra["hooks"][1:]
     if names:
         _run_hook(draft, pointer, names)
+        return
+    pointer = draft.extra(pointer, hooks=None, leaving=None, live=None)
+    if outcome[0] == "failed" and undoing.undoable(draft, pointer):  # a saga's own hook failed
+        undoing.begin(draft, pointer, ["ended", outcome], outcome[2])
     else:
-        pointer = draft.extra(pointer, hooks=None, leaving=None, live=None)
-        _ENDS[outcome[0]](draft, pointer, outcome)
+        end(draft, pointer, outcome)
+
+
+def end(draft: Draft, pointer: Pointer, outcome: Outcome) -> None:
+    """Do what *outcome* says of a node whose hooks have run."""
+    _ENDS[outcome[0]](draft, pointer, outcome)
 
 
 def _done(draft: Draft, pointer: Pointer, _outcome: Outcome) -> None:
@@ -111,6 +123,7 @@ def _remember(draft: Draft, pointer: Pointer) -> None:
 
 
 def _skipped(draft: Draft, pointer: Pointer, _outcome: Outcome) -> None:
+    _hand_on(draft, pointer)
     draft.drop(pointer)
     flow.proceed(draft, pointer, "s")
 
@@ -123,10 +136,15 @@ def _cancelled(draft: Draft, pointer: Pointer, outcome: Outcome) -> None:
         flow.branch_over(draft, pointer.parent)
 
 
-def _left(draft: Draft, pointer: Pointer, _outcome: Outcome) -> None:
+def _hand_on(draft: Draft, pointer: Pointer) -> None:
+    """Give what completed in a saga that ends otherwise to the saga around it."""
     frame = draft.frame(pointer)
     if frame is not None and draft.log(pointer.id):
         draft.merge_log(pointer.id, frame.id)
+
+
+def _left(draft: Draft, pointer: Pointer, _outcome: Outcome) -> None:
+    _hand_on(draft, pointer)
     draft.drop(pointer)
     if pointer.parent is not None:
         flow.branch_over(draft, pointer.parent)
@@ -153,9 +171,7 @@ def _failed(draft: Draft, pointer: Pointer, outcome: Outcome) -> None:
 
 
 def _goto(draft: Draft, pointer: Pointer, outcome: Outcome) -> None:
-    frame = draft.frame(pointer)
-    if frame is not None and draft.log(pointer.id):
-        draft.merge_log(pointer.id, frame.id)
+    _hand_on(draft, pointer)
     draft.drop(pointer)
     _jump(draft, pointer, outcome[1])
 
@@ -216,7 +232,7 @@ def closed(draft: Draft, pointer: Pointer) -> None:
         flow.finish(draft, pointer)
     elif outcome[0] == "fail":
         failed(draft, pointer, outcome[1])
-    elif (ends or outcome[0] == "cancelled") and undoing.undoable(draft, pointer):
+    elif (ends or outcome[0] in ("cancelled", "given_up")) and undoing.undoable(draft, pointer):
         undoing.begin(draft, pointer, outcome)
     else:
         leave(draft, pointer, outcome)
@@ -303,6 +319,9 @@ def stop(
             finalize(draft, status, error, who)  # what was to run first cannot: it ends without
             return True
     draft.row("workflow_stopping", None, {**(who or {}), "error": error})
+    if "undoing" in top.extra and undo:  # what is being undone goes on, and then the run ends
+        draft.extra(top, undoing=outcome)
+        return True
     if draft.status == WorkflowStatus.SUSPENDED:  # or what must run first would never begin
         draft.become(WorkflowStatus.RUNNABLE)
     if "hooks" in top.extra:

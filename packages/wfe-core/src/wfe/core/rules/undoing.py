@@ -2,7 +2,8 @@
 
 A frame is the pointer of a saga, or of a step that is undone alone.  While it is undone its
 extra ``undoing`` says what follows: ``["retry", delay µs, info]``, ``["suspend", error, info]``,
-``["failed", then, error]`` or another outcome of ``wfe.core.rules.leaving``.
+``["failed", then, error]``, ``["ended", outcome]`` when its hooks have run already, or another
+outcome of ``wfe.core.rules.leaving``.
 """
 
 from __future__ import annotations
@@ -74,5 +75,7 @@ def _over(draft: Draft, pointer: Pointer) -> None:
             failing.suspend(draft, pointer, error, info)
         case ["failed", then, error]:
             failing.give_up(draft, pointer, then, error, {"error": error})
+        case ["ended", outcome]:
+            leaving.end(draft, pointer, outcome)
         case _:
             leaving.leave(draft, pointer, after)

@@ -25,9 +25,7 @@ _HOLDS: Final = frozenset({Kind.SUB_WORKFLOW, Kind.SEQUENCE})
 _LIMITED: Final = _HOLDS | {Kind.STEP, Kind.DELAY}
 
 
-def dressed(
-    node: Node, rng: random.Random, step: Callable[[str], Node], *, saga: bool
-) -> Node:
+def dressed(node: Node, rng: random.Random, step: Callable[[str], Node], *, saga: bool) -> Node:
     """Return *node*, now and then with hooks, limits, or, in a *saga*, an undo step.
 
     Args:

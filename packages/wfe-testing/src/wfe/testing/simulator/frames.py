@@ -49,9 +49,8 @@ class Frames:
             frame.undoing = True
         elif kind == "step_compensated":
             self._undone(pointer, step)
-        elif kind in _GOES_ON and (frame := self._frames.get(pointer)) and frame.undoing:
-            self._check_all(pointer, frame)
-            frame.undoing = False
+        elif kind in _GOES_ON:
+            self._went_on(pointer)
         elif kind in _DID and self._undoable(step, kind):
             frame_id = self._around(state, pointer)
             if frame_id is not None:
@@ -90,6 +89,12 @@ class Frames:
                 return  # the frame's own undo: a step alone, or a saga after all of its steps
         waiting = [frame.done[-1][2] for _, frame in frames if frame.done]
         raise Broken(Law.UNDO, f"{step} (pointer {key}) was undone, it was the turn of {waiting}")
+
+    def _went_on(self, key: int) -> None:
+        frame = self._frames.get(key)
+        if frame is not None and frame.undoing:
+            self._check_all(key, frame)
+            frame.undoing = False
 
     def _dropped(self, state: State, key: int) -> None:
         frame = self._frames.pop(key, None)

@@ -62,7 +62,7 @@ class Judge:
         children = any(not child.final for child in account.children)
         pointers = list(account.state.pointers.values())
         asks = any(_ASKS & pointer.extra.keys() for pointer in pointers)
-        waits = account.subscriptions or children or account.inbox or asks
+        waits = self._ledger.topics.of(account.new.n) or children or account.inbox or asks
         if wake is None and not (waits or self._ledger.places.waiting(account.new.n)):
             raise Broken(Law.WEDGED, f"nothing will wake {account.name}: {pointers}")
 
@@ -84,7 +84,7 @@ class Judge:
                 problem = f"{intent.what} of {intent.run} by {actor} has {rows} rows"
                 raise Broken(Law.INTENTS, problem)
         for id, sure in self._users.events.items():
-            if sure and id not in self._ledger.events:
+            if sure and id not in self._ledger.topics.events:
                 raise Broken(Law.KEPT, f"event {id} was acknowledged, but not stored")
 
     def _check_history(self, account: Account) -> None:

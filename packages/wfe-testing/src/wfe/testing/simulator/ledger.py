@@ -18,7 +18,6 @@ from wfe.core.models import WorkflowStatus
 from wfe.core.providers import (
     Conflict,
     Done,
-    Event,
     Header,
     Hold,
     InboxRow,
@@ -27,13 +26,13 @@ from wfe.core.providers import (
     Outcome,
     Snapshot,
     StoredInstance,
-    Subscription,
 )
 from wfe.core.rules import Plan, State, apply
 from wfe.core.rules.state import state_from_json
 from wfe.testing.simulator.journal import Journal
 from wfe.testing.simulator.laws import Broken, Law
 from wfe.testing.simulator.places import Places
+from wfe.testing.simulator.topics import Match, Topics
 
 __all__ = ["Account", "Ledger", "Truths", "same_state"]
 
@@ -66,10 +65,7 @@ class Account:
     journal: Journal
     owner: int | None
     state: State = attrs.field(factory=State)
-    inbox: dict[int, _Expected] = attrs.field(
-        factory=dict[int, _Expected]
-    )
-    subscriptions: dict[int, Subscription] = attrs.field(factory=dict[int, Subscription])
+    inbox: dict[int, _Expected] = attrs.field(factory=dict[int, _Expected])
     children: list[Account] = attrs.field(factory=list["Account"])
     final: bool = False
     upsets: int = 0
@@ -97,13 +93,13 @@ class Ledger:
         self.accounts: dict[int, Account] = {}
         self.by_id: dict[str, Account] = {}
         self.fenced: dict[int, int] = {}
-        self.events: dict[str, tuple[int, int, Event]] = {}
         self.commits = self.steps = 0
         self.live: Callable[[int, int], LiveRun | None] = lambda _epoch, _n: None
         self.truths: Truths | None = None
         self._keys: dict[tuple[str, str], Account] = {}
         self._names: dict[str, Account] = {}
-        self._last_e = 0
+        self._mail: dict[int, list[_Expected]] = {}
+        self.topics = Topics()
         self.places = Places()
 
     # -- workers
@@ -167,14 +163,16 @@ class Ledger:
     ) -> None:
         """Take note of a batch and of what became of it."""
         self.commits += 1
-        touched: dict[int, list[_Expected]] = {}
+        self._mail = {}
         for item, outcome in zip(items, outcomes, strict=True):
             if isinstance(outcome, Done):
                 self._check_writer(epoch, item)
-                self._apply(item, outcome.at, touched)
+                self._apply(item, outcome.at)
+                for n, _, _ in outcome.woken:
+                    self._mail.setdefault(n, [])
             elif isinstance(outcome, Conflict) and item.n in self.accounts:
                 self.accounts[item.n].upsets += 1
-        for n, expected in touched.items():
+        for n, expected in self._mail.items():
             self._check_inbox(self.accounts[n], expected)
 
     def _check_writer(self, epoch: int | None, item: Item) -> None:
@@ -190,40 +188,43 @@ class Ledger:
             problem = f"{account.name}: rows after {item.base}, but {account.state.seq} was last"
             raise Broken(Law.GAPLESS, problem)
         run = self.live(epoch, item.n)
-        if run is not None and run.state.seq == item.base and not same_state(run.state, account.state):
-            problem = f"{account.name} is in its owner's memory as {run.state}, not {account.state}"
+        known = run is not None and run.state.seq == item.base
+        if run is not None and known and not same_state(run.state, account.state):
+            problem = f"{account.name} is in its owner's memory {run.state}, not {account.state}"
             raise Broken(Law.FOLDS, problem)
 
-    def _apply(
-        self, item: Item, at: int, touched: dict[int, list[_Expected]]
-    ) -> None:
+    def _apply(self, item: Item, at: int) -> None:
         if item.new is not None:
             self._born(item, item.new)
-            touched.setdefault(item.n, [])
+            self._mail.setdefault(item.n, [])
         if item.n:
-            self._change(self.accounts[item.n], item, at, touched)
+            self._change(self.accounts[item.n], item, at)
         for child in item.starts:
             new = child.new
             if new is None or (new.idem and (new.definition, new.idem) in self._keys):
                 continue
-            self._apply(child, at, touched)
+            self._apply(child, at)
             if item.n and new.parent == item.n:
                 self.accounts[item.n].children.append(self.accounts[child.n])
         over = item.header is not None and item.header.final
-        for subscription in () if over else item.subscribe:
-            self._subscribe(self.accounts[item.n], subscription, touched)
-        for event in item.publish:
-            self._publish(event, at, touched)
-        for message in item.messages:
-            self._send(item.n, message, touched)
-        if item.n:
-            self._limit(item, over, touched)
+        self._tell(item, at, over=over)
         if item.header is not None and item.header.release and not over:
             self._check_release(self.accounts[item.n], self._header(item.n))
 
-    def _limit(
-        self, item: Item, over: bool, touched: dict[int, list[_Expected]]
-    ) -> None:
+    def _tell(self, item: Item, at: int, *, over: bool) -> None:
+        """Note whom the item's waits, events, messages and places must reach."""
+        for wanted in () if over else item.subscribe:
+            for match in self.topics.subscribe(item.n, wanted):
+                self._woken(match)
+        for event in item.publish:
+            for match in self.topics.publish(event, at):
+                self._woken(match)
+        for message in item.messages:
+            self._send(item.n, message)
+        if item.n:
+            self._limit(item, over=over)
+
+    def _limit(self, item: Item, *, over: bool) -> None:
         granted: list[tuple[int, Hold]] = []
         if over:
             granted.extend(self.places.free(item.n, None))
@@ -235,7 +236,7 @@ class Ledger:
         for n, hold in granted:
             text = orjson.dumps([hold.pointer, hold.attempt, hold.key]).decode()
             dedupe = f"granted:{hold.pointer}:{hold.attempt}:{hold.key}"
-            self._expect(self.accounts[n], ("granted", text, dedupe), touched)
+            self._expect(self.accounts[n], ("granted", text, dedupe))
 
     def _born(self, item: Item, new: Header) -> None:
         if item.n in self.accounts or new.id in self.by_id:
@@ -252,13 +253,7 @@ class Ledger:
         if new.name is not None:
             self._names[new.name] = account
 
-    def _change(
-        self,
-        account: Account,
-        item: Item,
-        at: int,
-        touched: dict[int, list[_Expected]],
-    ) -> None:
+    def _change(self, account: Account, item: Item, at: int) -> None:
         finals = 0
         for text in item.rows:
             row: list[Any] = orjson.loads(text)
@@ -267,12 +262,12 @@ class Ledger:
             apply(account.state, row)
         self.steps += account.journal.take_completed()
         if item.consumed:
-            touched.setdefault(item.n, [])
+            self._mail.setdefault(item.n, [])
         for i in item.consumed:
             if account.inbox.pop(i, None) is None:
                 raise Broken(Law.WAKES, f"{account.name} consumed message {i}, which it has not")
         for pointer in item.unsubscribe:
-            account.subscriptions.pop(pointer, None)
+            self.topics.end(item.n, pointer)
         if item.fold is not None:
             self._check_snapshot(account, item.fold)
         self._head(account, item, finals)
@@ -295,7 +290,7 @@ class Ledger:
                 raise Broken(Law.LATE, problem)
             account.final = True
             account.owner = None
-            account.subscriptions.clear()
+            self.topics.end(account.new.n)
         elif header.release:
             account.owner = None
 
@@ -316,9 +311,7 @@ class Ledger:
 
     # -- messages and events
 
-    def _check_inbox(
-        self, account: Account, expected: list[_Expected]
-    ) -> None:
+    def _check_inbox(self, account: Account, expected: list[_Expected]) -> None:
         if self.truths is None:
             return
         rows = {row.i: row for row in self.truths.inbox(account.new.n)}
@@ -340,50 +333,12 @@ class Ledger:
             law = _LAWS.get(wanted[0][0], Law.WAKES)
             raise Broken(law, f"{account.name} did not get {wanted}")
 
-    def _subscribe(
-        self,
-        account: Account,
-        subscription: Subscription,
-        touched: dict[int, list[_Expected]],
-    ) -> None:
-        account.subscriptions[subscription.pointer] = subscription
-        stored = sorted(
-            ((at, e, event) for at, e, event in self.events.values()), key=lambda s: s[:2]
-        )
-        for at, e, event in stored:
-            if _matches(subscription, event, at, e):
-                self._match(account, subscription, event, e, touched)
-                return
+    def _woken(self, match: Match) -> None:
+        n, wanted, event, e = match
+        text = orjson.dumps([wanted.pointer, event.id]).decode()
+        self._expect(self.accounts[n], ("event", text, f"event:{wanted.pointer}:{e}"))
 
-    def _publish(
-        self, event: Event, at: int, touched: dict[int, list[_Expected]]
-    ) -> None:
-        if event.id in self.events:
-            return
-        self._last_e += 1
-        at = at if event.at is None else event.at
-        self.events[event.id] = (at, self._last_e, event)
-        for account in self.accounts.values():
-            for subscription in list(account.subscriptions.values()):
-                if _matches(subscription, event, at, self._last_e):
-                    self._match(account, subscription, event, self._last_e, touched)
-
-    def _match(
-        self,
-        account: Account,
-        subscription: Subscription,
-        event: Event,
-        e: int,
-        touched: dict[int, list[_Expected]],
-    ) -> None:
-        del account.subscriptions[subscription.pointer]
-        text = orjson.dumps([subscription.pointer, event.id]).decode()
-        dedupe = f"event:{subscription.pointer}:{e}"
-        touched.setdefault(account.new.n, []).append(("event", text, dedupe))
-
-    def _send(
-        self, n: int, message: Message, touched: dict[int, list[_Expected]]
-    ) -> None:
+    def _send(self, n: int, message: Message) -> None:
         if message.target is None:
             targets = [child for child in self.accounts[n].children if not child.final]
         else:
@@ -393,13 +348,11 @@ class Ledger:
             )
             targets = [found] if found is not None and keeps else []
         for account in targets:
-            self._expect(account, (message.kind, message.payload, message.dedupe), touched)
+            self._expect(account, (message.kind, message.payload, message.dedupe))
 
-    def _expect(
-        self, account: Account, message: _Expected, touched: dict[int, list[_Expected]]
-    ) -> None:
+    def _expect(self, account: Account, message: _Expected) -> None:
         """Take note that *message* is sent, unless one of its dedupe text is there already."""
-        expected = touched.setdefault(account.new.n, [])
+        expected = self._mail.setdefault(account.new.n, [])
         known = {*(m[2] for m in account.inbox.values()), *(m[2] for m in expected)}
         if message[2] is None or message[2] not in known:
             expected.append(message)
@@ -414,14 +367,6 @@ def same_state(ours: State, theirs: State) -> bool:
         for each in (ours, theirs)
     )
     return ours == theirs
-
-
-def _matches(subscription: Subscription, event: Event, at: int, e: int) -> bool:
-    return (
-        (event.name, event.key) == (subscription.name, subscription.key)
-        and subscription.as_of <= at
-        and (subscription.after_at, subscription.after_e) < (at, e)
-    )
 
 
 def _same(expected: tuple[str, str, str | None], row: InboxRow) -> bool:

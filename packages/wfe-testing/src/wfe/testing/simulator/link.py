@@ -73,9 +73,7 @@ class Link:
         setattr(self, name, call)
         return call
 
-    async def _call(
-        self, name: str, method: Callable[..., Any], *args: Any, **options: Any
-    ) -> Any:
+    async def _call(self, name: str, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
         plan = self._chaos.plan()
         if plan is None:
             return await method(*args, **options)
@@ -96,9 +94,7 @@ class Link:
         if self.host is not None and not self._chaos.calm:
             self.host.crash("in a call")
 
-    def _arrive(
-        self, plan: Plan, work: Callable[[], Any], answer: asyncio.Future[Any]
-    ) -> None:
+    def _arrive(self, plan: Plan, work: Callable[[], Any], answer: asyncio.Future[Any]) -> None:
         """The store executes a call."""
         result: Any = None
         error: Exception | None = None

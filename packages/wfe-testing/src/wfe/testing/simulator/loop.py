@@ -11,13 +11,15 @@ import contextvars
 import heapq
 import random  # noqa: TID251 - only its type: the source is a parameter
 from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from itertools import count
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack
 
-__all__ = ["HOST", "Deadlock", "Livelock", "SimClock", "SimLoop", "Tenant"]
+__all__ = ["HOST", "Deadlock", "Livelock", "SimClock", "SimLoop", "Tenant", "new_loop"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _START: Final = 1_750_000_000_000_000  # µs since 1970: when every simulation begins
 _MOST_TURNS: Final = 300_000  # callbacks of one simulation; the usual number is some thousands
@@ -84,24 +86,41 @@ class SimLoop(asyncio.AbstractEventLoop):
         return self.micros / 1_000_000
 
     def call_soon(
-        self, callback: Any, *args: Any, context: contextvars.Context | None = None
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: Unpack[Ts],
+        context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         if not self._closed:
             self._ready.append(handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: Unpack[Ts],
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        return self.call_soon(callback, *args, context=context)
 
     def call_later(
-        self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+        self,
+        delay: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: Unpack[Ts],
+        context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         # A wait, however short, takes time: who repeats it until a time has come must come to it.
         later = self.micros + (max(1, round(delay * 1e6)) if delay > 0 else 0)
         return self.at(later, callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: Unpack[Ts],
+        context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         return self.at(round(when * 1e6), callback, *args, context=context)
 
@@ -130,16 +149,21 @@ class SimLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
         **_more: Any,
     ) -> asyncio.Task[T]:
-        task: asyncio.Task[T] = asyncio.Task(coro, loop=self, name=name, context=context)  # type: ignore[arg-type]
+        task: asyncio.Task[T] = asyncio.Task(coro, loop=self, name=name, context=context)
         self._tasks.append(task)
         if len(self._tasks) > self._sweep_at:
             self._tasks = [each for each in self._tasks if not each.done()]
             self._sweep_at = len(self._tasks) + _SWEEP
         return task
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(
+        self,
+        executor: Executor | None,  # noqa: ARG002 - of the protocol
+        func: Callable[[Unpack[Ts]], T],
+        *args: Unpack[Ts],
+    ) -> asyncio.Future[T]:
         """Call *func* in a later turn: there are no threads here."""
-        future = self.create_future()
+        future: asyncio.Future[T] = self.create_future()
 
         def work() -> None:
             try:
@@ -259,6 +283,15 @@ class SimLoop(asyncio.AbstractEventLoop):
 def _of_task(handle: asyncio.Handle) -> bool:
     callback: Callable[..., Any] = handle._callback  # type: ignore[attr-defined]  # noqa: SLF001
     return isinstance(getattr(callback, "__self__", None), asyncio.Task)
+
+
+def new_loop(rng: random.Random, *, shuffle: bool) -> SimLoop:
+    """Return a :class:`SimLoop`."""
+    # It lacks what needs an operating system (sockets, processes, signals): for a checker that
+    # makes it abstract.
+    make: Any = SimLoop
+    loop: SimLoop = make(rng, shuffle=shuffle)
+    return loop
 
 
 class SimClock:

@@ -8,27 +8,28 @@ import gc
 import logging
 import random  # noqa: TID251 - the one source of a simulation
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final
 from unittest.mock import patch
 
 import attrs
 
 from wfe.core.engine import live
 from wfe.core.rules import make_plan
+from wfe.core.steps import StepExecutionContext
 from wfe.testing.simulator.chance import drawn_from
 from wfe.testing.simulator.chaos import Chaos, Rates
 from wfe.testing.simulator.cluster import Cluster, Host, World
 from wfe.testing.simulator.judge import Judge
 from wfe.testing.simulator.laws import Broken, Law
 from wfe.testing.simulator.ledger import Account, Ledger
-from wfe.testing.simulator.loop import Deadlock, Livelock, SimClock, SimLoop
+from wfe.testing.simulator.loop import Deadlock, Livelock, SimClock, new_loop
 from wfe.testing.simulator.trace import Trace
 from wfe.testing.simulator.truth import Truth
 from wfe.testing.simulator.users import Users
 from wfe.testing.simulator.watch import Watch
-from wfe.testing.simulator.workload import Maker
+from wfe.testing.simulator.workload import Maker, Spec
 
 __all__ = ["Failure", "Report", "simulate"]
 
@@ -110,13 +111,13 @@ class _Simulation:
     def __init__(self, seed: int, *, keep: bool) -> None:
         rng = random.Random(seed)  # noqa: S311 - reproducible on purpose
         self.rng = rng
-        self.loop = SimLoop(rng, shuffle=rng.random() < 0.7)
+        self.loop = new_loop(rng, shuffle=rng.random() < 0.7)
         clock = SimClock(self.loop)
         self.trace = Trace(lambda: self.loop.micros, keep=keep)
         skewed = rng.random() < 0.2
         machines = rng.choice([1, 2, 2, 3, 4])
         skews = tuple(rng.randrange(-_SKEW, _SKEW) if skewed else 0 for _ in range(machines))
-        maker = Maker(rng, lambda ctx, spec: self.watch.body(ctx, spec))
+        maker = Maker(rng, self._body)
         definitions = maker.definitions(rng.randrange(1, 4))
         plans = {id: make_plan(definition) for id, definition in definitions.items()}
         self.ledger = Ledger(plans, max(skews) - min(*skews, 0) if skewed else 0)
@@ -138,6 +139,9 @@ class _Simulation:
         self.judge = Judge(self.cluster, self.users)
         self._tasks: set[asyncio.Task[None]] = set()
 
+    async def _body(self, ctx: StepExecutionContext[Any], spec: Spec) -> Any:
+        return await self.watch.body(ctx, spec)
+
     async def run(self) -> None:
         machines = range(len(self.cluster.hosts))
         await asyncio.gather(*(self.cluster.start(k) for k in machines))
@@ -154,8 +158,8 @@ class _Simulation:
         self.trace.add("calm")
         await self._settle()
 
-    def _soon(self, work: object) -> None:
-        task = asyncio.create_task(work)  # type: ignore[arg-type]
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -238,10 +242,9 @@ class _Simulation:
             await asyncio.sleep(10)
             self.judge.at_rest()
 
-
     async def _answer(self, host: Host, account: Account) -> None:
         """Give a run what it waits for."""
-        for wanted in list(account.subscriptions.values()):
+        for wanted in self.ledger.topics.of(account.new.n):
             await self.users.publish(host, wanted.name, wanted.key)
         for pointer in list(account.state.pointers.values()):
             if "signal" in pointer.extra:

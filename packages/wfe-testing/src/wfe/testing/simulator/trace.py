@@ -71,4 +71,3 @@ class Trace:
             yield
         except Broken as broken:
             self.broken(broken.law, broken.detail)
-

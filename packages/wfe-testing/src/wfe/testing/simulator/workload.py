@@ -51,9 +51,7 @@ class Maker:
         specs: Of every step that has a body, by its name.
     """
 
-    def __init__(
-        self, rng: random.Random, body: Callable[[Context, Spec], Any]
-    ) -> None:
+    def __init__(self, rng: random.Random, body: Callable[[Context, Spec], Any]) -> None:
         """Draw from *rng*; every body calls *body*."""
         self.specs: dict[str, Spec] = {}
         self._rng = rng
@@ -100,8 +98,8 @@ class Maker:
         if depth >= 3 or self._left <= 0:
             return self._step()
         kinds = [
-            self._step, self._step, self._step, self._step, self._delay, self._wait_for, self._child,
-            self._signal, self._activity, self._approval,
+            self._step, self._step, self._step, self._step, self._delay, self._wait_for,
+            self._child, self._signal, self._activity, self._approval,
             *([self._step] if depth >= 2 else []),
         ]  # fmt: skip
         containers = [

@@ -1,0 +1,62 @@
+"""A naive model of events: which were published, who waits, and whom each one wakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from wfe.core.providers import Event, Subscription
+
+__all__ = ["Match", "Topics"]
+
+Match: TypeAlias = tuple[int, Subscription, Event, int]
+"""Run, its subscription, the event, and which one of all events it is."""
+
+
+class Topics:
+    """All events and subscriptions; a subscription is over with its first event."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.events: dict[str, tuple[int, int, Event]] = {}
+        self._waiting: dict[tuple[int, int], Subscription] = {}
+
+    def of(self, n: int) -> list[Subscription]:
+        """Return what run *n* waits for."""
+        return [wanted for (each, _), wanted in self._waiting.items() if each == n]
+
+    def end(self, n: int, pointer: int | None = None) -> None:
+        """End one wait of run *n*, or all."""
+        for key in [key for key in self._waiting if key[0] == n and pointer in (None, key[1])]:
+            del self._waiting[key]
+
+    def subscribe(self, n: int, wanted: Subscription) -> Iterator[Match]:
+        """Begin a wait; the earliest event that fits ends it at once."""
+        self._waiting[n, wanted.pointer] = wanted
+        for at, e, event in sorted(self.events.values(), key=lambda stored: stored[:2]):
+            if _fits(wanted, event, at, e):
+                yield self._matched(n, wanted, event, e)
+                return
+
+    def publish(self, event: Event, now: int) -> Iterator[Match]:
+        """Store an event, unless its id is known, and wake who waits for it."""
+        if event.id in self.events:
+            return
+        at = now if event.at is None else event.at
+        e = len(self.events) + 1
+        self.events[event.id] = (at, e, event)
+        for (n, _), wanted in list(self._waiting.items()):
+            if _fits(wanted, event, at, e):
+                yield self._matched(n, wanted, event, e)
+
+    def _matched(self, n: int, wanted: Subscription, event: Event, e: int) -> Match:
+        del self._waiting[n, wanted.pointer]
+        return n, wanted, event, e
+
+
+def _fits(wanted: Subscription, event: Event, at: int, e: int) -> bool:
+    return (
+        (event.name, event.key) == (wanted.name, wanted.key)
+        and wanted.as_of <= at
+        and (wanted.after_at, wanted.after_e) < (at, e)
+    )
