@@ -1,4 +1,4 @@
-"""Every branch that fits the outcome of a step is taken, and they join again before what follows."""
+"""Every branch that fits the outcome of a step is taken; they join before what follows."""
 
 from __future__ import annotations
 

@@ -24,6 +24,14 @@ def escalate(who: str) -> None:
     print(f"nobody answered {who}: asking the head of the department")
 
 
+def go(who: str) -> None:
+    print(f"{who} may go")
+
+
+def stay(who: str) -> None:
+    print(f"{who} must stay")
+
+
 definition = (
     WorkflowBuilder(Leave)
     .approval(
@@ -45,8 +53,8 @@ definition = (
     )
     .decide(
         lambda d: d.answer,
-        {"yes": lambda b: b.then(lambda who: print(f"{who} may go"))},
-        default=lambda b: b.then(lambda who: print(f"{who} must stay")),
+        {"yes": lambda b: b.then(go)},
+        default=lambda b: b.then(stay),
     )
     .build("leave")
 )

@@ -12,7 +12,7 @@ from wfe.host import run
 
 @attrs.define
 class Basket:
-    """What was bought; prices of branches that run at the same time are merged."""
+    """What was bought; what branches add at the same time is merged."""
 
     items: list[str]
     letters: int = merged(operator.add, default=0)
@@ -23,10 +23,14 @@ async def count(ctx: StepExecutionContext[Basket]) -> dict[str, int]:
     return {"letters": len(ctx.item)}
 
 
+def show(letters: int) -> None:
+    print(f"{letters} letters")
+
+
 definition = (
     WorkflowBuilder(Basket)
     .for_each(lambda d: d.items, lambda b: b.then(count), max_concurrency=2)
-    .then(lambda letters: print(f"{letters} letters"))
+    .then(show)
     .build("for-each")
 )
 

@@ -25,6 +25,10 @@ class Farm:
     animal: Animal
 
 
+def keep_quiet(animal: Animal) -> None:
+    print(f"silence of the {animal.value}")
+
+
 definition = (
     WorkflowBuilder(Farm)
     .decide(
@@ -33,7 +37,7 @@ definition = (
             Animal.CAT: lambda b: b.then(lambda: print("meow")),
             Animal.COW: lambda b: b.then(lambda: print("moo")),
         },
-        default=lambda b: b.then(lambda animal: print(f"silence of the {animal.value}")),
+        default=lambda b: b.then(keep_quiet),
     )
     .build("farm")
 )

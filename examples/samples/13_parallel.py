@@ -8,7 +8,6 @@ from datetime import timedelta
 from wfe.core import WorkflowBuilder
 from wfe.testing import WorkflowTest
 
-
 hours = timedelta(hours=1)
 
 lunch = (

@@ -13,6 +13,10 @@ def remind(ctx: StepExecutionContext) -> None:
     print(f"{ctx.now():%a}: please bring back {ctx.data['book']}")
 
 
+def thank(returned: str) -> None:
+    print(f"thank you, {returned}")
+
+
 definition = (
     WorkflowBuilder()
     .parallel(
@@ -25,7 +29,7 @@ definition = (
         ),
         join="any",
     )
-    .then(lambda returned: print(f"thank you, {returned}"))
+    .then(thank)
     .build("lend")
 )
 

@@ -8,10 +8,15 @@ from datetime import timedelta
 from wfe.core import ActivityTokenError, WorkflowBuilder
 from wfe.testing import WorkflowTest
 
+
+def use(translation: str) -> None:
+    print(f"got {translation!r}")
+
+
 definition = (
     WorkflowBuilder()
     .activity("translate", parameters=lambda d: {"text": d["text"]}, output="translation")
-    .then(lambda translation: print(f"got {translation!r}"))
+    .then(use)
     .build("translation")
 )
 

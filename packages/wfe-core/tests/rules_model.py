@@ -129,8 +129,11 @@ class Task:
     result: Any = None
 
     def take(self) -> Cancel | None:
-        """Return the cancellation that was held back."""
-        pending, self.pending = self.pending, None
+        """Return the cancellation that was held back, if nothing holds it back any more."""
+        pending = self.pending
+        if pending is None or self.hooks or (self.undos and pending.undo):
+            return None
+        self.pending = None
         return pending
 
 
@@ -460,7 +463,10 @@ class Model:
         if cancel.target is frame and cancel.kind == "skipped":
             return "skipped", cancel
         if frame.saga and cancel.undo and frame.log:
-            cancel = (yield from self._undo(frame)) or cancel
+            try:
+                cancel = (yield from self._undo(frame)) or cancel
+            except Cancel as worse:
+                return "cancelled", worse
         if cancel.target is frame and cancel.kind == "given_up":
             return "given_up", cancel
         return "cancelled", cancel
@@ -496,6 +502,7 @@ class Model:
         else:
             yield from self._undo_first(frame, undoes=undoes)
         failure.stop = isinstance(policy, Terminate)
+        failure.retryable = True  # so much for the node; what is around it has its own policy
         passes = isinstance(policy, Continue) or (isinstance(policy, Compensate) and saga is None)
         frame.state = ("c" if isinstance(policy, Continue) else "d") if passes else "f"
 
@@ -518,17 +525,11 @@ class Model:
 
     def _leave(self, frame: Frame, how: str, detail: Any) -> Steps:
         blocks = [b for b in map(frame.node.hook, _HOOKS[how]) if b is not None and b.nodes]
-        saga = self._saga(frame)
         if blocks and (frame.begun or how not in ("cancelled", "given_up")):
             how, detail = yield from self._hooks(frame, blocks, how, detail)
-        if how == "done":
-            self._hand_over(frame)
-            if saga is not None:
-                self._remember(saga, frame)
-            return "d"
-        if how == "skipped":
-            self._hand_over(frame)
-            return "s"
+        self._completed(frame, how)
+        if how in ("done", "skipped"):
+            return how[0]
         if how == "failed":
             if frame.state == "f":
                 raise detail
@@ -550,17 +551,22 @@ class Model:
                 yield from self._block(block.nodes, frame, frame.path)
             except Failure as failure:
                 if how in ("done", "skipped") and task.pending is None:
+                    self._completed(frame, how)
                     how, detail, frame.state = "failed", failure, "f"
         task.hooks -= 1
-        pending = None if task.hooks else task.take()
+        pending = task.take()
         if pending is not None:
-            if how == "done":
-                self._hand_over(frame)
-                saga = self._saga(frame)
-                if saga is not None:
-                    self._remember(saga, frame)
+            self._completed(frame, how)
             return "cancelled", pending
         return how, detail
+
+    def _completed(self, frame: Frame, how: str) -> None:
+        """Note in the saga around it what it did."""
+        if how in ("done", "skipped"):
+            self._hand_over(frame)
+        saga = self._saga(frame)
+        if how == "done" and saga is not None:
+            self._remember(saga, frame)
 
     # -- undo
 
@@ -594,7 +600,7 @@ class Model:
         finally:
             task.undos -= 1
             frame.phase = "open"
-        return None if task.undos or task.hooks else task.take()
+        return task.take()
 
     # -- what a node does
 

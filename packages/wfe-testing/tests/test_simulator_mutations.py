@@ -34,10 +34,10 @@ def wrapped(cls: Any, name: str, around: Callable[..., Any]) -> Plant:
     """Plant *around*, which gets the original first, in place of a function."""
     original = getattr(cls, name)
 
-    def plant(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(cls, name, lambda *a, **k: around(original, *a, **k))
+    def planted(*args: Any, **options: Any) -> Any:
+        return around(original, *args, **options)
 
-    return plant
+    return lambda patch: patch.setattr(cls, name, planted)
 
 
 def any_owner_will_do(original: Any, self: Any, item: Any, epoch: int | None) -> Any:
@@ -46,11 +46,14 @@ def any_owner_will_do(original: Any, self: Any, item: Any, epoch: int | None) ->
 
 
 def fence_is_forgotten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(MemoryStore, "_alive", lambda self, epoch: epoch in self._workers)
+    def alive(self: Any, epoch: int) -> bool:
+        return epoch in self._workers
+
+    patch.setattr(MemoryStore, "_alive", alive)
 
 
-def no_seen_check(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(memory_runs, "_needs_seen", lambda _item: False)
+def no(*_: Any) -> bool:
+    return False
 
 
 def undo_forward(patch: pytest.MonkeyPatch) -> None:
@@ -68,11 +71,12 @@ def undo_forward(patch: pytest.MonkeyPatch) -> None:
         run.logs[frame] = last(run.logs.get(frame), entry)
 
     patch.setattr(Draft, "push", push)
-    patch.setattr(state, "_FOLD", {**state._FOLD, "u": folded})
+    patch.setattr(state, "_FOLD", {**vars(state)["_FOLD"], "u": folded})
 
 
 def ensure_skipped_on_cancel(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(leaving, "_HOOKS", {**leaving._HOOKS, "cancelled": (), "failed": ()})
+    hooks = vars(leaving)["_HOOKS"]
+    patch.setattr(leaving, "_HOOKS", {**hooks, "cancelled": (), "failed": ()})
 
 
 def one_too_many(original: Any, self: Any, run: Any, hold: Any, commit: Any) -> None:
@@ -175,7 +179,10 @@ PLANTED: dict[str, tuple[Plant, set[Law]]] = {
         {Law.OWNER},
     ),
     "store: a fence is forgotten": (fence_is_forgotten, {Law.OWNER}),
-    "store: unread messages are not checked": (no_seen_check, {Law.LATE, Law.WEDGED}),
+    "store: unread messages are not checked": (
+        wrapped(memory_runs, "_needs_seen", no),
+        {Law.LATE, Law.WEDGED},
+    ),
     "store: a consumed message stays": (
         wrapped(MemoryRuns, "_change", kept_message),
         {Law.WAKES, Law.LIMITS},
@@ -230,12 +237,12 @@ PLANTED: dict[str, tuple[Plant, set[Law]]] = {
         {Law.SETTLES},
     ),
     "engine: a run in doubt is not looked at": (
-        wrapped(Engine, "doubt", lambda _original, _self, _n: None),
+        wrapped(Engine, "doubt", no),
         {Law.WEDGED, Law.ORPHANS},
     ),
     "rules: a join counts twice": (wrapped(flow, "_parallel_over", doubled_join), {Law.ORDER}),
     "rules: a cancelled branch is not awaited": (
-        wrapped(closing, "may_run", lambda _original, _draft, _pointer: False),
+        wrapped(closing, "may_run", no),
         {Law.SCOPES, Law.ENSURE, Law.INTERNAL},
     ),
     "rules: a retry forgets its number": (

@@ -212,6 +212,17 @@ async def test_terminate_of_a_suspended_run_runs_its_hooks_and_again_ends_it_wit
     assert app.ran == ["a", "a-ensure"]
 
 
+async def test_terminate_tries_the_hook_again_that_suspended_the_run() -> None:
+    app = Book(**{"a-ensure": 1})
+    flow = WorkflowBuilder().then(named("a")).ensure(named("a-ensure")).default_error(Suspend())
+    async with WorkflowTest(app=app) as test:
+        started = await test.start(flow.build("w"))
+        assert (await started.wait(5, suspended=True)).status == "suspended"
+        await test.host.terminate(started.id)
+        assert (await started.wait(5)).status == "terminated"
+    assert app.ran == ["a", "a-ensure", "a-ensure"]
+
+
 async def test_the_end_of_the_workflow_runs_the_ensure_hooks_around_it() -> None:
     app = Book()
     flow = (

@@ -17,8 +17,8 @@ The tree::
     ├── ActivityTokenError
     ├── DeterminismError
     ├── PluginNotFoundError, PluginConflictError
-    └── ProviderError ── StoreUnavailableError, StoreVersionError, StoreCorruptError, StoreFullError,
-                       UnreadableTextError
+    └── ProviderError ── StoreUnavailableError, StoreVersionError, StoreCorruptError, StoreFullError
+                       (and UnreadableTextError)
 """
 
 from __future__ import annotations

@@ -215,14 +215,17 @@ class Committer:
                 size += run.size
         return runs, items, size
 
+    async def _flush(self) -> None:
+        """Store what steps emitted before their completions: who reads to the end has all."""
+        emitted = self._hooks.emitted()
+        if emitted is not None:
+            await emitted
+
     async def _commit(
         self, runs: list[LiveRun], items: list[Item], callers: list[asyncio.Future[Outcome]]
     ) -> None:
         try:
-            # Before the completions of the steps that emitted it: who reads to the end has all.
-            emitted = self._hooks.emitted()
-            if emitted is not None:
-                await emitted
+            await self._flush()
             epoch = self._hooks.epoch()
             outcomes = await self._store.commit(epoch, items)
         except Exception as error:

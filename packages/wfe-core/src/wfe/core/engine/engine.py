@@ -119,7 +119,7 @@ class Engine:
     committer: Committer
     seeker: Seeker
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a host
         self,
         store: PersistenceProvider,
         *,

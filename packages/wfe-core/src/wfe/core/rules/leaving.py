@@ -322,7 +322,8 @@ def stop(
     if "undoing" in top.extra and undo:  # what is being undone goes on, and then the run ends
         draft.extra(top, undoing=outcome)
         return True
-    if draft.status == WorkflowStatus.SUSPENDED:  # or what must run first would never begin
+    suspended = draft.status == WorkflowStatus.SUSPENDED
+    if suspended:  # or what must run first would never begin
         draft.become(WorkflowStatus.RUNNABLE)
     if "hooks" in top.extra:
         draft.extra(top, leaving=outcome)
@@ -330,6 +331,8 @@ def stop(
         close(draft, draft.extra(top, undoing=None, own=None), outcome, left)
     else:
         end_pointer(draft, top, outcome)
+    if suspended:
+        failing.resume_failed(draft)  # a hook that suspended the run is tried again
     return True
 
 

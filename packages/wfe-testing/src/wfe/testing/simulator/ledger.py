@@ -323,12 +323,11 @@ class Ledger:
             if i in account.inbox:
                 continue
             match = next((m for m in wanted if _same(m, row)), None)
-            if match is not None:
-                wanted.remove(match)
-            else:
+            if match is None:
                 problem = f"{account.name} got {row.kind} {row.payload}, which nobody sent now"
                 raise Broken(_LAWS.get(row.kind, Law.WAKES), problem)
-            account.inbox[i] = (row.kind, row.payload, match[2] if match else None)
+            wanted.remove(match)
+            account.inbox[i] = (row.kind, row.payload, match[2])
         if wanted:
             law = _LAWS.get(wanted[0][0], Law.WAKES)
             raise Broken(law, f"{account.name} did not get {wanted}")

@@ -136,7 +136,7 @@ class Maker:
         run_if = None
         if rng.random() < 0.1:
             run_if = Call()
-            self._code[f"{name}/run_if"] = lambda _data: rng.random() < 0.5
+            self._code[f"{name}/run_if"] = self._maybe(0.5)
         return Node(
             name=name,
             kind=Kind.STEP,
@@ -246,7 +246,7 @@ class Maker:
     def _if(self, depth: int) -> Node:
         rng = self._rng
         name = self._name("if")
-        self._code[f"{name}/condition"] = lambda _data: rng.random() < 0.6
+        self._code[f"{name}/condition"] = self._maybe(0.6)
         blocks = tuple(self._block(depth + 1) for _ in range(rng.randrange(1, 3)))
         return self._container(Kind.IF, blocks, name, exprs=(("condition", Call()),))
 
@@ -255,6 +255,14 @@ class Maker:
         self._code[f"{name}/condition"] = self._often(self._rng.randrange(1, 4), done=False)
         blocks = (self._block(depth + 1),)
         return self._container(Kind.WHILE, blocks, name, exprs=(("condition", Call()),))
+
+    def _maybe(self, often: float) -> Callable[[Any], bool]:
+        """Return a condition that holds as *often* as that."""
+
+        def condition(_data: Any) -> bool:
+            return self._rng.random() < often
+
+        return condition
 
     def _often(self, most: int, *, done: bool) -> Callable[[Any, Context], bool]:
         """Return a condition that becomes *done* after *most* times."""

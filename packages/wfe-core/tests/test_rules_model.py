@@ -1,0 +1,520 @@
+"""The rules and a naive model of them, told the same, agree on what runs, waits and stops."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+import attrs
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rules_model import Failure, Key, Model
+from wfe.core.definition import TRIGGERS, Block, Kind, Node, WorkflowDefinition
+from wfe.core.policies import (
+    Compensate,
+    CompensateThenRetry,
+    CompensateThenSuspend,
+    Continue,
+    ErrorPolicy,
+    Fail,
+    Retry,
+    Suspend,
+    Terminate,
+)
+from wfe.core.rules import Decision, Plan, State, begin, decide, make_plan
+from wfe.core.rules.draft import Draft
+from wfe.core.rules.inputs import (
+    Branched,
+    Completed,
+    Due,
+    Expired,
+    Failed,
+    Input,
+    Items,
+    Received,
+    Skipped,
+    Slept,
+    Stopped,
+    Unwanted,
+    Waits,
+)
+from wfe.core.rules.state import Pointer, folded, state_from_json, state_to_json
+
+SECOND: Final = 1_000_000
+_SHOWN: Final = {
+    "pending": "ready",
+    "cancelled": "stopping",
+    "sleeping": "sleeping",
+    "waiting_for_event": "waiting",
+    "failed": "failed",
+}
+_POLICIES: Final[Sequence[ErrorPolicy]] = (
+    Fail(),
+    Continue(),
+    Compensate(),
+    Suspend(),
+    Terminate(),
+    CompensateThenSuspend(),
+    Retry(max_retries=1),
+    Retry(max_retries=1, interval=timedelta(0), then=Continue()),
+    Retry(max_retries=2, then=Compensate()),
+    Retry(max_retries=1, then=Suspend()),
+    Retry(max_retries=0, then=Terminate()),
+    CompensateThenRetry(1),
+    CompensateThenRetry(1, then=Continue()),
+    CompensateThenRetry(1, then=Suspend()),
+)
+_TIDY: Final[Sequence[ErrorPolicy | None]] = (None, Continue(), Retry(max_retries=1))
+
+
+class Luck(Protocol):
+    """What decides."""
+
+    def number(self, low: int, high: int) -> int:
+        """Return one of *low* to *high*."""
+        ...
+
+    def pick(self, options: Sequence[Any]) -> Any:
+        """Return one of *options*."""
+        ...
+
+
+@attrs.frozen
+class Drawn:
+    """Luck as hypothesis has it."""
+
+    data: st.DataObject
+
+    def number(self, low: int, high: int) -> int:
+        return self.data.draw(st.integers(low, high))
+
+    def pick(self, options: Sequence[Any]) -> Any:
+        return self.data.draw(st.sampled_from(options))
+
+
+# -- definitions ----------------------------------------------------------------------------------
+
+
+@attrs.define
+class Maker:
+    """Draws a definition: a tree of nodes with names of their own."""
+
+    luck: Luck
+    left: int
+    names: int = 0
+    goals: list[list[str]] = attrs.field(factory=list[list[str]])
+
+    def chance(self, out_of: int) -> bool:
+        return self.luck.number(0, out_of - 1) == out_of - 1
+
+    def name(self, kind: Kind) -> str:
+        self.names += 1
+        return f"{kind.value}{self.names}"
+
+    def block(self, depth: int, most: int = 3) -> Block:
+        self.goals.append([])
+        count = self.luck.number(1, most)
+        nodes = tuple(self.node(depth) for _ in range(count) if self.left > 0)
+        self.goals.pop()
+        return Block(nodes)
+
+    def tidy(self, depth: int) -> Block:
+        """Return a block for an undo or a hook: nothing in it goes elsewhere."""
+        nodes: list[Node] = []
+        for _ in range(self.luck.number(1, 2)):
+            policy = self.luck.pick(_TIDY)
+            step = Node(name=self.name(Kind.STEP), kind=Kind.STEP, on_error=policy)
+            if self.chance(6):
+                other = Node(name=self.name(Kind.STEP), kind=Kind.STEP)
+                blocks = (Block((step,)), Block((other,)))
+                name = self.name(Kind.PARALLEL)
+                step = Node(name=name, kind=Kind.PARALLEL, blocks=blocks, on_error=policy)
+            nodes.append(step)
+        return Block(tuple(nodes))
+
+    def node(self, depth: int) -> Node:
+        self.left -= 1
+        kind = self.luck.pick(_DEEP if depth else _FLAT)
+        if kind is Kind.GOTO and not any(self.goals):
+            kind = Kind.STEP
+        name = self.name(kind)
+        self.goals[-1].append(name)
+        if kind in (Kind.GOTO, Kind.END):
+            goal = {}
+            if kind is Kind.GOTO:
+                goal = {"target": self.luck.pick([g for gs in self.goals for g in gs])}
+            return Node(name=name, kind=kind, config=goal)
+        made = self.made(name, kind, depth)
+        return self.dressed(made)
+
+    def dressed(self, node: Node) -> Node:
+        """Draw what every node can have."""
+        undo = self.tidy(0) if self.chance(3) else None
+        names = ("on_success", "on_failure", "on_abort", "ensure")
+        hooks = tuple((name, self.tidy(0)) for name in names if self.chance(10))
+        policy = self.luck.pick(_POLICIES) if self.chance(3) else None
+        timed = node.kind not in (Kind.STEP, Kind.DELAY, Kind.WAIT_FOR) and self.chance(6)
+        config = {**node.config, "proceed": bool(self.luck.number(0, 1))}
+        return attrs.evolve(
+            node,
+            undo=undo,
+            hooks=hooks,
+            on_error=policy,
+            timeout=10 * SECOND if timed else None,
+            config=config,
+        )
+
+    def made(self, name: str, kind: Kind, depth: int) -> Node:
+        match kind:
+            case Kind.STEP if depth and self.chance(10):
+                blocks = tuple(attrs.evolve(self.block(depth - 1), label=i) for i in range(2))
+                return Node(name=name, kind=kind, blocks=blocks)
+            case Kind.STEP | Kind.DELAY | Kind.WAIT_FOR:
+                return Node(name=name, kind=kind)
+            case Kind.PARALLEL | Kind.DECIDE:
+                count = self.luck.number(1, 3)
+                blocks = tuple(self.block(depth - 1, 2) for _ in range(count))
+                return Node(name=name, kind=kind, blocks=blocks, config=self.joined(kind, count))
+            case Kind.DAG:
+                return self.dag(name, depth)
+            case _:
+                config: dict[str, Any] = {"n": self.luck.number(0, 2)}
+                if kind is Kind.FOR_EACH:
+                    config |= self.at_a_time()
+                return Node(name=name, kind=kind, blocks=(self.block(depth - 1),), config=config)
+
+    def joined(self, kind: Kind, count: int) -> Mapping[str, Any]:
+        if kind is Kind.DECIDE:
+            return {"n": self.luck.number(0, 2**count - 1)}
+        join = self.luck.pick(["all", "all", "any", *range(1, count + 1)])
+        return {"join": join, **self.at_a_time()}
+
+    def at_a_time(self) -> dict[str, Any]:
+        limit = self.luck.pick([None, None, 1, 2])
+        fail_fast = not self.chance(3)
+        return {"limit": limit, "fail_fast": fail_fast}
+
+    def dag(self, name: str, depth: int) -> Node:
+        self.goals.append([])  # nothing goes to a node of a DAG
+        names: list[str] = []
+        nodes: list[Node] = []
+        for _ in range(self.luck.number(1, 4)):
+            node = self.node(depth - 1)
+            self.goals[-1].clear()
+            if node.kind in (Kind.GOTO, Kind.END):
+                node = Node(name=node.name, kind=Kind.STEP)
+            needs = tuple(each for each in names if self.chance(2))
+            any_of = tuple(each for each in names if self.chance(5))
+            propagates = [each for each in (*needs, *any_of) if self.chance(3)]
+            trigger = self.luck.pick(TRIGGERS)
+            config = {**node.config, "propagates": propagates}
+            nodes.append(
+                attrs.evolve(node, needs=needs, needs_any=any_of, trigger=trigger, config=config)
+            )
+            names.append(node.name)
+        self.goals.pop()
+        config = {"fail_fast": not self.chance(3)}
+        return Node(name=name, kind=Kind.DAG, blocks=(Block(tuple(nodes)),), config=config)
+
+
+_FLAT: Final = (Kind.STEP, Kind.STEP, Kind.STEP, Kind.DELAY, Kind.WAIT_FOR, Kind.GOTO, Kind.END)
+_DEEP: Final = (
+    *(Kind.STEP,) * 5,
+    *(Kind.SAGA,) * 3,
+    *(Kind.PARALLEL,) * 3,
+    Kind.SEQUENCE,
+    Kind.IF,
+    Kind.WHILE,
+    Kind.FOR_EACH,
+    Kind.FOR_EACH,
+    Kind.DECIDE,
+    Kind.DAG,
+    Kind.DAG,
+    Kind.DELAY,
+    Kind.WAIT_FOR,
+    Kind.GOTO,
+    Kind.END,
+)
+
+
+# -- both, side by side ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drafts(monkeypatch: pytest.MonkeyPatch) -> list[Draft]:
+    """Return the drafts that decisions are made from, the last one last."""
+    made: list[Draft] = []
+
+    class Noted(Draft):
+        def __init__(self, plan: Plan, state: State, now: int) -> None:
+            super().__init__(plan, state, now)
+            made[:] = [self]
+
+    # By its module: `wfe.core.rules.decide` is the function of that name.
+    monkeypatch.setattr(sys.modules["wfe.core.rules.decide"], "Draft", Noted)
+    return made
+
+
+@attrs.define
+class Pair:
+    """A run by the rules and the same run by the model."""
+
+    plan: Plan
+    model: Model
+    drafts: list[Draft]
+    state: State = attrs.field(factory=State)
+    now: int = 0
+    story: list[Any] = attrs.field(factory=list[Any])
+    waits: set[int] = attrs.field(factory=set[int])
+    messages: int = 0
+    keys: dict[int, Key] = attrs.field(factory=dict[int, Key])
+
+    # what the rules show
+
+    def leaves(self) -> dict[Key, Pointer]:
+        return self.by_key("live" not in p.extra for p in self.state.pointers.values())
+
+    def open(self) -> dict[Key, Pointer]:
+        return self.by_key("live" in p.extra for p in self.state.pointers.values())
+
+    def by_key(self, wanted: Iterable[bool]) -> dict[Key, Pointer]:
+        draft = Draft(self.plan, self.state, self.now)
+        found: dict[Key, Pointer] = {}
+        for pointer, want in zip(self.state.pointers.values(), wanted, strict=True):
+            # As it was first seen: what is cancelled is moved, without what it does not need.
+            key = self.keys.setdefault(pointer.id, (pointer.step, draft.path(pointer)))
+            if want:
+                assert key not in found, f"{key} is in two places"
+                found[key] = pointer
+        return found
+
+    def timed(self) -> dict[Key, int]:
+        busy = ("closing", "hooks", "undoing")
+        return {
+            key: p.wake
+            for key, p in self.open().items()
+            if p.wake is not None and not any(each in p.extra for each in busy)
+        }
+
+    def shown(self, pointer: Pointer) -> str:
+        due = pointer.status == "sleeping" and (pointer.wake or 0) <= self.now
+        return "ready" if due else _SHOWN[pointer.status]
+
+    # telling the rules
+
+    def tell(self, *inputs: Input) -> None:
+        self.story.append((self.now, inputs))
+        before = orjson.dumps(state_to_json(self.state))
+        decision = decide(self.plan, self.state, inputs, self.now)
+        assert orjson.dumps(state_to_json(self.state)) == before, "deciding changed the state"
+        self.commit(decision)
+
+    def message(self, kind: str, payload: Any = None) -> None:
+        self.messages += 1
+        self.tell(Received(i=self.messages, kind=kind, payload=payload))
+
+    def commit(self, decision: Decision) -> None:
+        known = self.state.next_pointer
+        rows = [orjson.loads(orjson.dumps(row)) for row in decision.rows]
+        after = folded(self.state, rows)
+        for row in rows:
+            for op in row[6]:
+                new = op[0] == "p" and op[1] not in self.state.pointers
+                assert not new or op[1] >= known, f"id {op[1]} is used twice"
+        stored = orjson.loads(orjson.dumps(state_to_json(after)))
+        again = state_from_json(stored, dict(after.data))
+        assert orjson.loads(orjson.dumps(state_to_json(again))) == stored
+        self.agrees_with_draft(after)
+        self.state = again
+        self.waits |= {wait.pointer for wait in decision.subscribe}
+        self.waits -= set(decision.unsubscribe)
+        self.check(decision)
+
+    def agrees_with_draft(self, after: State) -> None:
+        (draft,) = self.drafts
+        live = {p.id: attrs.evolve(p, extra=dict(p.extra)) for p in draft.live()}
+        assert orjson.loads(orjson.dumps([attrs.astuple(p) for _, p in sorted(live.items())])) == [
+            list(attrs.astuple(p)) for _, p in sorted(after.pointers.items())
+        ]
+        for frame in {*after.logs, *live}:
+            assert draft.log(frame) == after.logs.get(frame)
+
+    # what must hold always
+
+    def check(self, decision: Decision) -> None:
+        pointers = self.state.pointers
+        children: dict[int, int] = {}
+        for p in pointers.values():
+            assert p.parent is None or p.parent in pointers, f"{p} has no parent"
+            if p.parent is not None:
+                children[p.parent] = children.get(p.parent, 0) + 1
+        for p in pointers.values():
+            assert p.extra.get("live", 0) == children.get(p.id, 0), f"{p} counts wrong"
+            if "live" not in p.extra:
+                assert p.status in _SHOWN, f"{p} is stuck"
+                assert p.status != "failed" or self.state.status == "suspended"
+        assert set(self.state.logs) <= set(pointers), "an undo log without a frame"
+        assert sum(p.parent is None for p in pointers.values()) <= 1
+        waiting = {p.id for p in pointers.values() if "wait" in p.extra}
+        assert waiting <= self.waits, "it waits without a subscription"
+        assert decision.final or self.waits <= waiting, "a subscription that nobody waits for"
+        assert not (decision.final and pointers)
+        assert decision.final or pointers or self.state.status == "suspended", "wedged"
+
+    def compare(self) -> None:
+        assert self.state.status == self.model.status, self.story
+        assert {key: self.shown(p) for key, p in self.leaves().items()} == self.model.seen()
+        if self.model.final:
+            if self.state.status == "failed" and self.model.error is not None:
+                assert self.state.error is not None
+                assert self.state.error["step"] == self.model.error.step
+        else:
+            assert self.timed() == self.model.timed()
+
+    def at(self, when: int | None) -> None:
+        """Let time pass."""
+        self.now = self.model.now = max(self.now, when or 0)
+
+    # what happens
+
+    def act(self, key: Key, luck: Luck) -> None:
+        """Let something become of a leaf."""
+        pointer = self.leaves()[key]
+        node = self.plan.places[pointer.step].node
+        if pointer.status == "failed":
+            return
+        if pointer.status == "cancelled":
+            self.tell(Stopped(pointer.id))
+            self.model.body(key, "ok")
+        elif pointer.status == "waiting_for_event":
+            self.waited(key, pointer, came=luck.number(0, 3) > 0)
+        elif pointer.status == "sleeping" and "slept" in pointer.extra:
+            self.at(pointer.wake)
+            self.tell(Due(pointer.id))
+            self.model.body(key, "ok")
+        else:
+            self.at(pointer.wake)
+            self.outcome(key, pointer, node, luck.number(0, 9))
+
+    def waited(self, key: Key, pointer: Pointer, *, came: bool) -> None:
+        if came:
+            self.waits.discard(pointer.id)
+            content = {"pointer": pointer.id, "at": self.now, "e": self.messages}
+            self.message("event", {**content, "id": "e", "payload": 1})
+            self.model.body(key, "ok")
+        else:
+            self.at(pointer.wake)
+            self.tell(Due(pointer.id))
+            self.model.body(key, Failure(pointer.step, "StepTimeoutError", retryable=False))
+
+    def outcome(self, key: Key, pointer: Pointer, node: Node, luck: int) -> None:
+        at, attempt, count = pointer.id, pointer.attempt, node.config.get("n", 0)
+        failed = Failed(pointer=at, attempt=attempt, type="E", message="no", retryable=luck < 9)
+        failure = Failure(pointer.step, "E", retryable=luck < 9)
+        match node.kind:
+            case Kind.DELAY:
+                self.tell(Slept(at, attempt, self.now + SECOND))
+                self.model.pause(key, "sleeping", self.now + SECOND)
+            case Kind.WAIT_FOR:
+                until = self.now + 5 * SECOND
+                wait = Waits(pointer=at, attempt=attempt, name="e", key="k", as_of=0, until=until)
+                self.tell(wait)
+                self.model.pause(key, "waiting", until)
+            case Kind.GOTO | Kind.END:
+                self.tell(Completed(at, attempt))
+                self.model.body(key, "ok")
+            case _ if luck > 6:
+                self.tell(failed)
+                self.model.body(key, failure)
+            case _ if luck == 0:
+                self.tell(Skipped(at, attempt))
+                self.model.body(key, "skip")
+            case Kind.STEP:
+                self.tell(Completed(at, attempt, luck % 3 or None))
+                self.model.body(key, luck % 3 or None)
+            case Kind.FOR_EACH:
+                self.tell(Items(at, attempt, list(range(count))))
+                self.model.body(key, count)
+            case Kind.DECIDE:
+                chosen = tuple(i for i in range(len(node.blocks)) if count >> i & 1)
+                self.tell(Branched(at, attempt, chosen))
+                self.model.body(key, chosen)
+            case Kind.WHILE:
+                more = pointer.extra.get("turns", 0) < count
+                self.tell(Branched(at, attempt, (0,) if more else ()))
+                self.model.body(key, more)
+            case _:
+                chosen = (0,) if count or node.kind is not Kind.IF else ()
+                self.tell(Branched(at, attempt, chosen))
+                self.model.body(key, chosen)
+
+    def control(self, what: str, luck: Luck) -> None:
+        """Let somebody from outside interfere."""
+        self.story.append(what)
+        match what:
+            case "suspend" | "resume" | "terminate":
+                self.message(what)
+                getattr(self.model, what)()
+            case "expire":
+                self.tell(Expired())
+                self.model.expire()
+            case "time_out":
+                timed = self.timed()
+                if timed:
+                    key = luck.pick(sorted(timed))
+                    self.at(timed[key])
+                    self.tell(Due(self.open()[key].id))
+                    self.model.time_out(key)
+            case _:
+                found = {**self.open(), **self.leaves()}
+                if not found:
+                    return
+                key = luck.pick(sorted(found))
+                if what == "skip":
+                    self.message("skip", {"pointer": found[key].id})
+                    self.model.skip(key)
+                else:
+                    self.tell(Unwanted(found[key].id))
+                    self.model.give_up(key)
+
+
+_RARELY: Final = ("suspend", "resume", "terminate", "expire", "time_out", "skip", "give_up")
+_MOST: Final = 60
+
+
+def drive(luck: Luck, drafts: list[Draft]) -> None:
+    root = Maker(luck, 14).block(3)
+    plan = make_plan(WorkflowDefinition(id="random", root=root))
+    pair = Pair(plan, Model(root), drafts)
+    pair.commit(begin(plan, {}, 0, {}))
+    pair.compare()
+    for turn in range(_MOST * 4):
+        if pair.model.final:
+            break
+        leaves = sorted(pair.leaves())
+        number = luck.number(0, 39) if turn < _MOST else 39
+        if turn == _MOST:
+            pair.control("terminate", luck)
+        elif number < len(_RARELY):
+            pair.control(_RARELY[number], luck)
+        elif not leaves or pair.state.status == "suspended":
+            pair.control("resume", luck)
+        else:
+            pair.act(luck.pick(leaves), luck)
+        pair.compare()
+    assert pair.model.final, "it never ends"
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_the_rules_do_what_a_naive_model_does(data: st.DataObject, drafts: list[Draft]) -> None:
+    drive(Drawn(data), drafts)
