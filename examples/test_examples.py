@@ -134,3 +134,23 @@ def test_schedules(tmp_path: Path) -> None:
         "stock: 3 runs, 1 times wait for the last run's end",
         "backfilled: complete",
     ]
+
+
+def test_durable_function(tmp_path: Path) -> None:
+    script = str(EXAMPLES / "durable_function/checkout.py")
+
+    died = _python(script, str(tmp_path), cwd=tmp_path)
+    resumed = _python(script, str(tmp_path), cwd=tmp_path)
+
+    assert died.returncode == -9
+    assert died.stdout.splitlines() == [
+        "charging 250 for 7 (attempt 0)",
+        "charging 250 for 7 (attempt 1)",
+        "shipping: the process dies now",
+    ]
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.splitlines() == [
+        "shipping 7",
+        "writing to the customer of 7",
+        "Receipt(order='7', payment='payment-7', parcel='parcel-7')",
+    ]

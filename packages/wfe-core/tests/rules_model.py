@@ -115,6 +115,20 @@ class Nursery:
 
 
 @attrs.define(eq=False)
+class Shield:
+    """Hooks or an undo of *frame*: what wants to cancel that is held back until they are over."""
+
+    frame: Frame
+    hooks: bool
+    pending: Cancel | None = None
+
+    def holds(self, cancel: Cancel) -> bool:
+        """Whether *cancel* is about the frame or what is around it, not about what it runs."""
+        outside = cancel.target is None or cancel.target in (self.frame, *self.frame.around())
+        return outside and (self.hooks or cancel.undo)
+
+
+@attrs.define(eq=False)
 class Task:
     """One branch."""
 
@@ -122,19 +136,9 @@ class Task:
     nursery: Nursery | None
     owner: Task | None
     waits: Leaf | Nursery | None = None
-    hooks: int = 0
-    undos: int = 0
-    pending: Cancel | None = None
+    shields: list[Shield] = attrs.field(factory=list[Shield])
     over: bool = False
     result: Any = None
-
-    def take(self) -> Cancel | None:
-        """Return the cancellation that was held back, if nothing holds it back any more."""
-        pending = self.pending
-        if pending is None or self.hooks or (self.undos and pending.undo):
-            return None
-        self.pending = None
-        return pending
 
 
 @attrs.define(eq=False)
@@ -366,8 +370,9 @@ class Model:
     def _cancel(self, task: Task, cancel: Cancel) -> None:
         if task.over:
             return
-        if task.hooks or (task.undos and cancel.undo):
-            task.pending = cancel
+        held = next((shield for shield in task.shields if shield.holds(cancel)), None)
+        if held is not None:
+            held.pending = cancel
             return
         leaf = task.waits
         if isinstance(leaf, Leaf):
@@ -544,20 +549,19 @@ class Model:
 
     def _hooks(self, frame: Frame, blocks: Sequence[Block], how: str, detail: Any) -> Steps:
         """Run hooks to their end, whatever happens around them."""
-        task, frame.phase = frame.task, "hooks"
-        task.hooks += 1
+        frame.phase, shield = "hooks", Shield(frame, hooks=True)
+        frame.task.shields.append(shield)
         for block in blocks:
             try:
                 yield from self._block(block.nodes, frame, frame.path)
             except Failure as failure:
-                if how in ("done", "skipped") and task.pending is None:
+                if how in ("done", "skipped") and shield.pending is None:
                     self._completed(frame, how)
                     how, detail, frame.state = "failed", failure, "f"
-        task.hooks -= 1
-        pending = task.take()
-        if pending is not None:
+        frame.task.shields.remove(shield)
+        if shield.pending is not None:
             self._completed(frame, how)
-            return "cancelled", pending
+            return "cancelled", shield.pending
         return how, detail
 
     def _completed(self, frame: Frame, how: str) -> None:
@@ -584,8 +588,8 @@ class Model:
 
     def _undo(self, frame: Frame) -> Steps:
         """Undo what is in the log; return a cancellation that came meanwhile."""
-        task, frame.phase = frame.task, "undoing"
-        task.undos += 1
+        frame.phase, shield = "undoing", Shield(frame, hooks=False)
+        frame.task.shields.append(shield)
         own = not frame.saga
         try:
             while frame.log or not own:
@@ -598,9 +602,9 @@ class Model:
                 yield from self._block(undo.nodes if undo else (), frame, path, undo=True)
                 frame.log.pop()
         finally:
-            task.undos -= 1
+            frame.task.shields.remove(shield)
             frame.phase = "open"
-        return task.take()
+        return shield.pending
 
     # -- what a node does
 

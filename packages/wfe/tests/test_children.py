@@ -63,6 +63,7 @@ async def test_a_child_whose_name_is_taken_fails_its_step() -> None:
         await test.start("child", name="the-child")
         instance = await (await test.start("parent")).wait(5)
     assert instance.status == "failed"
+    assert instance.error is not None
     assert instance.error.type == "DuplicateNameError"
 
 
@@ -138,6 +139,7 @@ async def test_a_history_that_grows_too_long_ends_the_run() -> None:
         instance = await run.wait(5)
         history = await run.history()
     assert instance.status == "failed"
+    assert instance.error is not None
     assert instance.error.message == "its history is longer than 100 rows (max_history)"
     assert 100 <= len(history) <= 105
 

@@ -506,7 +506,9 @@ async def test_a_worker_of_another_host_on_the_same_store(tmp_path: Path) -> Non
 def test_the_blocking_host_serves_until_it_stops() -> None:
     host = SyncWorkflowHost("memory://")
     host.start()
-    server = threading.Thread(target=lambda: host.activities.work("render", lambda _: "page"))
+    server = threading.Thread(
+        target=lambda: host.activities.work("render", lambda _: "page"), daemon=True
+    )
     server.start()
     run = host.start_workflow(render(), {"url": "a.html"})
     instance = run.wait(5)

@@ -636,6 +636,23 @@ async def test_a_reduced_field_may_not_grow_beyond_the_limit_of_all_data() -> No
     assert len(instance.data.lines) == 3
 
 
+async def test_a_child_whose_data_is_too_much_fails_its_parents_step(url: str) -> None:
+    async def child(ctx: Ctx) -> dict[str, str]:
+        return {"text": "x" * 900}
+
+    parent: Any = WorkflowBuilder()
+    for k in range(4):
+        parent = parent.sub_workflow("child", output=f"child{k}")
+    async with WorkflowHost(url, max_inline=1000, max_data=3000) as host:
+        host.register(WorkflowBuilder().start_with(child).build("child"))
+        instance = await (await host.start_workflow(parent.build("parent"))).wait(10)
+
+    assert instance.error is not None
+    assert (instance.status, sorted(instance.data)) == ("failed", ["child0", "child1", "child2"])
+    assert "failed: data: would be" in instance.error.message
+    assert instance.error.message.endswith("at most 3,000 can be stored (max_data)")
+
+
 async def test_a_huge_error_text_is_cut(url: str) -> None:
     async def fails_loudly(ctx: Ctx) -> None:
         raise ValueError("x" * 400_000)

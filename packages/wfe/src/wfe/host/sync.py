@@ -85,9 +85,18 @@ class _Portal:
             raise
 
     def close(self) -> None:
+        """Stop the loop; what other threads still wait for on it is cancelled."""
+        self.call(_cancel_the_rest())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _cancel_the_rest() -> None:
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 @attrs.frozen

@@ -122,7 +122,9 @@ class _Group:
                 self.failed.append(i)
                 raise
 
-        def ended(_: asyncio.Task[Any]) -> None:
+        def ended(task: asyncio.Task[Any]) -> None:
+            if not task.cancelled():
+                task.exception()  # looked at, so that nobody complains that nobody does
             parent.children.remove(strand)
             if inspect.iscoroutine(awaitable):
                 awaitable.close()  # cancelled before it began: nobody awaits it any more
@@ -152,9 +154,6 @@ class _Group:
                 await self._still()
                 self._record(first)
         await self._ended()
-        for task in self.tasks:
-            if not task.cancelled():
-                task.exception()
         failed = self.tasks[first]
         self.error = asyncio.CancelledError() if failed.cancelled() else failed.exception()
 

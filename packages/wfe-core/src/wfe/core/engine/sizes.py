@@ -9,7 +9,8 @@ import attrs
 import orjson
 
 from wfe.core.errors import DataTypeError
-from wfe.core.rules.inputs import Failed, Input, Writes
+from wfe.core.models import WorkflowStatus
+from wfe.core.rules.inputs import Failed, Input, Received, Writes
 from wfe.core.rules.state import folded
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Sizes", "check_index"]
 
 _INDEX_BYTES: Final = 512
+_RESULTS: Final = {"child_done": "data", "activity_done": "result"}
+"""Which member of a message's payload becomes data, by kind."""
 _ERROR: Final = 16_384  # characters of an error's text that are kept
 
 
@@ -125,12 +128,12 @@ class Sizes:
 
     def _whole_data(self, run: LiveRun, changed: list[Input], decision: Decision) -> None:
         """Replace the outcome that writes most when the data would become too big."""
-        if not any(map(_writes, changed)):
+        sizes = [_written(each) for each in changed]
+        if max(sizes, default=0) <= 0:
             return
         size = _size(folded(run.state, decision.rows).data)
         if size <= self.data:
             return
-        sizes = [sum(part for _, part in _parts(each)) if _writes(each) else -1 for each in changed]
         k = sizes.index(max(sizes))
         changed[k] = _failure(changed[k], f"data: {self._whole(size)}")
 
@@ -150,9 +153,15 @@ def _size(value: object) -> int:
     return len(orjson.dumps(value))
 
 
-def _writes(each: Input) -> bool:
+def _written(each: Input) -> int:
+    """Return how much an input may add to the data: an attempt, a child's end, an answer."""
+    if isinstance(each, Received):
+        kept = each.payload.get(_RESULTS[each.kind]) if each.kind in _RESULTS else None
+        return _size(kept) if kept else 0
     found = getattr(each, "writes", None)
-    return isinstance(found, Writes) and bool(found.fields or found.reduced)
+    if not isinstance(found, Writes) or not (found.fields or found.reduced):
+        return 0
+    return sum(size for _, size in _parts(each))
 
 
 def _parts(each: Input) -> Iterator[tuple[str, int]]:
@@ -169,6 +178,11 @@ def _parts(each: Input) -> Iterator[tuple[str, int]]:
 
 
 def _failure(each: Input, message: str) -> Input:
+    if isinstance(each, Received):
+        error = {"type": "DataTypeError", "message": message, "step": None}
+        payload = {**each.payload, "status": WorkflowStatus.FAILED.value, "error": error}
+        payload[_RESULTS[each.kind]] = {}
+        return attrs.evolve(each, payload=payload)
     given: Any = each
     return Failed(
         pointer=given.pointer,

@@ -86,7 +86,8 @@ def _in_time(draft: Draft, pointer: Pointer, policy: Retry, delay: int) -> bool:
     """Whether another attempt would begin early enough after the first one."""
     if policy.max_time is None or "began" not in pointer.extra:
         return True
-    return draft.now + delay - pointer.extra["began"] <= to_micros(policy.max_time)
+    began: int = pointer.extra["began"]
+    return draft.now + delay - began <= to_micros(policy.max_time)
 
 
 def _finally(

@@ -130,6 +130,9 @@ def _open_window(draft: Draft, pointer: Pointer, width: int) -> None:
         return
     pointer = draft.extra(pointer, live=width, next=width)
     for index in range(width):
+        current = draft.pointer(pointer.id)
+        if current is None or "next" not in current.extra or "closing" in current.extra:
+            return  # branches without a step were enough
         _begin(draft, pointer, index)
 
 

@@ -49,9 +49,9 @@ class Frames:
             frame.undoing = True
         elif kind == "step_compensated":
             self._undone(pointer, step)
-        elif kind in _GOES_ON:
+        if kind in _GOES_ON:
             self._went_on(pointer)
-        elif kind in _DID and self._undoable(step, kind):
+        if kind in _DID and self._undoable(step, kind):
             frame_id = self._around(state, pointer)
             if frame_id is not None:
                 frame = self._frames.setdefault(frame_id, _Frame())
