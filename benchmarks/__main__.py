@@ -132,7 +132,14 @@ def main() -> int:
     for kind in options.store or ["memory", "sqlite"]:
         for name in options.workloads:
             figures = _one(kind, name, options.tries)
-            if kind == "sqlite" and name in ("SEQ", "FUNCTION", "MANY", "FANOUT", "LATENCY", "EVENT"):
+            if kind == "sqlite" and name in (
+                "SEQ",
+                "FUNCTION",
+                "MANY",
+                "FANOUT",
+                "LATENCY",
+                "EVENT",
+            ):
                 limit = _limit(int(figures["commits"]))
                 figures["of_limit"] = limit["wall_ms"] / figures["wall_ms"]
                 figures["limit_cpu_us"] = limit["cpu_us"]

@@ -239,6 +239,8 @@ class Model:
         """The body of a leaf ended: ``ok``, ``skip``, an answer, or a failure."""
         leaf = self.leaves[key]
         task = leaf.frame.task
+        if leaf.frame.node.kind is Kind.END and self.status == "suspended":
+            return  # the end waits for resume
         if leaf.state == "stopping":
             assert leaf.cancel is not None
             self._throw(task, leaf.cancel)
@@ -285,12 +287,10 @@ class Model:
 
     def expire(self) -> None:
         """The run took too long."""
-        if self._ending is None:
-            self._end("expired", undo=True)
+        self._end("expired", undo=True)
 
     def terminate(self) -> None:
-        if self._ending != "terminate":
-            self._end("terminate", undo=False)
+        self._end("terminate", undo=False)
 
     def _is_stopping(self, key: Key) -> bool:
         return key in self.leaves and self.leaves[key].state == "stopping"
@@ -304,11 +304,20 @@ class Model:
             self._final("complete")
 
     def _end(self, kind: str, *, undo: bool) -> None:
-        self._ending = kind
-        if self._must_wait(undo=undo):
-            self._cancel_in(None, Cancel(kind, None, undo=undo))
-        else:
+        asked = self._ending is not None and (undo or self._ending == kind)
+        if not self._must_wait(undo=undo) or (asked and self.status == "suspended"):
             self._final(_ENDS[kind])
+            return
+        if asked:
+            return
+        self._ending = kind
+        undoing = undo and any(f.parent is None and f.phase == "undoing" for f in self.frames)
+        suspended = self.status == "suspended" and not undoing
+        if suspended:  # ending is stronger than a suspension
+            self.status = "runnable"
+        self._cancel_in(None, Cancel(kind, None, undo=undo))
+        if suspended and not self.final:
+            self._resume()
 
     def _must_wait(self, *, undo: bool, left: Sequence[Frame] = ()) -> bool:
         """Whether a hook or an undo runs before the run can end."""
@@ -556,12 +565,21 @@ class Model:
                 yield from self._block(block.nodes, frame, frame.path)
             except Failure as failure:
                 if how in ("done", "skipped") and shield.pending is None:
-                    self._completed(frame, how)
+                    if not frame.saga:
+                        self._completed(frame, how)
                     how, detail, frame.state = "failed", failure, "f"
         frame.task.shields.remove(shield)
-        if shield.pending is not None:
-            self._completed(frame, how)
-            return "cancelled", shield.pending
+        cancel = shield.pending
+        if cancel is not None:
+            detail = cancel
+            if how == "done" or not cancel.undo:
+                self._completed(frame, how)
+            how = "cancelled"
+        # A saga that was not done, or whose own hook failed.
+        if frame.saga and frame.log and how in ("failed", "cancelled"):
+            if cancel is None or cancel.undo:
+                worse = yield from self._undo(frame)
+                how, detail = ("cancelled", worse) if worse else (how, detail)
         return how, detail
 
     def _completed(self, frame: Frame, how: str) -> None:

@@ -173,7 +173,8 @@ async def _life(
     store: MortalStore, block: list[Op], effects: Effects
 ) -> WorkflowInstance[Any] | None:
     """Drive the run on one host; return it when it ended, ``None`` when the host died."""
-    host = WorkflowHost(store, app=effects, linger=timedelta(0))  # type: ignore[arg-type]
+    served: Any = store
+    host = WorkflowHost(served, app=effects, linger=timedelta(0))
     host.register(program)
     await host.start()
 

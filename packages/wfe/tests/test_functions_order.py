@@ -151,7 +151,8 @@ async def test_sagas_of_cancelled_branches_are_undone() -> None:
 async def test_gather_of_nothing_gives_nothing() -> None:
     @workflow("none")
     async def none(ctx: WorkflowContext) -> int:
-        return len(await ctx.gather())
+        found: tuple[Any, ...] = await ctx.gather()
+        return len(found)
 
     async with WorkflowTest() as test:
         assert await (await test.start(none)).result(5) == 0
@@ -355,8 +356,8 @@ async def test_runs_finish_on_the_version_they_began_with() -> None:
 async def again(ctx: WorkflowContext) -> list[str]:
     async with ctx.saga() as saga:
         one = await saga.step(note, "one", undo=(note, "undo one"))
-        two, _ = await ctx.gather(ctx.step(note, "two"), ctx.step(note, "side"))
-        return [one, two, await ctx.step(note, "three")]
+        pair = await ctx.gather(ctx.step(note, "two"), ctx.step(note, "side"))
+        return [one, pair[0], await ctx.step(note, "three")]
 
 
 async def test_retry_of_a_failed_run_does_again_what_failed_and_what_was_undone() -> None:
@@ -372,6 +373,19 @@ async def test_retry_of_a_failed_run_does_again_what_failed_and_what_was_undone(
         await test.clock.settle()
         assert await run.result(5) == ["one", "two", "three"]
     assert notes.seen == ["one", "three"]
+
+
+async def test_a_function_that_cancels_itself_fails() -> None:
+    @workflow("cancelling")
+    async def cancelling(ctx: WorkflowContext) -> None:
+        await ctx.step(note, "begun")
+        raise asyncio.CancelledError
+
+    async with WorkflowTest(app=Notes()) as test:
+        instance = await test.run(cancelling)
+
+    assert instance.error is not None
+    assert instance.error.type == "CancelledError"
 
 
 async def test_skip_gives_none_in_place_of_a_call() -> None:

@@ -10,8 +10,8 @@ from typing import Any, Literal, Self, overload
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.engine import Engine, Settings, StepMiddleware, WorkflowMiddleware
 from wfe.core.engine.lifecycle import Subscription
-from wfe.core.engine.retention import Archive
 from wfe.core.engine.options import StartOptions
+from wfe.core.engine.retention import Archive
 from wfe.core.errors import DefinitionConflictError, WorkflowNotFoundError
 from wfe.core.models import (
     HistoryEntry,

@@ -166,7 +166,7 @@ async def activity(
     return decode((await calls.outcome(made)).info.get("result"))
 
 
-async def child(
+async def child(  # noqa: PLR0913, PLR0917 - what is known of a call
     calls: Calls,
     name: str | None,
     definition: str | WorkflowDefinition | DurableFunction[..., Any],

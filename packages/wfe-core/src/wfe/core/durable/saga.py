@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import attrs
 
@@ -92,9 +92,8 @@ class Saga:
     ) -> Any:
         entry: _Undo | None = None
         strand = STRAND.get()
-        if isinstance(undo, tuple):
-            first, *rest = cast("tuple[Any, ...]", undo)
-            entry = self._add(first, tuple(rest), {})
+        if undo is not None and not callable(undo):
+            entry = self._add(undo[0], undo[1:], {})
         try:
             result = await call
         except StepFailedError as error:
@@ -105,7 +104,7 @@ class Saga:
             if entry is not None:  # it was cancelled, or never began
                 self._undos.remove(entry)
             raise
-        if entry is None and undo is not None and not isinstance(undo, tuple):
+        if entry is None and callable(undo):
             entry = self._add(undo, (result,), {})
         if entry is not None:
             name, key = strand.answered or (entry.name, None)

@@ -146,6 +146,8 @@ class Calls:
             if not task.cancelled():
                 task.exception()
             raise self.broken
+        if task.cancelled():
+            raise StepFailedError(None, "CancelledError", "the function cancelled itself")
         return task.result()
 
     def failure(self, error: BaseException, started: int) -> Input:

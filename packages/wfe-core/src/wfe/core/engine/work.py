@@ -55,7 +55,7 @@ class Shape:
 
 
 @functools.lru_cache(maxsize=4096)
-def shape_of(function: Callable[..., Any]) -> Shape:
+def shape_of(function: Any) -> Shape:
     """Return how to call *function*.
 
     Raises:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from wfe.core.models import WorkflowStatus
+from wfe.core.models import PointerStatus, WorkflowStatus
 from wfe.core.rules import failing, leaving, waiting
 from wfe.core.rules.draft import Draft
 from wfe.core.rules.inputs import Answered, Received, Restored
 from wfe.core.rules.reviving import go_on_from
 
 __all__ = ["MESSAGES", "MessageRule"]
+
+_CANCELLED: Final = PointerStatus.CANCELLED.value
 
 MessageRule = Callable[[Draft, Received, Mapping[str, Any]], bool]
 """Takes a message and who sent it why; ``False``: it came too late to mean anything."""
@@ -49,8 +51,10 @@ def _terminate(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
 
 def _skip(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
     pointer = draft.pointer(message.payload["pointer"])
-    if pointer is None or "closing" in pointer.extra or "ending" in pointer.extra:
+    if pointer is None or pointer.status == _CANCELLED:
         return False
+    if any(key in pointer.extra for key in ("closing", "hooks", "undoing")):
+        return False  # it is ending already
     draft.row("step_skipped", pointer, who or None)
     leaving.end_pointer(draft, pointer, ["skipped"])
     if draft.status == WorkflowStatus.SUSPENDED:

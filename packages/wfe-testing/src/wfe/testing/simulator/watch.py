@@ -98,11 +98,11 @@ class Watch:
         pointer = account.state.pointers.get(ctx.pointer.id)
         what = f"{ctx.pointer.step} (pointer {ctx.pointer.id}) of {account.name}"
         if account.final or pointer is None or pointer.attempt != ctx.attempt:
-            if run is not None and run.in_flight:
+            if _behind(run, account):
                 return  # what ends it is being committed now
             problem = f"{what} began attempt {ctx.attempt}, but its run says {pointer}"
             raise Broken(Law.COMPLETED, problem)
-        late = ctx.cancelled.is_set() or (run is not None and run.in_flight)
+        late = ctx.cancelled.is_set() or _behind(run, account)
         if pointer.status not in _MAY_RUN and not late:
             raise Broken(Law.COMPLETED, f"{what} began while it is {pointer.status}")
         now = 0 if self._ledger.truths is None else self._ledger.truths.now()
@@ -130,7 +130,12 @@ class Watch:
             if node.kind in _CONCURRENT or _SEVERAL & container.extra.keys():
                 return
         run = self._ledger.live(account.owner or 0, account.new.n)
-        if run is not None and run.in_flight:
+        if _behind(run, account):
             return
         problem = f"{ctx.pointer.step} of {account.name} began while {other.pointer.step} runs"
         raise Broken(Law.SCOPES, problem)
+
+
+def _behind(run: LiveRun | None, account: Account) -> bool:
+    """Whether a run's owner does not know yet how its last commit ended."""
+    return run is not None and (run.in_flight or run.state.seq != account.state.seq)
