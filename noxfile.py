@@ -86,6 +86,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """Simulate whole clusters: ``nox -s simulate -- --seeds 100000 --minutes 60``."""
+    session.install(*DEV)
+    session.run("python", "-m", "wfe.testing.simulator", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Check links and snippets, and draft the changelog."""
     session.install(*DEV)

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from wfe.core.providers import Item, Outcome
+from wfe.core.providers import Claimed, Item, Outcome
 
 __all__ = ["CountingStore"]
 
 
 class CountingStore:
-    """Passes everything on; counts commits, items and rows."""
+    """Passes everything on; counts commits, items and rows, and what taking over needs.
+
+    Attributes:
+        writes: Claims that owned something.
+        claims: The same, by what they owned.
+        claimed_at: ``perf_counter`` when the last of them returned.
+        fences: Calls that fenced somebody.
+        releases: Calls that released something.
+    """
+
+    commits: int
+    items: int
+    rows: int
+    writes: int
+    claims: list[int]
+    claimed_at: float
+    fences: int
+    releases: int
 
     def __init__(self, store: Any) -> None:
         """Count for *store*."""
@@ -20,7 +38,9 @@ class CountingStore:
 
     def reset(self) -> None:
         """Begin anew at zero."""
-        self.commits = self.items = self.rows = self.writes = 0
+        self.commits = self.items = self.rows = self.writes = self.fences = self.releases = 0
+        self.claims = []
+        self.claimed_at = 0.0
 
     def __getattr__(self, name: str) -> Any:
         """Pass on what is not counted."""
@@ -34,8 +54,23 @@ class CountingStore:
         outcomes: Sequence[Outcome] = await self._store.commit(epoch, items)
         return outcomes
 
-    async def claim(self, *args: Any) -> Any:
+    async def claim(self, *args: Any) -> Sequence[Claimed]:
         """Count claims that own something as a write, and pass on."""
-        claimed = await self._store.claim(*args)
-        self.writes += bool(claimed)
+        claimed: Sequence[Claimed] = await self._store.claim(*args)
+        if claimed:
+            self.writes += 1
+            self.claims.append(len(claimed))
+            self.claimed_at = time.perf_counter()
         return claimed
+
+    async def fence(self, epochs: Sequence[int], *, lease: int | None) -> Sequence[int]:
+        """Count and pass on."""
+        fenced: Sequence[int] = await self._store.fence(epochs, lease=lease)
+        self.fences += bool(fenced)
+        return fenced
+
+    async def orphans(self, limit: int) -> int:
+        """Count and pass on."""
+        released: int = await self._store.orphans(limit)
+        self.releases += bool(released)
+        return released

@@ -3,92 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import resource
+import functools
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from datetime import timedelta
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import attrs
-
+from benchmarks import keeping, whole
 from benchmarks.counting import CountingStore
-from wfe.core import WorkflowBuilder, WorkflowContext, WorkflowDefinition, workflow
+from benchmarks.measuring import Measured, finished, measured, noop, percentiles, sequence
+from wfe.core import WorkflowBuilder, WorkflowContext, workflow
 from wfe.host import WorkflowHost
 
-__all__ = ["WORKLOADS", "Measured", "imports"]
-
-
-@attrs.frozen(kw_only=True)
-class Measured:
-    """One run of one workload.
-
-    Attributes:
-        wall: Seconds for all of it.
-        cpu: CPU seconds of the process.
-        steps: How many steps (or workflows, for LATENCY and EVENT) that is.
-        extra: More figures by name.
-    """
-
-    wall: float
-    cpu: float
-    steps: int
-    commits: int
-    rows: int
-    extra: dict[str, float] = attrs.field(factory=dict[str, float])
-
-
-async def noop() -> None:
-    """Do nothing."""
-
-
-def sequence(name: str, steps: int) -> WorkflowDefinition:
-    """Return a workflow of *steps* steps that do nothing."""
-    builder = WorkflowBuilder().start_with(noop)
-    for _ in range(steps - 1):
-        builder = builder.then(noop)
-    return builder.build(name)
-
-
-async def _measured(
-    store: CountingStore, work: Callable[[], Awaitable[dict[str, float]]], steps: int
-) -> Measured:
-    gc.collect()
-    store.reset()
-    wall, cpu = time.perf_counter(), time.process_time()
-    extra = await work()
-    return Measured(
-        wall=time.perf_counter() - wall,
-        cpu=time.process_time() - cpu,
-        steps=steps,
-        commits=store.commits,
-        rows=store.rows,
-        extra=extra,
-    )
-
-
-async def _finished(host: WorkflowHost, name: str, data: Any = None) -> None:
-    run = await host.start_workflow(name, data)
-    instance = await run.wait()
-    if instance.status != "complete":
-        message = f"{name}: {instance.status} {instance.error}"
-        raise RuntimeError(message)
+__all__ = ["BY_HAND", "WORKLOADS", "imports"]
 
 
 async def seq(store: CountingStore) -> Measured:
     """1 workflow of 100 steps."""
     async with WorkflowHost(store) as host:
         host.register(sequence("warm", 5), sequence("seq", 100))
-        await _finished(host, "warm")
+        await finished(host, "warm")
 
         async def work() -> dict[str, float]:
-            await _finished(host, "seq")
+            await finished(host, "seq")
             return {}
 
-        return await _measured(store, work, 100)
+        return await measured(store, work, 100)
 
 
 @workflow("function")
@@ -102,27 +44,27 @@ async def function(store: CountingStore) -> Measured:
     """1 durable function of 100 steps."""
     async with WorkflowHost(store) as host:
         host.register(sequence("warm", 5), durable)
-        await _finished(host, "warm")
-        await _finished(host, "function", 5)
+        await finished(host, "warm")
+        await finished(host, "function", 5)
 
         async def work() -> dict[str, float]:
-            await _finished(host, "function", 100)
+            await finished(host, "function", 100)
             return {}
 
-        return await _measured(store, work, 100)
+        return await measured(store, work, 100)
 
 
 async def many(store: CountingStore) -> Measured:
     """1,000 workflows of 5 steps, started together."""
     async with WorkflowHost(store) as host:
         host.register(sequence("five", 5))
-        await _finished(host, "five")
+        await finished(host, "five")
 
         async def work() -> dict[str, float]:
-            await asyncio.gather(*(_finished(host, "five") for _ in range(1000)))
+            await asyncio.gather(*(finished(host, "five") for _ in range(1000)))
             return {}
 
-        return await _measured(store, work, 5000)
+        return await measured(store, work, 5000)
 
 
 async def fanout(store: CountingStore) -> Measured:
@@ -130,38 +72,30 @@ async def fanout(store: CountingStore) -> Measured:
     body = WorkflowBuilder().for_each(lambda _: range(200), lambda b: b.then(noop))
     async with WorkflowHost(store) as host:
         host.register(sequence("warm", 5), body.build("fanout"))
-        await _finished(host, "warm")
+        await finished(host, "warm")
 
         async def work() -> dict[str, float]:
-            await _finished(host, "fanout")
+            await finished(host, "fanout")
             return {}
 
-        return await _measured(store, work, 200)
-
-
-def _percentiles(times: list[float]) -> dict[str, float]:
-    ordered = sorted(times)
-    return {
-        "p50_ms": ordered[len(ordered) // 2] * 1e3,
-        "p99_ms": ordered[int(len(ordered) * 0.99)] * 1e3,
-    }
+        return await measured(store, work, 200)
 
 
 async def latency(store: CountingStore, runs: int = 200) -> Measured:
     """1-step workflows, one after the other: from start to result."""
     async with WorkflowHost(store) as host:
         host.register(sequence("one", 1))
-        await _finished(host, "one")
+        await finished(host, "one")
 
         async def work() -> dict[str, float]:
             times = []
             for _ in range(runs):
                 began = time.perf_counter()
-                await _finished(host, "one")
+                await finished(host, "one")
                 times.append(time.perf_counter() - began)
-            return _percentiles(times)
+            return percentiles(times)
 
-        return await _measured(store, work, runs)
+        return await measured(store, work, runs)
 
 
 async def event(store: CountingStore, runs: int = 200) -> Measured:
@@ -179,77 +113,35 @@ async def event(store: CountingStore, runs: int = 200) -> Measured:
                 await host.publish_event("go", str(i))
                 await run.wait()
                 times.append(time.perf_counter() - began)
-            return _percentiles(times)
+            return percentiles(times)
 
-        return await _measured(store, work, runs)
-
-
-async def idle(store: CountingStore, sleepers: int = 1000) -> Measured:
-    """Sleeping workflows: what an idle host costs and writes."""
-    sleeper = WorkflowBuilder().delay(timedelta(days=1)).build("sleeper")
-    async with WorkflowHost(store, linger=timedelta(0)) as host:
-        host.register(sleeper)
-        await asyncio.gather(*(host.start_workflow("sleeper") for _ in range(sleepers)))
-        deadline = time.monotonic() + 30
-        while (await host.health())["live"] and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-        tasks = len(asyncio.all_tasks())
-
-        async def work() -> dict[str, float]:
-            cpu = time.process_time()
-            await asyncio.sleep(5)
-            percent = (time.process_time() - cpu) / 5 * 100
-            writes = store.commits + store.writes
-            return {"tasks": tasks, "writes": writes, "cpu_percent": percent}
-
-        return await _measured(store, work, sleepers)
+        return await measured(store, work, runs)
 
 
-async def long_sequence(store: CountingStore, steps: int = 20_000) -> Measured:
-    """One workflow that turns a loop very often: rows a step, memory."""
-    loop = (
-        WorkflowBuilder()
-        .while_do(lambda d: d.get("n", 0) < steps, lambda b: b.then(_count))
-        .build("long")
-    )
-    return await _long(store, loop, steps)
+Workload: TypeAlias = Callable[[CountingStore], Coroutine[Any, Any, Measured]]
 
-
-async def long_foreach(store: CountingStore, steps: int = 20_000) -> Measured:
-    """A for-each over very many items: rows an item, memory."""
-    loop = WorkflowBuilder().for_each(lambda _: range(steps), lambda b: b.then(noop)).build("wide")
-    return await _long(store, loop, steps)
-
-
-async def _count(n: int = 0) -> dict[str, int]:
-    return {"n": n + 1}
-
-
-async def _long(store: CountingStore, definition: WorkflowDefinition, steps: int) -> Measured:
-    async with WorkflowHost(store) as host:
-        host.register(sequence("warm", 5), definition)
-        await _finished(host, "warm")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-        async def work() -> dict[str, float]:
-            await _finished(host, definition.id)
-            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-            return {"grown_mb": grown / 1024, "rows_a_step": store.rows / steps}
-
-        return await _measured(store, work, steps)
-
-
-WORKLOADS: dict[str, Callable[[CountingStore], Coroutine[Any, Any, Measured]]] = {
+WORKLOADS: dict[str, Workload] = {
     "SEQ": seq,
     "FUNCTION": function,
     "MANY": many,
     "FANOUT": fanout,
     "LATENCY": latency,
     "EVENT": event,
-    "IDLE": idle,
-    "LONG": long_sequence,
-    "WIDE": long_foreach,
+    "SIGNAL": whole.signal,
+    "ACTIVITY": whole.activity,
+    "LIMITS": whole.limits,
+    "SAGA": whole.saga,
+    "RECOVER": keeping.recover,
+    "IDLE": keeping.idle,
+    "LONG": keeping.long_sequence,
+    "WIDE": keeping.long_foreach,
 }
+BY_HAND: dict[str, Workload] = {
+    "IDLE100K": functools.partial(keeping.idle, sleepers=100_000),
+    "LONG100K": functools.partial(keeping.long_sequence, steps=100_000),
+    "WIDE100K": functools.partial(keeping.long_foreach, steps=100_000),
+}
+"""Too long for every run of the CI; they run when they are named."""
 
 
 def imports(tries: int = 5) -> dict[str, float]:

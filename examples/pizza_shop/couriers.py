@@ -51,7 +51,7 @@ def courier_service() -> Generator[str]:
         server.server_close()
 
 
-def drive(activity: Activity) -> str:
+async def drive(activity: Activity) -> str:
     """Do the work of the activity: what is returned completes it, what is raised fails it."""
     if activity.attempt == 0 and "flat tyre" in activity.parameters["street"]:
         raise OSError("a flat tyre")

@@ -23,7 +23,7 @@ class Trip:
     signed_by: str | None = None
 
 
-def ring_again(ctx: StepExecutionContext[Trip]) -> None:
+async def ring_again(ctx: StepExecutionContext[Trip]) -> None:
     ctx.app.note(ctx.now(), ctx.data.customer, "nobody opens the door")
 
 

@@ -34,7 +34,7 @@ def check(ctx: Ctx) -> ExecutionResult:
     return ExecutionResult.outcome("sold out" if sold_out else "fine")
 
 
-def offer_another(ctx: Ctx) -> None:
+async def offer_another(ctx: Ctx) -> None:
     """Put a Margherita in the place of what is not on the menu."""
     names = [pizza.name for pizza in ctx.data.pizzas if pizza.name not in PRICES]
     ctx.app.note(ctx.now(), ctx.data.customer, f"no {names[0]} today, Margherita instead")
@@ -58,7 +58,7 @@ class price(StepBody):  # noqa: N801 - named like the other steps
 # -- a big order: somebody must agree
 
 
-def no_answer(ctx: Ctx) -> None:
+async def no_answer(ctx: Ctx) -> None:
     ctx.app.note(ctx.now(), "chef", "does not answer, ask the owner")
 
 
@@ -88,40 +88,40 @@ def ask_the_chef(b: Branch) -> object:
 # -- the payment: all of it, or nothing
 
 
-def reserve(ctx: Ctx) -> None:
+async def reserve(ctx: Ctx) -> None:
     """Take dough and cheese out of the larder."""
     for pizza in ctx.data.pizzas:
         ctx.app.larder[pizza.name] -= 1
     ctx.app.note(ctx.now(), ctx.data.customer, "ingredients reserved")
 
 
-def put_back(ctx: Ctx) -> None:
+async def put_back(ctx: Ctx) -> None:
     for pizza in ctx.data.pizzas:
         ctx.app.larder[pizza.name] += 1
     ctx.app.note(ctx.now(), ctx.data.customer, "ingredients put back")
 
 
-def redeem(ctx: Ctx) -> None:
+async def redeem(ctx: Ctx) -> None:
     """Take the voucher: five euros less."""
     ctx.data.total -= 5
     ctx.app.note(ctx.now(), ctx.data.customer, f"voucher {ctx.data.voucher} redeemed")
 
 
-def give_back(ctx: Ctx) -> None:
+async def give_back(ctx: Ctx) -> None:
     if ctx.data.voucher is not None:
         ctx.data.total += 5
         ctx.app.note(ctx.now(), ctx.data.customer, f"voucher {ctx.data.voucher} valid again")
 
 
 @step(timeout=20)
-def charge(ctx: Ctx) -> dict[str, str]:
+async def charge(ctx: Ctx) -> dict[str, str]:
     """Ask the bank, with a key that is the same in every attempt."""
     receipt = ctx.app.charge(ctx.data.customer, ctx.data.total, ctx.idempotency_key)
     ctx.app.note(ctx.now(), ctx.data.customer, receipt)
     return {"receipt": receipt}
 
 
-def cancel_charge(ctx: Ctx) -> None:
+async def cancel_charge(ctx: Ctx) -> None:
     """Undo what may have been half done: a refused card comes here, too."""
     ctx.app.note(ctx.now(), ctx.data.customer, "payment cancelled")
 
@@ -142,7 +142,7 @@ def paying(b: Branch) -> object:
     )
 
 
-def regret(ctx: Ctx) -> None:
+async def regret(ctx: Ctx) -> None:
     ctx.app.note(ctx.now(), ctx.data.customer, "no pizza, we are sorry")
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from examples.pizza_shop.menu import Order
-from examples.pizza_shop.shop import Ctx
+from examples.pizza_shop.shop import Ctx, Shop
 from wfe.core import BranchBuilder, ExecutionResult
 
 __all__ = ["cooking", "listening", "ready", "throw_away", "wipe_the_table"]
@@ -14,15 +14,25 @@ __all__ = ["cooking", "listening", "ready", "throw_away", "wipe_the_table"]
 Branch: TypeAlias = BranchBuilder[Order]
 
 OVEN = 2  # pizzas at a time
-DOOR = 4  # openings of its door in ten minutes, or it gets cold
+DOOR = 2  # times that it is filled in ten minutes, or it gets cold
+
+
+def mine(ctx: Ctx) -> str:
+    """Return the name of the pizza that a branch is about."""
+    return ctx.data.pizzas[ctx.index or 0].name
 
 
 async def stretch(ctx: Ctx) -> None:
-    ctx.emit("progress", f"{ctx.item.name}: dough")
+    ctx.emit("progress", f"{mine(ctx)}: dough")
+
+
+def rest(_order: Order, ctx: Ctx) -> timedelta:
+    """Return how long dough rests."""
+    return 2 * cast("Shop", ctx.app).minute
 
 
 async def chop(ctx: Ctx) -> None:
-    ctx.emit("progress", f"{ctx.item.name}: toppings")
+    ctx.emit("progress", f"{mine(ctx)}: toppings")
 
 
 async def bake(ctx: Ctx) -> ExecutionResult:
@@ -31,28 +41,26 @@ async def bake(ctx: Ctx) -> ExecutionResult:
     While it sleeps it holds its place in the oven, but no thread and no memory.
     """
     if ctx.persistence_data is None:
-        ctx.app.note(ctx.now(), ctx.data.customer, f"{ctx.item.name} into the oven")
-        return ExecutionResult.sleep(timedelta(minutes=8), data="in the oven")
-    if ctx.item.name in ctx.app.clumsy:
-        ctx.app.clumsy.remove(ctx.item.name)
-        ctx.app.note(ctx.now(), ctx.data.customer, f"{ctx.item.name} is burnt, once more")
+        ctx.app.note(ctx.now(), ctx.data.customer, f"{mine(ctx)} into the oven")
+        return ExecutionResult.sleep(8 * ctx.app.minute, data="in the oven")
+    if mine(ctx) in ctx.app.clumsy:
+        ctx.app.clumsy.remove(mine(ctx))
+        ctx.app.note(ctx.now(), ctx.data.customer, f"{mine(ctx)} is burnt, once more")
         return ExecutionResult.next()
-    ctx.emit("progress", f"{ctx.item.name}: baked")
+    ctx.emit("progress", f"{mine(ctx)}: baked")
     return ExecutionResult.output(good=[ctx.index])
 
 
 async def box(ctx: Ctx) -> dict[str, list[str]]:
     """Return what this branch adds to the field; other branches add theirs."""
-    return {"boxed": [ctx.item.name]}
+    return {"boxed": [mine(ctx)]}
 
 
 def pizza(b: Branch) -> object:
-    """Make one pizza: ``ctx.item``."""
+    """Make one pizza: number ``ctx.index``."""
     return (
         b.parallel(
-            lambda p: p.branch(lambda d: d.then(stretch).delay(timedelta(minutes=2))).branch(
-                lambda t: t.then(chop)
-            )
+            lambda p: p.branch(lambda d: d.then(stretch).delay(rest)).branch(lambda t: t.then(chop))
         )
         .while_do(
             lambda d, ctx: ctx.index not in d.good,
@@ -66,17 +74,17 @@ def pizza(b: Branch) -> object:
     )
 
 
-def ready(ctx: Ctx) -> None:
+async def ready(ctx: Ctx) -> None:
     ctx.data.ready = True
     ctx.app.note(ctx.now(), ctx.data.customer, f"ready: {', '.join(sorted(ctx.data.boxed))}")
 
 
-def throw_away(ctx: Ctx) -> None:
+async def throw_away(ctx: Ctx) -> None:
     """Run when the order was cancelled while the kitchen was at it."""
     ctx.app.note(ctx.now(), ctx.data.customer, "pizza thrown away")
 
 
-def wipe_the_table(ctx: Ctx) -> None:
+async def wipe_the_table(ctx: Ctx) -> None:
     """Run whatever became of the kitchen's work."""
     ctx.app.note(ctx.now(), ctx.data.customer, "table wiped")
 
@@ -92,7 +100,7 @@ def cooking(b: Branch) -> object:
     )
 
 
-def new_address(ctx: Ctx) -> None:
+async def new_address(ctx: Ctx) -> None:
     if not ctx.data.ready and ctx.data.address is not None:
         street = ctx.data.address.street
         ctx.app.note(ctx.now(), ctx.data.customer, f"deliver to {street} instead")

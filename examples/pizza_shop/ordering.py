@@ -18,7 +18,7 @@ Branch: TypeAlias = BranchBuilder[Order]
 BIG = Decimal(100)
 
 
-def remind(ctx: Ctx) -> None:
+async def remind(ctx: Ctx) -> None:
     ctx.app.note(ctx.now(), ctx.data.customer, "your pizza is getting cold")
 
 
@@ -31,7 +31,7 @@ def pickup(b: Branch) -> object:
             lambda r: r.recur(
                 timedelta(minutes=10),
                 lambda m: m.then(remind),
-                until=lambda d: d.collected_by is not None,
+                until="data.collected_by != null",
             )
         ),
         join="any",
@@ -52,7 +52,7 @@ def bring(b: Branch) -> object:
     )
 
 
-def thank(ctx: Ctx) -> None:
+async def thank(ctx: Ctx) -> None:
     who = ctx.data.trip.signed_by if ctx.data.trip else ctx.data.collected_by
     ctx.app.note(ctx.now(), ctx.data.customer, f"handed to {who}, thank you")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -36,6 +36,7 @@ class Shop:
         courier_url: Where the courier service says where a courier is.
         points: Of the loyalty programme, by customer.
         open: Whether orders are taken.
+        minute: How long a minute of the kitchen takes; shorter for a show on the real clock.
         diary: What happened, with the time of the host's clock.
     """
 
@@ -47,11 +48,12 @@ class Shop:
     courier_url: str = ""
     points: dict[str, Decimal] = attrs.field(factory=dict[str, Decimal])
     open: bool = True
+    minute: timedelta = timedelta(minutes=1)
     diary: list[str] = attrs.field(factory=list[str])
 
     def note(self, when: datetime, who: str, what: str) -> None:
         """Write a line into the diary."""
-        self.diary.append(f"{when:%H:%M} {who}: {what}")
+        self.diary.append(f"{when:%a %H:%M} {who}: {what}")
 
     def charge(self, customer: str, amount: Decimal, key: str) -> str:
         """Take money, once per *key*.

@@ -305,10 +305,10 @@ class Model:
 
     def _end(self, kind: str, *, undo: bool) -> None:
         asked = self._ending is not None and (undo or self._ending == kind)
-        if not self._must_wait(undo=undo) or (asked and self.status == "suspended"):
-            self._final(_ENDS[kind])
+        if asked and self.status != "suspended":
             return
-        if asked:
+        if asked or not self._must_wait(undo=undo):
+            self._final(_ENDS[kind])
             return
         self._ending = kind
         undoing = undo and any(f.parent is None and f.phase == "undoing" for f in self.frames)
@@ -385,8 +385,11 @@ class Model:
             return
         leaf = task.waits
         if isinstance(leaf, Leaf):
-            shown, asked = self._shown(leaf), cancel.kind in ("skipped", "given_up")
-            asked = asked and cancel.target is leaf.frame
+            # Asked for itself, or as all that there is of the run, it may have begun.
+            shown, asked = self._shown(leaf), cancel.target is leaf.frame or (
+                cancel.target is None and leaf.frame.parent is None
+            )
+            leaf.frame.begun = leaf.frame.begun or asked
             runs = shown == "ready" and (leaf.frame.node.kind not in _CONTAINERS or asked)
             runs = runs or (shown == "ready" and leaf.state == "sleeping")
             if runs or leaf.state == "stopping":
@@ -461,6 +464,7 @@ class Model:
             else:
                 return "done", None
             frame.phase, frame.inside, frame.until = "open", False, None
+            frame.begun = True
             try:
                 again = yield from self._failed(frame, failure, tries)
             except Cancel as cancel:
@@ -468,7 +472,7 @@ class Model:
             if again is None:
                 return "failed", failure
             tries = again
-            frame.tried = frame.begun = True
+            frame.tried = True
 
     def _cancelled(self, frame: Frame, cancel: Cancel) -> Steps:
         frame.inside, frame.until = False, None
@@ -569,17 +573,18 @@ class Model:
                         self._completed(frame, how)
                     how, detail, frame.state = "failed", failure, "f"
         frame.task.shields.remove(shield)
-        cancel = shield.pending
-        if cancel is not None:
-            detail = cancel
-            if how == "done" or not cancel.undo:
+        done = how == "done"
+        if shield.pending is not None:
+            if done or not shield.pending.undo:
                 self._completed(frame, how)
-            how = "cancelled"
-        # A saga that was not done, or whose own hook failed.
-        if frame.saga and frame.log and how in ("failed", "cancelled"):
-            if cancel is None or cancel.undo:
-                worse = yield from self._undo(frame)
-                how, detail = ("cancelled", worse) if worse else (how, detail)
+            how, detail = "cancelled", shield.pending
+        undoes = not isinstance(detail, Cancel) or detail.undo
+        if shield.pending is not None and frame.parent is None:
+            undoes = False  # the run ends when its last hooks have run
+        if frame.saga and frame.log and not done and how in ("failed", "cancelled") and undoes:
+            # Its own hook failed, or it was cancelled before it was done.
+            worse = yield from self._undo(frame)
+            how, detail = ("cancelled", worse) if worse else (how, detail)
         return how, detail
 
     def _completed(self, frame: Frame, how: str) -> None:

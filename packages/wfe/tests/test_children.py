@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from wfe.core import Continue, Retry, StepExecutionContext, WorkflowBuilder, WorkflowNotFoundError
@@ -86,6 +88,56 @@ async def test_a_step_that_is_tried_again_finds_the_run_that_it_started() -> Non
         assert (await test.host.get(started[0])).root_id == run.id
     assert started[:3] == started[3:]
     assert len(set(started)) == 3
+
+
+async def test_observers_hear_of_the_start_of_every_run_once() -> None:
+    seen: list[tuple[str, str]] = []
+    async with WorkflowTest(CHILD, parent(), app=[]) as test:
+        test.host.subscribe(lambda event: seen.append((event.kind, event.definition)))
+        run = await test.start("parent")
+        delayed = await test.start("child", delay=MINUTE)
+        await test.host.publish_event("go")
+        await test.clock.advance(MINUTE)
+        await test.host.publish_event("go")
+        assert (await run.wait(5)).status == "complete"
+        await delayed.wait(5)
+    ended = [each for each in seen if each[0] == "workflow_completed"]
+    begun = [each for each in seen if each[0] == "workflow_started"]
+    assert sorted(d for _, d in begun) == sorted(d for _, d in ended) == ["child", "child", "parent"]
+
+
+@attrs.define
+class Pizza:
+    name: str
+    price: Decimal
+
+
+@attrs.define
+class Order:
+    pizzas: list[Pizza] = attrs.field(factory=list[Pizza])
+
+
+async def test_items_come_back_as_what_they_are_also_when_they_are_undone() -> None:
+    seen: list[object] = []
+
+    def bake(ctx: Ctx) -> None:
+        seen.append(ctx.item)
+
+    def unbake(ctx: Ctx) -> None:
+        seen.append(ctx.item)
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    flow = WorkflowBuilder(Order).saga(
+        lambda s: s.for_each(
+            lambda d: d.pizzas, lambda b: b.then(bake).compensate_with(unbake), item_type=Pizza
+        ).then(fail)
+    )
+    funghi = Pizza("Funghi", Decimal("8.50"))
+    async with WorkflowTest() as test:
+        assert (await test.run(flow.build("w"), Order([funghi]))).status == "failed"
+    assert seen == [funghi, funghi]
 
 
 async def test_many_children_with_a_limit() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -14,16 +14,16 @@ import attrs
 import pytest
 
 from wfe.core import (
+    Compensate,
+    Continue,
     DataTypeError,
     DefinitionError,
     Retry,
     StepExecutionContext,
     StepFailedError,
     StepMiddleware,
-    StepTimeoutError,
     Suspend,
     Terminate,
-    WorkflowBuilder,
     WorkflowContext,
     step,
     workflow,
@@ -359,187 +359,6 @@ async def test_suspend_lets_the_step_end_and_no_other_begin() -> None:
     assert notes.seen == ["ended", "second"]
 
 
-# -- waits ----------------------------------------------------------------------------------------
-
-
-@workflow("sleeper")
-async def sleeper(ctx: WorkflowContext) -> list[datetime]:
-    times = [ctx.now()]
-    await ctx.sleep(DAY)
-    times.append(ctx.now())
-    await ctx.sleep_until(times[0] + 3 * DAY)
-    times.append(ctx.now())
-    return times
-
-
-async def test_a_sleeping_function_is_parked_and_goes_on_in_time() -> None:
-    async with WorkflowTest(sleeper) as test:
-        run = await test.start(sleeper)
-        await test.clock.advance(HOUR)
-        assert (await test.host.health())["live"] == 0
-
-        await test.clock.advance(4 * DAY)
-        begin = datetime(2025, 1, 1, tzinfo=UTC)
-        assert await run.result(5) == [begin, begin + DAY, begin + 3 * DAY]
-
-
-@workflow("waiter")
-async def waiter(ctx: WorkflowContext) -> list[Any]:
-    got = [await ctx.wait_for("go", key="1"), await ctx.wait_for("go", key="1")]
-    try:
-        await ctx.wait_for("go", key="2", timeout=DAY)
-    except StepTimeoutError as error:
-        got.append(error.message)
-    return got
-
-
-async def test_events_are_used_once_and_time_out() -> None:
-    async with WorkflowTest(waiter) as test:
-        run = await test.start(waiter)
-        await test.host.publish_event("go", "1", 1)
-        await test.clock.advance(HOUR)
-        await test.host.publish_event("go", "1", 2)
-        await test.clock.advance(2 * DAY)
-
-        assert await run.result(5) == [1, 2, "no event 'go' with key '2' came in time"]
-
-
-@workflow("signalled")
-async def signalled(ctx: WorkflowContext) -> list[Any]:
-    first = await ctx.wait_signal("s")
-    await ctx.sleep(DAY)
-    second = await ctx.wait_signal("s")
-    try:
-        await ctx.wait_signal("s", timeout=HOUR)
-    except StepTimeoutError:
-        return [first, second]
-    return []
-
-
-async def test_signals_are_kept_until_asked_for() -> None:
-    async with WorkflowTest(signalled) as test:
-        run = await test.start(signalled)
-        await test.host.signal(run.id, "s", 1)
-        await test.clock.settle()
-        await test.host.signal(run.id, "s", 2)
-        await test.clock.advance(2 * DAY)
-
-        assert await run.result(5) == [1, 2]
-
-
-@workflow("external")
-async def external(ctx: WorkflowContext) -> Any:
-    try:
-        return await ctx.activity("review", {"id": 1})
-    except StepFailedError as error:
-        return error.message
-
-
-@pytest.mark.parametrize(("fails", "result"), [(False, {"ok": True}), (True, "broken")])
-async def test_activities(fails: bool, result: Any) -> None:
-    async with WorkflowTest(external) as test:
-        run = await test.start(external)
-        await test.clock.advance(HOUR)
-        activity = await test.host.activities.claim("review", "me", wait=timedelta(0))
-        assert activity is not None
-        assert activity.parameters == {"id": 1}
-
-        if fails:
-            await test.host.activities.fail(activity.token, "broken")
-        else:
-            await test.host.activities.complete(activity.token, {"ok": True})
-        assert await run.result(5) == result
-
-
-# -- other runs -----------------------------------------------------------------------------------
-
-
-@workflow("inner")
-async def inner(ctx: WorkflowContext, order: Order) -> Order:
-    await ctx.sleep(HOUR)
-    if order.amount < 0:
-        message = "negative"
-        raise ValueError(message)
-    return attrs.evolve(order, amount=order.amount + 1)
-
-
-@workflow("outer")
-async def outer(ctx: WorkflowContext, order: Order) -> Order:
-    return await ctx.child(inner, order)
-
-
-async def test_a_child_gives_its_result() -> None:
-    async with WorkflowTest(outer) as test:
-        run = await test.start(outer, Order("7", 1))
-        await test.clock.advance(2 * HOUR)
-
-        assert await run.result(5) == Order("7", 2)
-        children = await test.host.find(definition="inner")
-    assert [child.parent_id for child in children.items] == [run.id]
-
-
-async def test_a_failing_child_fails_its_call() -> None:
-    async with WorkflowTest(outer, inner) as test:
-        run = await test.start(outer, Order("7", -1))
-        await test.clock.advance(2 * HOUR)
-
-        with pytest.raises(StepFailedError, match=r"sub-workflow 'inner' .* failed: negative"):
-            await run.result(5)
-
-
-async def test_a_terminated_function_takes_its_child_along() -> None:
-    async with WorkflowTest(outer, inner) as test:
-        run = await test.start(outer, Order("7", 1))
-        await test.host.terminate(run.id)
-        await test.clock.settle()
-        children = await test.host.find(definition="inner")
-
-    assert [child.status for child in children.items] == ["terminated"]
-
-
-async def test_a_definition_can_be_a_child() -> None:
-    async def hi(name: str) -> dict[str, str]:
-        return {"text": f"hi {name}"}
-
-    greet = WorkflowBuilder().start_with(hi).build("greet")
-
-    @workflow("caller")
-    async def caller(ctx: WorkflowContext) -> str:
-        return str((await ctx.child("greet", {"name": "Ada"}))["text"])
-
-    async with WorkflowTest(greet) as test:
-        assert await (await test.start(caller)).result(5) == "hi Ada"
-
-
-async def test_a_function_can_be_a_child_of_a_definition() -> None:
-    around = (
-        WorkflowBuilder().sub_workflow("inner", data=lambda _: Order("1"), output="x").build("a")
-    )
-    async with WorkflowTest(around, inner) as test:
-        run = await test.start(around)
-        await test.clock.advance(2 * HOUR)
-        instance = await run.wait(5)
-
-    assert instance.status == "complete"
-
-
-@workflow("starter")
-async def starter(ctx: WorkflowContext) -> str:
-    started = await ctx.start_workflow(inner, Order("9"))
-    await ctx.sleep(DAY)
-    return started
-
-
-async def test_a_detached_run_is_started_once() -> None:
-    async with WorkflowTest(starter, inner) as test:
-        run = await test.start(starter)
-        await test.clock.advance(2 * DAY)
-        started = await run.result(5)
-        found = await test.host.find(definition="inner")
-
-    assert [(each.id, each.status) for each in found.items] == [(started, "complete")]
-
-
 # -- chance, data, handlers -----------------------------------------------------------------------
 
 
@@ -596,3 +415,73 @@ async def test_a_function_cannot_overwrite_its_input() -> None:
 
     assert instance.error is not None
     assert "data.input" in instance.error.message
+
+
+# -- the rest of the calls ------------------------------------------------------------------------
+
+
+@step(process=True)
+def squared(number: int) -> int:
+    return number * number
+
+
+async def keyword(text: str, *, ctx: Any = None) -> str:
+    return f"{text} {ctx.pointer.step}"
+
+
+@workflow("various")
+async def various(ctx: WorkflowContext) -> list[Any]:
+    passed = await ctx.options(retry=Continue()).step(flaky)
+    named = await ctx.options(name="other").step(keyword, "as")
+    return [passed, await ctx.step(squared, 7), named]
+
+
+async def test_steps_of_other_kinds() -> None:
+    async with WorkflowTest(various, app=Notes(failures=1)) as test:
+        run = await test.host.start_workflow(various)
+
+        assert await run.result(20) == [None, 49, "as other"]
+
+
+@workflow("undoing-policy")
+async def undoing_policy(ctx: WorkflowContext) -> None:
+    ctx.options(retry=Compensate())
+
+
+async def test_a_policy_that_undoes_is_refused() -> None:
+    async with WorkflowTest(undoing_policy) as test:
+        instance = await test.run(undoing_policy)
+
+    assert instance.error is not None
+    assert "ctx.saga()" in instance.error.message
+
+
+async def test_resume_after_a_skipped_call() -> None:
+    async with WorkflowTest(suspending, app=Notes(failures=9)) as test:
+        run = await test.start(suspending)
+        (waiting,) = (p for p in (await test.host.get(run.id)).pointers if p.step == "flaky")
+        await test.host.skip(run.id, waiting.id)
+        await test.clock.settle()
+
+        assert await run.result(5) is None
+
+
+def test_two_handlers_of_one_name_are_refused() -> None:
+    @workflow("handled")
+    async def handled(ctx: WorkflowContext) -> None: ...
+
+    handled.query("x")(status)
+    with pytest.raises(DefinitionError, match="two handlers for 'x'"):
+        handled.query("x")(status)
+
+
+async def test_a_function_is_called_inside_of_another() -> None:
+    @workflow("around")
+    async def around(ctx: WorkflowContext) -> Parcel:
+        return await typed(ctx, Order("7"))
+
+    async with WorkflowTest() as test:
+        run = await test.start(around)
+
+        assert (await run.result(5)).order == Order("7")
+        assert [e.step for e in await run.history() if e.step] == ["pack", "around"]

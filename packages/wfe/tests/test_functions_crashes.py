@@ -284,7 +284,7 @@ def test_dying_hosts_change_neither_result_nor_effects(
         assert len(effects.begun) == len(wanted.begun)
         assert all(count <= effects.lives for count in effects.begun.values())
 
-    asyncio.run(main())
+    asyncio.run(asyncio.wait_for(main(), 30))
 
 
 @given(WILD_PROGRAMS, _KILLS)
@@ -297,7 +297,7 @@ def test_what_ended_never_begins_again(block: list[Op], kills: list[tuple[int, b
         assert effects.again == []
         assert all(count <= effects.lives for count in effects.begun.values())
 
-    asyncio.run(main())
+    asyncio.run(asyncio.wait_for(main(), 30))
 
 
 LONG: list[Op] = [

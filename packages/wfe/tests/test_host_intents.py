@@ -275,6 +275,17 @@ async def test_rewind_does_a_step_again_with_the_data_of_then() -> None:
     assert (rewound.actor, rewound.reason) == ("Ada", "why")
 
 
+async def test_a_fork_from_a_rewound_step_begins_with_what_the_rewind_changed() -> None:
+    world = World("bill")
+    async with WorkflowTest(app=world) as test:
+        run_id = await failed(test, pipeline())
+        world.broken.clear()
+        await test.host.rewind(run_id, "ship", {"packed": "wrapped"})
+        await (await test.host.run(run_id)).wait(5)
+        fork = await test.host.fork(run_id, "ship")
+        assert (await fork.wait(5)).data["shipped"] == "wrapped, shipped"
+
+
 async def test_rewind_of_a_suspended_run() -> None:
     world = World("ship")
     async with WorkflowTest(app=world) as test:

@@ -110,15 +110,31 @@ def _backoff(value: float | Backoff) -> Backoff:
 
 
 def _not_negative(_: object, field: attrs.Attribute[Any], value: int | None) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+        problem = f"{field.name} must be a whole number or None, got {value!r}"
+        raise TypeError(problem)
     if value is not None and value < 0:
         problem = f"{field.name} must not be negative, got {value!r}"
         raise ValueError(problem)
 
 
 def _positive(_: object, field: attrs.Attribute[Any], value: timedelta | None) -> None:
-    if value is not None and value < timedelta(0):
+    if value is None and field.default is None:
+        return
+    if not isinstance(value, timedelta):
+        problem = f"{field.name} must be a timedelta, got {value!r}; for seconds: timedelta(seconds=…)"
+        raise TypeError(problem)
+    if value < timedelta(0):
         problem = f"{field.name} must not be negative, got {value!r}"
         raise ValueError(problem)
+
+
+def _exhausted(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, Exhausted):
+        wanted = "Fail(), Suspend(), Terminate(), Continue() or Compensate()"
+        shown = value.__name__ if isinstance(value, type) else repr(value)
+        problem = f"{field.name} must be {wanted}, got {shown}"
+        raise TypeError(problem)
 
 
 Errors: TypeAlias = "type[BaseException] | str | Iterable[type[BaseException] | str]"
@@ -130,7 +146,7 @@ def _names_of(given: Errors) -> tuple[str, ...]:
     return tuple(each if isinstance(each, str) else each.__name__ for each in many)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Retry:
     """Try again: *max_retries* retries are *max_retries* + 1 attempts.
 
@@ -153,11 +169,11 @@ class Retry:
     backoff: Backoff = attrs.field(default=fixed, converter=_backoff)
     max_interval: timedelta | None = attrs.field(default=None, validator=_positive)
     jitter: float = attrs.field(default=0.0, validator=[v.ge(0), v.le(1)])
-    then: Exhausted = attrs.field(factory=Fail)
-    compensate: bool = False
-    retry_on: tuple[str, ...] = attrs.field(default=(), converter=_names_of)
-    never_retry_on: tuple[str, ...] = attrs.field(default=(), converter=_names_of)
-    max_time: timedelta | None = attrs.field(default=None, validator=_positive)
+    then: Exhausted = attrs.field(factory=Fail, validator=_exhausted, kw_only=True)
+    compensate: bool = attrs.field(default=False, kw_only=True)
+    retry_on: tuple[str, ...] = attrs.field(default=(), converter=_names_of, kw_only=True)
+    never_retry_on: tuple[str, ...] = attrs.field(default=(), converter=_names_of, kw_only=True)
+    max_time: timedelta | None = attrs.field(default=None, validator=_positive, kw_only=True)
 
     def wants(self, error: type[BaseException]) -> bool:
         """Return whether an error of this class is worth another attempt."""
@@ -181,12 +197,12 @@ class Retry:
 _LONGEST = to_micros(timedelta(days=3650))
 
 
-def RetryForever(  # noqa: N802 - reads as the policy it makes, as in workflow-core
-    *,
+def RetryForever(  # noqa: N802, PLR0913 - reads as the policy it makes, as in workflow-core
     interval: timedelta = timedelta(seconds=1),
     backoff: float | Backoff = fixed,
     max_interval: timedelta | None = None,
     jitter: float = 0.0,
+    *,
     retry_on: Errors = (),
     never_retry_on: Errors = (),
     max_time: timedelta | None = None,
@@ -208,9 +224,9 @@ def CompensateThenRetry(  # noqa: N802, PLR0913 - reads as the policy it makes
     max_retries: int | None = 3,
     interval: timedelta = timedelta(seconds=1),
     backoff: float | Backoff = fixed,
-    *,
     max_interval: timedelta | None = None,
     jitter: float = 0.0,
+    *,
     then: Exhausted | None = None,
     retry_on: Errors = (),
     never_retry_on: Errors = (),

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 D = TypeVar("D", default=Any)
+_LONGEST = timedelta(days=365_000)
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
@@ -484,6 +485,35 @@ def settings_of(body: object) -> StepSettings:
     return found
 
 
+def _retries(given: object, name: str | None) -> Retry | None:
+    if given is None or isinstance(given, Retry):
+        return given
+    if isinstance(given, bool) or not isinstance(given, int):
+        problem = "retry must be a number of retries or Retry(...)"
+        raise DefinitionError(problem, name, f"got {given!r}")
+    if given < 0:
+        raise DefinitionError("retry must not be negative", name, f"got {given}")
+    return Retry(max_retries=given)
+
+
+def _duration(given: object, name: str | None) -> timedelta | None:
+    if given is None:
+        return None
+    found: object = given
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        try:
+            found = timedelta(seconds=given)
+        except (OverflowError, ValueError):
+            found = None
+    if not isinstance(found, timedelta):
+        problem = "timeout must be a timedelta or a number of seconds"
+        raise DefinitionError(problem, name, f"got {given!r}")
+    if not timedelta(0) < found <= _LONGEST:
+        problem = f"timeout must be positive and at most {_LONGEST.days:,} days"
+        raise DefinitionError(problem, name, f"got {given!r}")
+    return found
+
+
 @overload
 def step(body: F, /) -> F: ...
 @overload
@@ -515,15 +545,9 @@ def step(
     Raises:
         DefinitionError: *retry* or *timeout* is negative.
     """
-    if timeout is not None and not isinstance(timeout, timedelta):
-        timeout = timedelta(seconds=timeout)
-    if timeout is not None and timeout <= timedelta(0):
-        raise DefinitionError("timeout must be positive", name, f"got {timeout!r}")
-    if isinstance(retry, int):
-        if retry < 0:
-            raise DefinitionError("retry must not be negative", name, f"got {retry}")
-        retry = Retry(max_retries=retry)
-    settings = StepSettings(name=name, retry=retry, timeout=timeout, process=process)
+    settings = StepSettings(
+        name=name, retry=_retries(retry, name), timeout=_duration(timeout, name), process=process
+    )
 
     def mark(body: F) -> F:
         setattr(body, "__wfe_step__", settings)  # noqa: B010 - a plain assignment does not type

@@ -62,6 +62,7 @@ class WorkflowTest:
         app: Any = None,
         middleware: Sequence[StepMiddleware | WorkflowMiddleware] = (),
         start: datetime | None = None,
+        patience: float = _PATIENCE,
         **options: Any,
     ) -> None:
         """Make a host; nothing runs before ``async with``.
@@ -71,6 +72,8 @@ class WorkflowTest:
             app: ``ctx.app`` of the bodies.
             middleware: Of the host.
             start: First time of the clock, aware; ``None``: 2025-01-01 UTC.
+            patience: Seconds of real time that ``advance`` and ``settle`` give bodies that do real
+                work (a thread, a process, a network) before they go on without them.
             options: More of :class:`~wfe.host.WorkflowHost`.  Runs and events are kept for ever,
                 however far the clock moves, unless ``retention`` and ``event_retention`` are given.
         """
@@ -82,6 +85,7 @@ class WorkflowTest:
         )
         self.clock: TestClock = TestClock(self._clock, self._settle)
         self._definitions = definitions
+        self._patience = patience
 
     async def __aenter__(self) -> Self:
         """Start the host."""
@@ -112,7 +116,7 @@ class WorkflowTest:
     async def _settle(self) -> None:
         engine: Engine = self.host._engine  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         loop = asyncio.get_running_loop()
-        patience = loop.time() + _PATIENCE
+        patience = loop.time() + self._patience
         calm = 0
         while calm < 5:
             await asyncio.sleep(0)

@@ -68,17 +68,17 @@ class Controls:
         actor: str | None = None,
         reason: str | None = None,
     ) -> None:
-        """Try a FAILED or TERMINATED run again; what is complete stays complete.
+        """Try a failed, terminated or suspended run again; what is complete stays complete.
 
         Args:
             id_or_name: Of the run.
-            from_step: Begin again at this step; ``None``: where it failed.
+            from_step: Begin again at this step; ``None``: where it stopped.
             actor: Who asks.
             reason: Why.
 
         Raises:
             WorkflowNotFoundError: There is no such run.
-            InvalidStateTransitionError: It did not fail and was not terminated.
+            InvalidStateTransitionError: It is running or complete.
             DefinitionError: It never came to *from_step*.
         """
         await self._engine.control.retry(
@@ -122,7 +122,7 @@ class Controls:
             InvalidStateTransitionError: It is final.
             DataTypeError: A value cannot be stored, or does not fit the data type.
         """
-        await self._engine.control.patch(id_or_name, dict(fields), actor=actor, reason=reason)
+        await self._engine.control.patch(id_or_name, fields, actor=actor, reason=reason)
 
     async def fork(
         self,

@@ -6,20 +6,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, overload
+from uuid import UUID
 
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.engine import Engine, Settings, StepMiddleware, WorkflowMiddleware
 from wfe.core.engine.lifecycle import Subscription
 from wfe.core.engine.options import StartOptions
 from wfe.core.engine.retention import Archive
-from wfe.core.errors import DefinitionConflictError, WorkflowNotFoundError
+from wfe.core.errors import DefinitionConflictError
 from wfe.core.models import (
-    HistoryEntry,
     LifecycleEvent,
-    LogLine,
-    Page,
-    WorkflowInstance,
-    WorkflowStatus,
     to_micros,
 )
 from wfe.core.providers import (
@@ -34,13 +30,14 @@ from wfe.host.collect import Buildable, definitions_in
 from wfe.host.connect import connect, connect_blobs
 from wfe.host.controls import Controls
 from wfe.host.keeping import Keeping
+from wfe.host.reads import Reads
 from wfe.host.runs import WorkflowRun, seconds
 from wfe.host.schedules import Schedules
 
 __all__ = ["WorkflowHost"]
 
 
-class WorkflowHost(Controls, Keeping):
+class WorkflowHost(Reads, Controls, Keeping):
     """Runs workflows over a store; use it as ``async with WorkflowHost("sqlite:///runs.db")``."""
 
     def __init__(  # noqa: PLR0913 - the options of a host
@@ -233,8 +230,11 @@ class WorkflowHost(Controls, Keeping):
             HostStoppingError: The host is not running.
             ProviderError: *within* is no such connection, or the store has no such transactions.
         """
+        if on_conflict not in ("existing", "error"):
+            problem = f'on_conflict must be "existing" or "error", got {on_conflict!r}'
+            raise ValueError(problem)
         if not isinstance(definition, str | WorkflowDefinition):
-            definition = definition.build()
+            definition = _built(definition)
         if isinstance(definition, WorkflowDefinition):
             # By identity: an equal tree may come with other callables.
             if not any(known is definition for known in self._engine.registry.given):
@@ -257,7 +257,10 @@ class WorkflowHost(Controls, Keeping):
                 within, definition, version, data, options
             )
         if not new and on_conflict == "error":
-            problem = f"idempotency key {idempotency_key!r} was used by run {run_id}"
+            key = f"idempotency key {idempotency_key!r}"
+            if idempotency_key is None:
+                key = f"dedup_key {dedup_key!r}"
+            problem = f"{key} was used by run {run_id}"
             raise DefinitionConflictError(problem, definition)
         return WorkflowRun(run_id, new, self._engine)
 
@@ -282,80 +285,6 @@ class WorkflowHost(Controls, Keeping):
             self._engine.nudge()
         return WorkflowRun(header.id, False, self._engine)
 
-    async def get(self, id_or_name: str) -> WorkflowInstance[Any]:
-        """Return a run as stored.
-
-        Raises:
-            WorkflowNotFoundError: There is none with this id or name.
-        """
-        found = await self._engine.reads.get(id_or_name)
-        if found is None:
-            raise WorkflowNotFoundError(id_or_name)
-        return found
-
-    async def find(  # noqa: PLR0913 - the criteria of a search
-        self,
-        *,
-        definition: str | None = None,
-        status: WorkflowStatus | str | None = None,
-        reference: str | None = None,
-        since: datetime | None = None,
-        data: Mapping[str, Any] | None = None,
-        order: Literal["newest", "oldest"] = "newest",
-        limit: int = 100,
-        cursor: str | None = None,
-    ) -> Page[WorkflowInstance[Any]]:
-        """Return the runs that fit, a page at a time.
-
-        Args:
-            definition: Id of their definition.
-            status: One status.
-            reference: As given at the start.
-            since: Created at or after.
-            data: Top-level fields and the values they must have; of live runs as of their last
-                snapshot.
-            order: By creation.
-            limit: Of the page, at least 1.
-            cursor: Of the page before.
-
-        Raises:
-            DataTypeError: The cursor is not one that this method returned.
-        """
-        return await self._engine.reads.find(
-            definition=definition,
-            status=None if status is None else WorkflowStatus(status).value,
-            reference=reference,
-            since=since,
-            data=data,
-            newest_first=order == "newest",
-            limit=max(limit, 1),
-            cursor=cursor,
-        )
-
-    async def history(
-        self, id_or_name: str, *, after: int = -1, limit: int | None = None
-    ) -> list[HistoryEntry]:
-        """Return what happened in a run, in order and without gaps.
-
-        Args:
-            id_or_name: Of the run.
-            after: ``seq`` of the last entry that is known; -1: from the beginning.
-            limit: How many entries at most; ``None``: all.
-
-        Raises:
-            WorkflowNotFoundError: There is none with this id or name.
-        """
-        return await self._engine.reads.history(id_or_name, after, limit)
-
-    async def logs(self, id_or_name: str) -> list[LogLine]:
-        """Return the lines that the steps of a run wrote, in order.
-
-        Raises:
-            WorkflowNotFoundError: There is none with this id or name.
-        """
-        await self._engine.report.flush()
-        return (await self._engine.reads.logs(id_or_name))[0]
-
     # -- schedules, events and activities
 
     @property
@@ -371,7 +300,7 @@ class WorkflowHost(Controls, Keeping):
     async def publish_event(
         self,
         name: str,
-        key: str = "",
+        key: str | int | UUID = "",
         data: Any = None,
         *,
         id: str | None = None,
@@ -383,7 +312,7 @@ class WorkflowHost(Controls, Keeping):
 
         Args:
             name: Of the event.
-            key: Which one of that name, for example an order's number.
+            key: Which one of that name, for example an order's number; 5 and "5" are the same.
             data: What waiting steps get.
             id: A second event with the same id is dropped; ``None``: a new one.
             at: Its time; ``None``: now.
@@ -397,7 +326,7 @@ class WorkflowHost(Controls, Keeping):
             Its id.
 
         Raises:
-            DataTypeError: Name, key or id are too long, or the data cannot be stored.
+            DataTypeError: Name, key or id are no texts or too long, or the data cannot be stored.
             ProviderError: *within* is no such connection, or the store has no such transactions.
         """
         control = self._engine.control
@@ -444,3 +373,17 @@ class WorkflowHost(Controls, Keeping):
             last beat) of the store.
         """
         return await self._engine.health()
+
+
+def _built(source: Any) -> WorkflowDefinition:
+    """Return the definition that *source* builds.
+
+    Raises:
+        TypeError: It builds none.
+    """
+    build = getattr(source, "build", None)
+    found = build() if callable(build) else None
+    if not isinstance(found, WorkflowDefinition):
+        problem = f"expected the id of a definition or a definition, got {source!r}"
+        raise TypeError(problem)
+    return found

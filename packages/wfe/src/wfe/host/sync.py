@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from uuid import UUID
 
 import attrs
 
@@ -262,7 +263,7 @@ class SyncWorkflowHost(SyncControls):
     def publish_event(
         self,
         name: str,
-        key: str = "",
+        key: str | int | UUID = "",
         data: Any = None,
         **options: Any,
     ) -> str:

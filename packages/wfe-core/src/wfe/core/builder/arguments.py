@@ -58,6 +58,11 @@ EXPRS: Final = (Value, Cel, Call, Text, Record, ListOf)
 """Classes of expressions."""
 
 CALL: Final = Call()
+
+_MOST: Final = 2**31 - 1  # every store can keep it
+
+_DAY: Final = 86_400_000_000  # µs
+_LONGEST: Final = 365_000 * _DAY  # a thousand years: the calendar of the machine ends in 9999
 """Stands for a callable that is kept beside the definition."""
 
 _POLICIES: Final = (
@@ -297,6 +302,9 @@ def micros(value: object, what: str, where: str | None = None, *, least: int = 0
         wanted = "be positive" if least else "not be negative"
         problem = f"{what} must {wanted}, got {value.total_seconds():g} s"
         raise DefinitionError(problem, where)
+    if duration > _LONGEST:
+        problem = f"{what} must be at most {_LONGEST // _DAY:,} days, got {value.days:,} days"
+        raise DefinitionError(problem, where, "leave it out to set no bound")
     return duration
 
 
@@ -326,6 +334,8 @@ def positive(value: object, what: str, where: str | None = None) -> int:
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise DefinitionError(f"{what} must be a whole number from 1, got {got(value)}", where)
+    if value > _MOST:
+        raise DefinitionError(f"{what} must be at most {_MOST:,}, got {value:,}", where)
     return value
 
 

@@ -12,6 +12,7 @@ from wfe.core.builder import arguments as args
 from wfe.core.builder.adding import Adding, BranchOf, OfBoth, OfData, call, filled
 from wfe.core.builder.drafts import Draft
 from wfe.core.data import same
+from wfe.core.conversion import checker
 from wfe.core.definition import Cel, Kind
 from wfe.core.errors import DefinitionError
 
@@ -88,6 +89,7 @@ class ContainersMixin(Adding[D]):
         parallel: bool = True,
         max_concurrency: int | None = None,
         fail_fast: bool = True,
+        item_type: Any = None,
     ) -> StepBuilder[D, None]: ...
     @overload
     def for_each(
@@ -98,6 +100,7 @@ class ContainersMixin(Adding[D]):
         parallel: bool = True,
         max_concurrency: int | None = None,
         fail_fast: bool = True,
+        item_type: Any = None,
     ) -> StepBuilder[D, None]: ...
     def for_each(
         self,
@@ -107,6 +110,7 @@ class ContainersMixin(Adding[D]):
         parallel: bool = True,
         max_concurrency: int | None = None,
         fail_fast: bool = True,
+        item_type: Any = None,
     ) -> StepBuilder[D, None]:
         """Run *body* once per item; the steps in it see ``ctx.item`` and ``ctx.index``.
 
@@ -116,11 +120,14 @@ class ContainersMixin(Adding[D]):
             parallel: Whether items run side by side, or one after the other.
             max_concurrency: How many at a time; ``None``: no limit of this step's own.
             fail_fast: Whether a failed item cancels the others, or they run to their end first.
+            item_type: Class of the items, so that ``ctx.item`` is one of it; ``None``: plain data.
 
         Raises:
             DefinitionError: The body is empty, or an argument does not fit.
         """
         draft = Draft(kind=Kind.FOR_EACH, method="for_each()", base="for_each")
+        if item_type is not None:
+            draft.code["item_type"] = checker(item_type, strict=False)
         if isinstance(items, list):
             draft.exprs["items"] = args.literal(items, "the items of for_each()")  # pyright: ignore[reportUnknownArgumentType]
         else:

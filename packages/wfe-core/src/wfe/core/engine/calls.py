@@ -204,6 +204,7 @@ class Calls:
     async def may_work(self) -> None:
         """Return when a body may begin: not while the run is suspended or the host stops."""
         while not self.run.runnable or self.run.draining:
+            self.check()
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._held.append(future)
             with self.waits():
@@ -281,6 +282,7 @@ class Calls:
 
     async def block(self) -> None:
         """Wait where the strand was cancelled before, until it is cancelled again."""
+        self.check()
         STRAND.get().blocked = True
         self.moved()
         with self.waits():
@@ -294,6 +296,7 @@ class Calls:
 
     async def movement(self) -> None:
         """Return when a strand ended, or came to where it is cancelled."""
+        self.check()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watchers.append(future)
         await self._taken(future)

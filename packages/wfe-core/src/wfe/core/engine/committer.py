@@ -51,6 +51,7 @@ class CommitHooks:
     emitted: Callable[[], Awaitable[None] | None]
     woken: Callable[[Sequence[tuple[int, int, int | None]]], None]
     offered: Callable[[], None]
+    started: Callable[[Sequence[Item], Done], None]
     lost: Callable[[LiveRun], None]
     broken: Callable[[LiveRun, Exception], None]
     fenced: Callable[[int], Awaitable[None]]
@@ -252,6 +253,9 @@ class Committer:
         self._tell(items, outcomes)
 
     def _tell(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+        for item, outcome in zip(items, outcomes, strict=True):
+            if isinstance(outcome, Done) and (item.starts or _unowned(item)):
+                self._hooks.started((*item.starts, item) if _unowned(item) else item.starts, outcome)
         woken = [w for o in outcomes if isinstance(o, Done) and o.woken for w in o.woken]
         if woken:
             self._hooks.woken(woken)
@@ -263,6 +267,8 @@ class Committer:
             self._hooks.doubt(item.n)
 
     def _settle(self, run: LiveRun, outcome: Outcome) -> None:
+        if run.closed:
+            return  # given up while this was under way: whoever owns it now goes on with it
         if isinstance(outcome, Done):
             run.settled(outcome)
             return
@@ -289,6 +295,11 @@ class Committer:
                 anew = item if fresh else _reowned(item, self._hooks.epoch())
                 self._callers.appendleft((anew, future))
             self._signal.set()
+
+
+def _unowned(item: Item) -> bool:
+    """Whether *item* starts a run that nobody drives yet."""
+    return item.new is not None and item.new.owner is None
 
 
 def _reowned(item: Item, epoch: int) -> Item:

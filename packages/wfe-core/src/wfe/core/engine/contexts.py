@@ -119,24 +119,26 @@ class _Services:
         rounds = self._rounds(ctx)
         if level >= len(rounds):
             return None, None
-        index, item = rounds[level]
-        return index, decode(item)
+        index, item, step = rounds[level]
+        value = decode(item)
+        typed = self._run.ready.definition.code.get(f"{step}/item_type")
+        return index, value if typed is None else typed(value, f"item of {step}")
 
     def path(self, ctx: StepExecutionContext[Any]) -> tuple[int, ...]:
-        return tuple(index for index, _ in reversed(self._rounds(ctx)))
+        return tuple(index for index, _, _ in reversed(self._rounds(ctx)))
 
-    def _rounds(self, ctx: StepExecutionContext[Any]) -> list[tuple[int, Any]]:
-        """Return number and item of each for-each around a step, innermost first."""
+    def _rounds(self, ctx: StepExecutionContext[Any]) -> list[tuple[int, Any, str]]:
+        """Return number, item and name of each for-each around a step, innermost first."""
         pointers = self._run.state.pointers
-        found: list[tuple[int, Any]] = []
+        found: list[tuple[int, Any, str]] = []
         here = pointers.get(ctx.pointer.id)
         while here is not None:
             if "rounds" in here.extra:  # it was taken out of where it stood, with what it saw
-                return [*found, *((index, item) for index, item in here.extra["rounds"])]
+                return [*found, *((i, item, step) for i, item, step in here.extra["rounds"])]
             index = here.extra.get("index")
             here = None if here.parent is None else pointers.get(here.parent)
             if here is not None and index is not None and "items" in here.extra:
-                found.append((index, here.extra["items"][index]))
+                found.append((index, here.extra["items"][index], here.step))
         return found
 
     def environment(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from wfe.core.codec import encode
 from wfe.core.engine.handlers import call_handler
 from wfe.core.engine.ids import uuid7
 from wfe.core.engine.live import dumps
-from wfe.core.engine.sizes import check_index
+from wfe.core.engine.sizes import as_key, check_index, check_name, check_note
 from wfe.core.engine.options import StartOptions
 from wfe.core.engine.updates import Updates
 from wfe.core.errors import (
@@ -57,7 +57,7 @@ class Control:
     def event(
         self,
         name: str,
-        key: str,
+        key: object,
         data: Any,
         id: str | None,
         at: datetime | None,
@@ -69,14 +69,13 @@ class Control:
             DataTypeError: Name, key or id cannot be indexed, or the data cannot be stored.
         """
         event_id = id or uuid7()
-        for what, value in (("event name", name), ("event key", key), ("event id", event_id)):
-            check_index(what, value)
+        check_index("event id", event_id)
         payload = dumps(encode(data, "event data"))
         self._engine.sizes.check("event data", payload)
         return Event(
             id=event_id,
-            name=name,
-            key=key,
+            name=check_name("event name", name),
+            key=as_key("event key", key),
             payload=payload,
             at=None if at is None else to_micros(at),
             expires=self._engine.retention.event_until(expires),
@@ -112,6 +111,8 @@ class Control:
         *,
         final_too: bool = False,
     ) -> None:
+        check_note("actor", actor)
+        check_note("reason", reason)
         text = dumps(payload)
         self._engine.sizes.check(f"payload of {what}", text)
         message = Message(
@@ -139,21 +140,33 @@ class Control:
         reason: str | None = None,
         actor: str | None = None,
     ) -> None:
-        """Let a failed or terminated run go on where it ended, or from *from_step*.
+        """Let a run go on where it failed, was terminated or suspended, or from *from_step*.
 
         Raises:
             WorkflowNotFoundError: There is no such run.
-            InvalidStateTransitionError: It did not fail and was not terminated.
+            InvalidStateTransitionError: It is running or complete.
             DefinitionError: It never came to *from_step*.
         """
         self._engine.check_running()
         header = await self._engine.reads.header(id_or_name)
+        if header.status == WorkflowStatus.SUSPENDED:
+            await self._retry_suspended(header, from_step, reason, actor)
+            return
         if header.status not in _RETRIED:
             raise InvalidStateTransitionError(header.id, "retry", header.status)
         if from_step is not None:
             await self._state_before(header, from_step)
         payload = {"from_step": from_step}
         await self._tell(header, "retry", payload, reason, actor, final_too=True)
+
+    async def _retry_suspended(
+        self, header: StoredInstance, from_step: str | None, reason: str | None, actor: str | None
+    ) -> None:
+        """Go on with a suspended run: what suspended it is tried again, or *from_step*."""
+        if from_step is None:
+            await self._tell(header, "resume", None, reason, actor)
+        else:
+            await self.rewind(header.id, from_step, None, reason=reason, actor=actor)
 
     async def rewind(
         self,
@@ -270,6 +283,8 @@ class Control:
         """
         self._engine.check_running()
         header = await self._engine.reads.header(id_or_name)
+        if not isinstance(fields, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+            raise DataTypeError("fields", f"expected a mapping, got {fields!r}")
         payload = {"fields": self._fields(header, fields)}
         await self._tell(header, "patch", payload, reason, actor)
 
@@ -283,8 +298,7 @@ class Control:
             InvalidStateTransitionError: It is final.
             DataTypeError: The data cannot be stored.
         """
-        check_index("signal name", name)
-        payload = {"name": name, "data": encode(data, "signal data")}
+        payload = {"name": check_name("signal name", name), "data": encode(data, "signal data")}
         await self.ask(id_or_name, "signal", payload, actor=actor)
 
     async def update(

@@ -190,7 +190,9 @@ class Engine:
     # -- starting and stopping
 
     async def start(self) -> None:
-        """Open the store, register as a worker, and begin to work."""
+        """Open the store, register as a worker, and begin to work; once it runs, do nothing."""
+        if self.running:
+            return
         self.info = await self.store.open()
         try:
             await self._start(self.info)
@@ -211,6 +213,7 @@ class Engine:
             broken=self.broken,
             fenced=self.renew,
             doubt=self.doubt,
+            started=self.report.started,
         )
         self.committer = Committer(self.store, hooks)
         await self._register()
@@ -445,8 +448,9 @@ class Engine:
 
     def forget(self, run: LiveRun) -> None:
         """Drive *run* no more; whoever waits for it is told."""
-        self.live.pop(run.n, None)
-        self._by_id.pop(run.ref.id, None)
+        if self.live.get(run.n) is run:  # else it was loaded again meanwhile
+            del self.live[run.n]
+            self._by_id.pop(run.ref.id, None)
         self.committer.forget(run)
         self.seeker.room_made()
         self.waits.told(run)

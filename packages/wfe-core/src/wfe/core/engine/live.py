@@ -65,6 +65,11 @@ def dumps(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
+def _not_looked_up(each: Input) -> bool:
+    """Whether *each* is a message that was taken without what it needs, as its run was to end."""
+    return isinstance(each, Received) and each.kind in _LOOKED_UP and each.found is None
+
+
 def failed_input(each: StartsChild, problem: Exception) -> Failed:
     """Return what becomes of a child that cannot be started."""
     return Failed(
@@ -151,7 +156,7 @@ class LiveRun:
         fresh: Whether no progress was committed since the claim.
         parking: Whether it is being given up: nothing is decided any more.
         draining: Whether the host stops, or its definition is paused: no body starts any more.
-        looking_up: Messages for which something is being looked up.
+        looking_up: Messages for which something is being looked up, by number.
         final_at: When it became final, µs; ``None`` before.
     """
 
@@ -168,7 +173,7 @@ class LiveRun:
     fresh: bool = False
     parking: bool = False
     draining: bool = False
-    looking_up: int = 0
+    looking_up: dict[int, Received] = attrs.field(factory=dict[int, Received])
     closed: bool = False
     final_at: int | None = None
     in_flight: bool = False
@@ -301,15 +306,18 @@ class LiveRun:
                     reason=row.reason,
                 )
                 if row.kind in _LOOKED_UP:
-                    self.looking_up += 1
-                    self.owner.look_up(self, message)
+                    self._look_up(message)
                 else:
                     self.inputs.append(message)
 
+    def _look_up(self, message: Received) -> None:
+        self.looking_up[message.i] = message
+        self.owner.look_up(self, message)
+
     def looked_up(self, message: Received) -> None:
         """Take a message with what was looked up for it."""
-        self.looking_up -= 1
-        self.feed(message)
+        if self.looking_up.pop(message.i, None) is not None:  # else the run ended meanwhile
+            self.feed(message)
 
     @property
     def size(self) -> int:
@@ -327,6 +335,11 @@ class LiveRun:
             most = self.owner.sizes.history
             taken.append(Exceeded(f"its history is longer than {most} rows (max_history)"))
         decision = decide(self.ready.plan, self.state, taken, self.owner.clock.now())
+        if decision.final and self.looking_up:
+            # What is being looked up comes too late: it is journalled with the end, not lost.
+            taken.extend(self.looking_up.values())
+            self.looking_up.clear()
+            decision = decide(self.ready.plan, self.state, taken, self.owner.clock.now())
         if not decision.rows:
             for branch in self._free(taken):
                 branch.go_on(None)
@@ -402,8 +415,12 @@ class LiveRun:
 
     def again(self) -> None:
         """The transition was not committed: its inputs are decided on anew."""
-        self.inputs = [*self._taken, *self.inputs]
-        self._taken, self._decision, self.in_flight = [], None, False
+        taken, self._taken = self._taken, []
+        self._decision, self.in_flight = None, False
+        late = [each for each in taken if _not_looked_up(each)]
+        self.inputs = [*(each for each in taken if each not in late), *self.inputs]
+        for message in late:
+            self._look_up(message)
 
     def settled(self, done: Done) -> None:
         """The transition is committed: fold it, tell observers, start what is runnable."""

@@ -10,6 +10,7 @@ import orjson
 
 from wfe.core.codec import decode, encode
 from wfe.core.engine.handlers import call_handler
+from wfe.core.errors import ProviderError
 from wfe.core.rules.inputs import Answered, Received
 from wfe.core.rules.reviving import as_of, before_step, restored
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Lookups"]
 
 _PAGE: Final = 1000
+_PAUSE: Final = (0.05, 5.0)  # seconds, first and longest pause after a store's failure
 
 
 class Lookups:
@@ -43,13 +45,26 @@ class Lookups:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _feed(self, run: LiveRun, message: Received) -> None:
-        try:
-            found = await self._found(run, message)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run is set aside
-            run.looking_up -= 1
-            self._engine.broken(run, error)
-            return
-        run.looked_up(_with(message, found))
+        pause = _PAUSE[0]
+        while not run.closed:
+            try:
+                found = await self._found(run, message)
+            except ProviderError as error:
+                if not error.transient:
+                    self._give_up(run, error)
+                    return
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _PAUSE[1])
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run is set aside
+                self._give_up(run, error)
+                return
+            else:
+                run.looked_up(_with(message, found))
+                return
+
+    def _give_up(self, run: LiveRun, error: Exception) -> None:
+        run.looking_up.clear()
+        self._engine.broken(run, error)
 
     async def _found(self, run: LiveRun, message: Received) -> Any:
         if message.kind == "update":

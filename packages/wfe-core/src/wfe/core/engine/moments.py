@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from wfe.core.definition import Expr, Value
 from wfe.core.models import to_micros
 
-__all__ = ["moment", "pause"]
+__all__ = ["LATEST", "after", "moment", "pause"]
+
+LATEST: Final = to_micros(datetime.max.replace(tzinfo=UTC))
+"""The last moment that can be told as a datetime, µs."""
 
 _SECONDS: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?s")
 """How CEL writes a duration that stands in untyped data."""
@@ -54,6 +57,19 @@ def moment(given: Any, expr: Expr | None, what: str) -> int:
     if isinstance(expr, Value) and isinstance(given, int):
         return given
     raise _unfit(what, "an aware datetime", given)
+
+
+def after(now: int, micros: int, what: str) -> int:
+    """Return the time that is *micros* after *now*, both µs.
+
+    Raises:
+        ValueError: The calendar ends before it, with the year 9999.
+    """
+    if now + micros > LATEST:
+        days = micros // to_micros(timedelta(days=1))
+        problem = f"{what} is {days:,} days long, which goes beyond the year 9999"
+        raise ValueError(f"{problem}; use a shorter time, or none to wait without end")
+    return now + micros
 
 
 def _unfit(what: str, wanted: str, given: object) -> TypeError:

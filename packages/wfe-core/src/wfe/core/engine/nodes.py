@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import random  # noqa: TID251 - the shell draws the jitter; the rules get it
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -16,8 +16,8 @@ from wfe.core.codec import encode
 from wfe.core.data import same
 from wfe.core.definition import Kind, Node
 from wfe.core.engine.bodies import Body
-from wfe.core.engine.moments import moment, pause
-from wfe.core.engine.sizes import check_index
+from wfe.core.engine.moments import after, moment, pause
+from wfe.core.engine.sizes import as_key, check_index
 from wfe.core.errors import DefinitionError, StepTimeoutError, WfeError
 from wfe.core.expressions import Evaluate
 from wfe.core.models import to_micros
@@ -146,7 +146,7 @@ class NodeRunner:
         wanted: list[tuple[str, int, int | None]] = []
         for position, limit in enumerate(self.node.limits):
             computed = self.value(ctx, f"limit:{position}")
-            key = None if computed is None else str(computed)
+            key = None if computed is None else as_key("limit key", computed)
             name = limit_key(ctx, self.node.name, key, rate=limit.per is not None)
             check_index("limit key", name)
             wanted.append((name, limit.limit, limit.per))
@@ -156,8 +156,7 @@ class NodeRunner:
         if self.function is not None:
             return await self.function(ctx)
         if self.node.kind is Kind.SUB_WORKFLOW:
-            texts = [self.value(ctx, "name"), self.value(ctx, "reference")]
-            name, reference = (None if text is None else str(text) for text in texts)
+            name, reference = (self._text(ctx, what) for what in ("name", "reference"))
             data = self.value(ctx, "data")
             start = await self.start_child(ctx, self.node, data, name, reference)
             config = self.node.config
@@ -173,7 +172,7 @@ class NodeRunner:
     def until(self) -> int | None:
         """Return when a wait that begins now times out, µs; ``None``: never."""
         timeout = self.node.config.get("timeout", self.node.timeout)
-        return None if timeout is None else self.clock.now() + timeout
+        return None if timeout is None else after(self.clock.now(), timeout, "the timeout")
 
     async def _wrapped(self, ctx: Context, body: Body) -> tuple[Any, Any]:
         """Call the body inside the middleware, which sees and may change what it returned."""
@@ -200,6 +199,10 @@ class NodeRunner:
         evaluate = self.exprs.get(name)
         return None if evaluate is None else evaluate(ctx)
 
+    def _text(self, ctx: Context, what: str) -> str | None:
+        value = self.value(ctx, what)
+        return None if value is None else as_key(what, value)
+
     def _interpreted(self, ctx: Context, seen: Any, result: Any, started: int) -> Input:
         key, attempt = ctx.pointer.id, ctx.pointer.attempt
         if not isinstance(result, ExecutionResult):
@@ -224,7 +227,8 @@ class NodeRunner:
             case "persist":
                 return Slept(key, attempt, self.clock.now(), memory, writes)
             case "sleep":
-                until = self.clock.now() + to_micros(result.duration or timedelta())
+                micros = to_micros(result.duration or timedelta())
+                until = after(self.clock.now(), micros, "sleep()")
                 return Slept(key, attempt, until, memory, writes)
             case "sleep_until" if result.when is not None:
                 return Slept(key, attempt, to_micros(result.when), memory, writes)
@@ -251,13 +255,14 @@ class NodeRunner:
         timeout: timedelta | None,
         writes: Writes = NO_WRITES,
     ) -> Waits:
+        limit = None if timeout is None else to_micros(timeout)
         return Waits(
             pointer=ctx.pointer.id,
             attempt=ctx.pointer.attempt,
-            name=name,
-            key=str(key) if key is not None else "",
+            name=as_key("event name", name),
+            key="" if key is None else as_key("event key", key),
             as_of=ctx.created_at if as_of is None else to_micros(as_of),
-            until=None if timeout is None else self.clock.now() + to_micros(timeout),
+            until=None if limit is None else after(self.clock.now(), limit, "the timeout"),
             writes=writes,
         )
 
@@ -317,7 +322,7 @@ def _while(runner: NodeRunner, ctx: Context) -> Input:
 
 def _for_each(runner: NodeRunner, ctx: Context) -> Input:
     items = runner.exprs["items"](ctx)
-    if isinstance(items, str | bytes | Mapping):
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         problem = f"for_each needs a list of items, got {type(items).__name__}"  # pyright: ignore[reportUnknownArgumentType]
         raise DefinitionError(problem, ctx.pointer.step)
     return Items(ctx.pointer.id, ctx.pointer.attempt, encode(list(items), "items"))
@@ -353,7 +358,8 @@ def _delay(runner: NodeRunner, ctx: Context) -> Input:
         at = moment(runner.exprs["at"](ctx), runner.node.expr("at"), "schedule()")
         return Slept(ctx.pointer.id, ctx.pointer.attempt, at)
     micros = pause(runner.exprs["duration"](ctx), runner.node.expr("duration"), "delay()")
-    return Slept(ctx.pointer.id, ctx.pointer.attempt, runner.clock.now() + micros)
+    until = after(runner.clock.now(), micros, "delay()")
+    return Slept(ctx.pointer.id, ctx.pointer.attempt, until)
 
 
 def _recur(runner: NodeRunner, ctx: Context) -> Input:
@@ -364,7 +370,7 @@ def _recur(runner: NodeRunner, ctx: Context) -> Input:
     if ctx.persistence_data is not None:
         return Branched(key, attempt, (0,))
     micros = pause(runner.exprs["interval"](ctx), runner.node.expr("interval"), "recur()")
-    return Slept(key, attempt, runner.clock.now() + micros, memory=True)
+    return Slept(key, attempt, after(runner.clock.now(), micros, "recur()"), memory=True)
 
 
 def _activity(runner: NodeRunner, ctx: Context) -> Input:
@@ -379,12 +385,15 @@ def _activity(runner: NodeRunner, ctx: Context) -> Input:
 
 
 def _approval(runner: NodeRunner, ctx: Context) -> Input:
-    prompt = runner.value(ctx, "prompt")
     config = runner.node.config
+    prompt = runner.value(ctx, "prompt") if "prompt" in runner.exprs else config.get("prompt", "")
+    if not isinstance(prompt, str):
+        problem = f"the prompt must be a text, got {prompt!r} ({type(prompt).__name__})"
+        raise DefinitionError(problem, ctx.pointer.step)
     return AsksPerson(
         pointer=ctx.pointer.id,
         attempt=ctx.pointer.attempt,
-        prompt=str(config.get("prompt", "") if prompt is None else prompt),
+        prompt=prompt,
         options=tuple(config["options"]),
         until=runner.until(),
     )

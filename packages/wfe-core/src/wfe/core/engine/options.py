@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
 import attrs
 
-from wfe.core.engine.sizes import check_index
+from wfe.core.engine.sizes import check_index, check_name, check_note
+from wfe.core.errors import DataTypeError
 
 __all__ = ["StartOptions"]
+
+_MOST: Final = 2**31 - 1  # every store can keep it
+_LONGEST: Final = timedelta(days=365_000)
 
 
 @attrs.frozen(kw_only=True)
@@ -35,12 +40,33 @@ class StartOptions:
     around: tuple[str, str] | None = None
 
     def check(self) -> None:
-        """Refuse what cannot be indexed.
+        """Refuse what cannot be stored.
 
         Raises:
-            DataTypeError: One of the texts is too long or contains NUL.
+            DataTypeError: A text is none, too long or contains NUL; the name is empty; the
+                priority is no number of 32 bits, or the delay no duration or too long.
         """
-        check_index("name", self.name)
+        if self.name is not None:
+            check_name("name", self.name)
+        check_note("actor", self.actor)
         check_index("reference", self.reference)
         check_index("idempotency_key", self.idempotency_key)
         check_index("dedup_key", self.dedup_key)
+        _check_priority(self.priority)
+        _check_delay(self.delay)
+
+
+def _check_priority(given: object) -> None:
+    if isinstance(given, bool) or not isinstance(given, int) or abs(given) > _MOST:
+        problem = f"expected a whole number from -{_MOST} to {_MOST}, got {given!r}"
+        raise DataTypeError("priority", problem)
+
+
+def _check_delay(given: object) -> None:
+    if given is None:
+        return
+    if not isinstance(given, timedelta):
+        problem = f"expected a timedelta, got {given!r}; for seconds: timedelta(seconds=...)"
+        raise DataTypeError("delay", problem)
+    if given > _LONGEST:
+        raise DataTypeError("delay", f"is longer than {_LONGEST.days:,} days")

@@ -52,6 +52,8 @@ class Reads:
 
     async def _found(self, id_or_name: str) -> StoredInstance | None:
         """Return the header of a run by id, by its own name, or by the name it is shown with."""
+        if not isinstance(id_or_name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+            raise DataTypeError("run", f"expected its id or name, a text, got {id_or_name!r}")
         found = await self._engine.store.get(id_or_name)
         if found is not None:
             return found

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from wfe.core.engine.lifecycle import Lifecycle
 from wfe.core.engine.logs import LogPump
 from wfe.core.engine.streams import StreamPump
 from wfe.core.models import LifecycleEvent, from_micros
-from wfe.core.providers import LogRow, PersistenceProvider, StreamRow
+from wfe.core.providers import Done, Item, LogRow, PersistenceProvider, StreamRow
 from wfe.core.steps import PointerRef
 
 if TYPE_CHECKING:
@@ -59,15 +61,17 @@ class Reporter:
 
     def happened(self, run: LiveRun, rows: list[list[Any]], at: int) -> None:
         """Tell observers about committed rows."""
-        if not self.lifecycle.watched:
-            return
+        if self.lifecycle.watched:
+            self._rows(run.ref.id, run.ref.definition, rows, at)
+
+    def _rows(self, id: str, definition: str, rows: Iterable[list[Any]], at: int) -> None:
         when = from_micros(at)
         for _, kind, pointer, step, attempt, info, _ops in rows:
             self.lifecycle.send(
                 LifecycleEvent(
                     kind=kind,
-                    instance_id=run.ref.id,
-                    definition=run.ref.definition,
+                    instance_id=id,
+                    definition=definition,
                     at=when,
                     step=step,
                     pointer=pointer,
@@ -75,6 +79,15 @@ class Reporter:
                     data=info,
                 )
             )
+
+    def started(self, items: Sequence[Item], done: Done) -> None:
+        """Tell observers about runs that were stored and are not driven yet."""
+        if not self.lifecycle.watched:
+            return
+        for item in items:
+            if item.new is not None:
+                rows = [orjson.loads(row) for row in item.rows]
+                self._rows(item.new.id, item.new.definition, rows, done.at)
 
     def began(self, run: LiveRun, pointer: Pointer) -> None:
         """Tell observers that a body starts."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
+from wfe.core.engine.moments import LATEST
 from wfe.core.errors import ProviderError
 from wfe.core.models import ArchivedRun, WorkflowStatus
 from wfe.core.payloads import StoredTexts
@@ -59,14 +60,19 @@ class Retention:
             return None
         own = run.ready.definition.retention
         kept = self._engine.settings.retention if own is None else own
-        return None if kept is None or kept < 0 else self._engine.clock.now() + kept
+        return None if kept is None or kept < 0 else self._after(kept)
 
     def event_until(self, expires: timedelta | None) -> int | None:
         """Return when an event that is published now is over, µs; ``None``: never."""
         kept = self._engine.settings.event_retention
         if expires is not None:
             kept = expires // timedelta(microseconds=1)
-        return None if kept is None else self._engine.clock.now() + kept
+        return None if kept is None else self._after(kept)
+
+    def _after(self, kept: int) -> int | None:
+        """Return the time *kept* µs from now; ``None`` when the calendar ends before it."""
+        until = self._engine.clock.now() + kept
+        return None if until > LATEST else until
 
     # -- purging
 

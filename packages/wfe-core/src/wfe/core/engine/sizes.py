@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import UUID
 
 import attrs
 import orjson
@@ -17,9 +21,10 @@ if TYPE_CHECKING:
     from wfe.core.engine.live import LiveRun
     from wfe.core.rules import Decision
 
-__all__ = ["Sizes", "check_index"]
+__all__ = ["Sizes", "as_key", "check_index", "check_name", "check_note"]
 
 _INDEX_BYTES: Final = 512
+_SHOWN: Final = 80  # characters of a value that an error shows
 _RESULTS: Final = {"child_done": "data", "activity_done": "result"}
 """Which member of a message's payload becomes data, by kind."""
 _ERROR: Final = 16_384  # characters of an error's text that are kept
@@ -43,6 +48,60 @@ def check_index(what: str, value: str | None) -> None:
         raise DataTypeError(what, f"is {size} bytes long; at most {_INDEX_BYTES} can be indexed")
     if "\0" in value:
         raise DataTypeError(what, "contains a NUL character; it cannot be indexed")
+
+
+def as_key(what: str, value: object) -> str:
+    """Return a value by which something is found as the text that stands for it.
+
+    Args:
+        what: What it is, for errors.
+        value: A text, a whole number, a decimal, a UUID, a date or a time, or a member of an
+            enumeration of these.
+
+    Raises:
+        DataTypeError: It is something else, or a text that cannot be indexed.
+    """
+    plain: object = value.value if isinstance(value, Enum) else value
+    if isinstance(plain, bool) or not isinstance(plain, str | int | Decimal | UUID | date):
+        raise DataTypeError(what, f"expected a text or a number, got {_got(value)}")
+    text = str(plain)
+    check_index(what, text)
+    return text
+
+
+def check_name(what: str, value: object) -> str:
+    """Return a name that something is found by.
+
+    Raises:
+        DataTypeError: It is no text, empty, or cannot be indexed.
+    """
+    if not isinstance(value, str):
+        raise DataTypeError(what, f"expected a text, got {_got(value)}")
+    if not value:
+        raise DataTypeError(what, "must not be empty")
+    check_index(what, value)
+    return value
+
+
+def check_note(what: str, value: object) -> None:
+    """Refuse what cannot be a note in a history, such as who asked for something and why.
+
+    Raises:
+        DataTypeError: It is neither text nor ``None``, or no valid text.
+    """
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise DataTypeError(what, f"expected a text or None, got {_got(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataTypeError(what, "contains a lone surrogate; it cannot be stored") from None
+
+
+def _got(value: object) -> str:
+    shown = repr(value)
+    return f"{shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '…'} ({type(value).__name__})"
 
 
 @attrs.frozen(kw_only=True)

@@ -263,6 +263,8 @@ class Starter:
         await self._ask(ready, ref, stored)
         run = engine.driven(parent.id)
         number = run.n if run is not None else 0
+        # A run that was taken back has the same pointers again: its children are others.
+        life = "" if run is None or run.state.since is None else f":{run.state.since}"
         detached = bool(node.config.get("detached"))
         birth = _Birth(
             n=n,
@@ -270,7 +272,7 @@ class Starter:
             wake=engine.clock.now(),
             info={"parent": parent.id},
             name=name,
-            idem=f"child:{number}:{ctx.pointer.id}:{ctx.pointer.attempt}",
+            idem=f"child:{number}:{ctx.pointer.id}:{ctx.pointer.attempt}{life}",
             parent=None if detached else (number, ctx.pointer.id),
         )
         item, _ = self._item(ready, ref, stored, birth)

@@ -9,7 +9,7 @@ import orjson
 
 from wfe.core.codec import decode, encode
 from wfe.core.engine.ids import uuid7
-from wfe.core.engine.sizes import check_index
+from wfe.core.engine.sizes import check_name
 from wfe.core.errors import InvalidStateTransitionError, UpdateRejectedError
 from wfe.core.models import WorkflowStatus
 from wfe.core.providers import StoredInstance
@@ -46,7 +46,8 @@ class Updates:
             InvalidStateTransitionError: It is final, or ended before it answered.
             UpdateRejectedError: It refused.
         """
-        check_index("update name", name)
+        self._engine.check_running()
+        check_name("update name", name)
         update = uuid7()
         payload = {"id": update, "name": name, "data": encode(data, "update data")}
         event = self._waiting[update] = asyncio.Event()

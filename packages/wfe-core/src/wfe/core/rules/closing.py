@@ -92,7 +92,8 @@ def _clear_container(clearing: Clearing, inner: Pointer, home: int) -> int:
     draft, extra = clearing.draft, inner.extra
     node = draft.place(inner).node
     if "hooks" in extra:  # they clean up: they run to their end
-        done = extra["leaving"][0] == "done"
+        leaving = extra["leaving"]
+        done = leaving[0] == "done" or (leaving[0] in ("cancelled", "aborted") and leaving[1])
         _take(clearing, inner, home, {**extra, "leaving": [clearing.word, done]})
         return 1
     if "undoing" in extra and clearing.undo:
@@ -100,8 +101,9 @@ def _clear_container(clearing: Clearing, inner: Pointer, home: int) -> int:
         return 1
     saga = node.kind is Kind.SAGA and (clearing.undo or inner.id in clearing.left)
     if not (saga or cleans_up(node)):
-        draft.drop(inner)
-        return _clear(clearing, inner.id, home)
+        waiting = _clear(clearing, inner.id, home)
+        draft.drop(inner)  # not before: what moves out of it takes along what it sees of it
+        return waiting
     outcome = ["left"] if inner.id in clearing.left else [clearing.word, False]
     kept = {key: value for key, value in extra.items() if key not in ("undoing", "own", "error")}
     moved = _take(clearing, inner, home, {**kept, "closing": outcome})

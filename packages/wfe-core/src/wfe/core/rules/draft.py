@@ -83,7 +83,7 @@ class Draft:
         return self._state.seq + len(self.rows)
 
     def rounds(self, pointer: Pointer) -> list[Any]:
-        """Return (index, item) of each for-each that *pointer* stands in, innermost first."""
+        """Return (index, item, step) of each for-each around *pointer*, innermost first."""
         found: list[Any] = []
         here: Pointer | None = pointer
         while here is not None:
@@ -92,12 +92,12 @@ class Draft:
             index = here.extra.get("index")
             here = None if here.parent is None else self.pointer(here.parent)
             if here is not None and index is not None and "items" in here.extra:
-                found.append([index, here.extra["items"][index]])
+                found.append([index, here.extra["items"][index], here.step])
         return found
 
     def path(self, pointer: Pointer) -> tuple[int, ...]:
         """Return the numbers of the for-each items that *pointer* stands in, outermost first."""
-        return tuple(index for index, _ in reversed(self.rounds(pointer)))
+        return tuple(index for index, *_ in reversed(self.rounds(pointer)))
 
     def frame(self, pointer: Pointer) -> Pointer | None:
         """Return the innermost saga that *pointer* stands in (not itself) and that is forward."""

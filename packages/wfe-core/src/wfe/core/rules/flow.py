@@ -14,10 +14,11 @@ What a pointer keeps in its extras:
 ``ending``   of a cancelled pointer: what follows once its body has ended, likewise
 ``hooks``    names of the hooks that are still to run, the first of them runs now
 ``leaving``  what follows after the hooks
+``tidied``   of a saga: its hooks have run, and it is undone after them
 ``undoing``  what follows after the undo (``wfe.core.rules.undoing``)
 ``cur``      position of the last event consumed in this branch, by name and key
 ``index``    number of the item or branch that this pointer belongs to
-``rounds``   (index, item) of the for-each steps around it, when it was taken out of them
+``rounds``   (index, item, step) of each for-each around it, when it was taken out of it
 ``wait``     [name, key] of the event, ``signal``, ``activity``, ``approval``, ``child``: what it
              waits for
 ``gate``     limit keys that it waits for; ``held``: those that it holds

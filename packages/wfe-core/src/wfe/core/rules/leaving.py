@@ -60,7 +60,7 @@ _HOOKS: Final[Mapping[str, tuple[str, ...]]] = {
 def leave(draft: Draft, pointer: Pointer, outcome: Outcome) -> None:
     """End a node that has no live branch any more: first its hooks, then what *outcome* says."""
     node = draft.place(pointer).node
-    if node.hooks:
+    if node.hooks and "tidied" not in pointer.extra:
         aborts = outcome[0] != "end" or outcome[1] != WorkflowStatus.COMPLETE
         wanted = _HOOKS[outcome[0]] if aborts else ("ensure",)
         names = [name for name in wanted if (block := node.hook(name)) and block.nodes]
@@ -94,8 +94,13 @@ def hook_over(draft: Draft, pointer: Pointer, error: Mapping[str, Any] | None = 
         _run_hook(draft, pointer, names)
         return
     pointer = draft.extra(pointer, hooks=None, leaving=None, live=None)
-    if outcome[0] == "failed" and undoing.undoable(draft, pointer):  # a saga's own hook failed
-        undoing.begin(draft, pointer, ["ended", outcome], outcome[2])
+    # A saga whose own hook failed, or that was cancelled during its hooks before it was done.
+    if (outcome[0] == "failed" or outcome == ["cancelled", False]) and undoing.undoable(
+        draft, pointer
+    ):
+        error = outcome[2] if outcome[0] == "failed" else None
+        undoing.begin(draft, pointer, ["ended", outcome], error)
+        draft.extra(pointer, tidied=True)
     else:
         end(draft, pointer, outcome)
 
@@ -308,16 +313,14 @@ def stop(
     outcome: Outcome = ["end", status.value, error, dict(who or {}), draft.seq]
     top = next((pointer for pointer in draft.live() if pointer.parent is None), None)
     undo = status is not WorkflowStatus.TERMINATED
+    if top is not None and _ends_anyway(top, status):
+        if draft.status != WorkflowStatus.SUSPENDED:
+            return False
+        finalize(draft, status, error, who)  # what was to run first cannot: it ends without
+        return True
     if top is None or not closing.must_wait(draft, left, undo=undo):
         finalize(draft, status, error, who)
         return True
-    for key in ("closing", "leaving", "undoing"):
-        # A run that is ending otherwise can still be terminated; its undo is then left off.
-        if top.extra.get(key, [None])[0] == "end" and (undo or top.extra[key][1] == status):
-            if draft.status != WorkflowStatus.SUSPENDED:
-                return False
-            finalize(draft, status, error, who)  # what was to run first cannot: it ends without
-            return True
     draft.row("workflow_stopping", None, {**(who or {}), "error": error})
     if "undoing" in top.extra and undo:  # what is being undone goes on, and then the run ends
         draft.extra(top, undoing=outcome)
@@ -335,6 +338,15 @@ def stop(
         failing.resume_failed(draft)  # a hook that suspended the run is tried again
     return True
 
+
+def _ends_anyway(top: Pointer, status: WorkflowStatus) -> bool:
+    """Whether the run is ending; it can still be terminated, and its undo is then left off."""
+    found = [top.extra[key] for key in _FOLLOWS if key in top.extra]
+    ending = [outcome[1] for outcome in found if outcome[0] == "end"]
+    return bool(ending) and (status is not WorkflowStatus.TERMINATED or status in ending)
+
+
+_FOLLOWS: Final = ("closing", "leaving", "undoing", "ending")
 
 _KINDS: Final = {
     WorkflowStatus.COMPLETE: "workflow_completed",

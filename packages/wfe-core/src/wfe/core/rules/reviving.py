@@ -21,6 +21,7 @@ from wfe.core.rules.state import (
 
 __all__ = ["as_of", "before_step", "go_on_from", "restored"]
 
+_BEGUN_ANEW: Final = frozenset({"workflow_retried", "workflow_rewound", "workflow_forked"})
 _PENDING: Final = PointerStatus.PENDING.value
 _SLEEPING: Final = PointerStatus.SLEEPING.value
 _CANCELLED: Final = PointerStatus.CANCELLED.value
@@ -106,7 +107,8 @@ def before_step(rows: Iterable[list[Any]], step: str) -> State | None:
     for row in rows:
         known = state.next_pointer
         apply(state, row)
-        if any(op[0] == "p" and op[2] == step and op[1] >= known for op in row[6]):
+        began = any(op[0] == "p" and op[2] == step and op[1] >= known for op in row[6])
+        if began or (row[1] in _BEGUN_ANEW and (row[5] or {}).get("from") == step):
             found = folded(state, ())
     return found
 

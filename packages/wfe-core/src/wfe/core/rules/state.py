@@ -95,7 +95,7 @@ class Undo:
     Attributes:
         seq: Of the row that completed it.
         pointer: That it had.
-        rounds: (index, item) of each for-each around it, innermost first.
+        rounds: (index, item, step) of each for-each around it, innermost first.
     """
 
     seq: int

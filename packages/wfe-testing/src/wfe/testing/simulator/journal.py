@@ -17,7 +17,10 @@ from wfe.core.rules import Plan, State
 from wfe.testing.simulator.frames import Frames
 from wfe.testing.simulator.laws import Broken, Law
 
-__all__ = ["Journal"]
+__all__ = ["GOES_BACK", "Journal"]
+
+GOES_BACK: Final = frozenset({"workflow_retried", "workflow_rewound"})
+"""Rows after which a run repeats what it had done: its counts say nothing any more."""
 
 _ENDS: Final = frozenset({"step_completed", "step_failed", "step_cancelled"})
 _AGAIN: Final = frozenset({"step_sleeping", "event_received", "step_waiting", "step_compensated"})
@@ -62,7 +65,8 @@ class Journal:
         self.seen.add((kind, pointer, attempt))
         if info and "actor" in info:
             self._name(kind, info["actor"])
-        self._frames.row(state, row)
+        if not self.rewritten:
+            self._frames.row(state, row)
         if step is not None:
             self.kinds[step, kind] += 1
             if kind in _ENDS:
@@ -72,7 +76,9 @@ class Journal:
                 self._check_time(state, pointer, at, tolerance)
             if kind in _AGAIN:
                 self.turns[pointer] += 1
-        elif kind in ("workflow_retried", "workflow_rewound"):
+            if kind == "step_skipped" and info and "actor" in info:
+                self.rewritten = True
+        elif kind in GOES_BACK:
             self.rewritten = True
         for op in ops:
             if op[0] == "p" and op[1] >= state.next_pointer and op[4] != PointerStatus.CANCELLED:

@@ -29,7 +29,8 @@ class Judge:
     @property
     def open(self) -> list[Account]:
         """Runs that are not final."""
-        return [account for account in self._ledger.accounts.values() if not account.final]
+        accounts = self._ledger.accounts.values()
+        return [each for each in accounts if not each.final or each.inbox]
 
     def at_rest(self) -> None:
         """Check what holds whenever the hosts have had the time to react.

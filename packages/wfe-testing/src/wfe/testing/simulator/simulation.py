@@ -154,9 +154,19 @@ class _Simulation:
                 self._soon(self.users.act())
                 acts -= 1
         await asyncio.gather(*trouble)
+        self._last_words()
+        await asyncio.sleep(0.5)
         self.chaos.calm = True
         self.trace.add("calm")
         await self._settle()
+
+    def _last_words(self) -> None:
+        """Send something to runs that are under way, as long as hints can still get lost."""
+        owned = [account for account in self.judge.open if account.owner is not None]
+        for account in self.rng.sample(owned, min(3, len(owned))):
+            hosts = self.cluster.well
+            if hosts:
+                self._soon(self.users.signal(self.rng.choice(hosts), account.new.id))
 
     def _soon(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

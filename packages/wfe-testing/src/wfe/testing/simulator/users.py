@@ -12,6 +12,7 @@ import attrs
 from wfe.core.engine.starts import StartOptions
 from wfe.core.errors import (
     ActivityTokenError,
+    DefinitionError,
     DuplicateNameError,
     HostStoppingError,
     InvalidStateTransitionError,
@@ -26,6 +27,7 @@ __all__ = ["Users"]
 
 _UNSURE: Final = (Gone, ProviderError, HostStoppingError, LeaseLostError)
 _INTENTS: Final = ("suspend", "resume", "resume", "terminate")
+_LATE: Final = ("retry", "rewind", "skip", "patch")
 
 
 @attrs.define(eq=False)
@@ -72,6 +74,8 @@ class Users:
         elif draw < 0.8:
             run = self._rng.choice(self.runs)
             await self._rng.choice([self.signal, self.approve])(host, run)
+        elif draw < 0.88:
+            await self.mend(host, self._rng.choice(self.runs), self._rng.choice(_LATE))
         else:
             await self.ask(host, self._rng.choice(self.runs), self._rng.choice(_INTENTS))
 
@@ -126,6 +130,22 @@ class Users:
             host, run, "signal", lambda actor: control.signal(run, "go", 1, actor=actor)
         )
 
+    async def mend(self, host: Host, run: str, what: str) -> None:
+        """Change the course of a run."""
+        control = host.engine.control
+        account = self._cluster.world.ledger.by_id[run]
+        steps = list(account.journal.entered) or ["none"]
+        step = self._rng.choice(steps)
+        back = step if self._rng.random() < 0.5 else None
+        pointer = self._rng.choice([*account.state.pointers, 1])
+        asked: dict[str, Callable[[str], Coroutine[Any, Any, Any]]] = {
+            "retry": lambda actor: control.retry(run, back, actor=actor),
+            "rewind": lambda actor: control.rewind(run, step, {"x": 0}, actor=actor),
+            "skip": lambda actor: control.skip(run, pointer, reason=None, actor=actor),
+            "patch": lambda actor: control.patch(run, {"y": 1}, actor=actor),
+        }
+        await self._intend(host, run, what, asked[what])
+
     async def approve(self, host: Host, run: str, pointer: int | None = None) -> None:
         """Answer a question, if the run asks one."""
         control = host.engine.control
@@ -161,7 +181,7 @@ class Users:
         intent = self.intents[actor] = Intent(run, what, sure=False)
         try:
             await host.call(ask(actor))
-        except InvalidStateTransitionError:
+        except (InvalidStateTransitionError, DefinitionError):
             del self.intents[actor]
             self.intents[f"-{actor}"] = intent  # keeps the count, so that names stay different
             return

@@ -130,7 +130,7 @@ class Watch:
             if node.kind in _CONCURRENT or _SEVERAL & container.extra.keys():
                 return
         run = self._ledger.live(account.owner or 0, account.new.n)
-        if _behind(run, account):
+        if ctx.cancelled.is_set() or _behind(run, account):
             return
         problem = f"{ctx.pointer.step} of {account.name} began while {other.pointer.step} runs"
         raise Broken(Law.SCOPES, problem)

@@ -126,7 +126,7 @@ class Maker:
     def _step(self) -> Node:
         rng = self._rng
         name = self._name("s")
-        kind = rng.choice(["plain"] * 10 + ["sleep", "persist", "wait", "blocked", "stubborn"])
+        kind = rng.choice(["plain"] * 10 + ["sleep", "persist", "wait", "blocked", "blocked", "stubborn"])
         fails = rng.choice([0] * 7 + [1, 2, 99])
         takes = rng.choice([0.0, 0.0, 0.0, 0.05, 1.0, 8.0])
         fatal = fails > 0 and rng.random() < 0.2

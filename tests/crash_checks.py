@@ -1,0 +1,240 @@
+"""What must hold of a store after a process died and another one went on, read from the file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from wfe.core.rules.state import State, apply, state_from_json
+
+__all__ = ["Seen", "look", "violations"]
+
+Body: TypeAlias = tuple[str, int]
+"""Idempotency key and attempt."""
+
+_ENDS: Final = frozenset({"step_completed", "step_failed", "step_retrying", "step_cancelled"})
+# What depends on when a process died, or on who came first.
+_VOLATILE: Final = frozenset(
+    {"step_interrupted", "step_waiting", "places_granted", "signal_received", "step_sleeping", "message_ignored"}
+)
+_EMPTY: Final = ("inbox", "subscriptions", "holders", "waiters", "activities", "outbox")
+_FINAL: Final = frozenset({"complete", "failed", "terminated"})
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """A run as stored, with all of its rows."""
+
+    id: str
+    definition: str
+    status: str
+    owner: int | None
+    rows: list[list[Any]]
+    seqs: list[int]
+    stored: State
+    idem: str | None
+
+    @property
+    def folded(self) -> State:
+        """Return what its rows alone make of it."""
+        state = State()
+        for row in self.rows:
+            apply(state, row)
+        return state
+
+
+@attrs.frozen(kw_only=True)
+class Seen:
+    """What another program sees of a store, and the effects that bodies had."""
+
+    runs: list[Run] = attrs.field(factory=list[Run])
+    effects: Counter[Body] = attrs.field(factory=Counter[Body])
+    left: dict[str, int] = attrs.field(factory=dict[str, int])
+    schedules: list[tuple[str, dict[str, Any], dict[str, Any]]] = attrs.field(factory=list)
+
+    def rows(self) -> Iterator[tuple[Run, list[Any]]]:
+        """Return each row with its run."""
+        for run in self.runs:
+            for row in run.rows:
+                yield run, row
+
+    def ends(self) -> Counter[Body]:
+        """Return how often the journal says that a body came to its end."""
+        return Counter(
+            (_key(run, row), row[4] or 0) for run, row in self.rows() if row[1] in _ENDS
+        )
+
+
+def _key(run: Run, row: list[Any]) -> str:
+    """Return the idempotency key that the body of *row* had."""
+    call = (row[5] or {}).get("call")
+    return f"{run.id}:{row[2]}" + (f":{call}" if call else "")
+
+
+def look(folder: Path) -> Seen:
+    """Read the store and the effects in *folder*; nothing, if the death came before they began."""
+    effects = folder / "effects"
+    lines = effects.read_text(encoding="utf-8").splitlines() if effects.exists() else []
+    bodies = (line.split("\t")[:2] for line in lines)
+    found = Counter((key, int(attempt)) for key, attempt in bodies)
+    with contextlib.closing(sqlite3.connect(f"file:{folder}/crash.db?mode=ro", uri=True)) as db:
+        try:
+            runs = [_run(db, *header) for header in db.execute(_RUNS).fetchall()]
+            left = {name: db.execute(_COUNT.format(name)).fetchone()[0] for name in _EMPTY}
+            schedules = [
+                (id_, json.loads(spec), json.loads(state))
+                for id_, spec, state in db.execute(_SCHEDULES)
+            ]
+        except sqlite3.OperationalError:  # killed before the schema was there
+            return Seen(effects=found)
+    return Seen(runs=runs, effects=found, left=left, schedules=schedules)
+
+
+_RUNS: Final = "SELECT n, id, definition, status, owner, idem FROM wfe_instances ORDER BY n"
+_COUNT: Final = "SELECT count(*) FROM wfe_{}"
+_SCHEDULES: Final = "SELECT id, spec, state FROM wfe_schedules"
+_JOURNAL: Final = "SELECT seq, event FROM wfe_journal WHERE instance = ? ORDER BY seq"
+_SNAPSHOT: Final = "SELECT seq, state, data FROM wfe_snapshots WHERE n = ?"
+
+
+def _run(  # noqa: PLR0913 - the columns
+    db: sqlite3.Connection,
+    n: int,
+    id: str,
+    definition: str,
+    status: str,
+    owner: int | None,
+    idem: str | None,
+) -> Run:
+    rows = [(seq, json.loads(event)) for seq, event in db.execute(_JOURNAL, (n,))]
+    snapshot = db.execute(_SNAPSHOT, (n,)).fetchone()
+    since, stored = -1, State()
+    if snapshot is not None:
+        since = snapshot[0]
+        stored = state_from_json(json.loads(snapshot[1]), json.loads(snapshot[2]))
+    for seq, row in rows:
+        if seq > since:
+            apply(stored, row)
+    return Run(
+        id=id,
+        definition=definition,
+        status=status,
+        owner=owner,
+        rows=[row for _, row in rows],
+        seqs=[seq for seq, _ in rows],
+        stored=stored,
+        idem=idem,
+    )
+
+
+def violations(wanted: Seen, death: Seen, end: Seen, undone: Iterable[str] = ()) -> list[str]:
+    """Return what is wrong.
+
+    Args:
+        wanted: What came of it when nobody died.
+        death: At the death.
+        end: After another process went on to the end.
+        undone: Steps of sagas that can be undone.
+    """
+    return [
+        *_different(wanted, end),
+        *_repeated(death, end),
+        *_unsound(end),
+        *_not_undone(end, frozenset(undone)),
+        *_wrongly_fired(end),
+    ]
+
+
+def _different(wanted: Seen, end: Seen) -> Iterator[str]:
+    """Results, statuses, runs and what happened to each step are those of an undisturbed run."""
+    parts = (("results", _results), ("rows", _happened))
+    for what, part in parts:
+        missing, extra = part(wanted) - part(end), part(end) - part(wanted)
+        if missing or extra:
+            yield f"{what}: {dict(missing)} are missing, {dict(extra)} are too many"
+
+
+def _results(seen: Seen) -> Counter[str]:
+    return Counter(
+        json.dumps([run.definition, run.status, run.stored.data, _error(run)], sort_keys=True)
+        for run in seen.runs
+    )
+
+
+def _error(run: Run) -> Any:
+    error = run.stored.error or {}
+    return [error.get("type"), error.get("message")]
+
+
+def _happened(seen: Seen) -> Counter[tuple[str, str, str | None]]:
+    return Counter(
+        (run.definition, row[1], row[3]) for run, row in seen.rows() if row[1] not in _VOLATILE
+    )
+
+
+def _repeated(death: Seen, end: Seen) -> Iterator[str]:
+    """A body ran once for each end in the journal, and once more if the death interrupted it."""
+    ran, ended = end.effects - death.effects, end.ends() - death.ends()
+    for body, times in ran.items():
+        if times > ended[body]:
+            yield f"{body} ran again: {times} times after the death, {ended[body]} ends"
+    for body, times in death.effects.items():
+        if times > death.ends()[body] + 1:
+            yield f"{body} ran {times} times before the death"
+    done = Counter(
+        (run.id, row[2], row[4], (row[5] or {}).get("call"))
+        for run, row in end.rows()
+        if row[1] == "step_completed"
+    )
+    yield from (f"{key} was completed {times} times" for key, times in done.items() if times != 1)
+
+
+def _unsound(end: Seen) -> Iterator[str]:
+    for run in end.runs:
+        if run.seqs != list(range(len(run.seqs))):
+            yield f"{run.definition} has the rows {run.seqs}"
+        elif run.folded != run.stored:
+            yield f"{run.definition} is {run.stored}, but its rows say {run.folded}"
+        if run.status not in _FINAL or run.owner is not None or run.stored.pointers:
+            yield f"{run.definition} is {run.status}, owned by {run.owner}: {run.stored.pointers}"
+    yield from (f"{count} left in {name}" for name, count in end.left.items() if count)
+
+
+def _not_undone(end: Seen, undoable: frozenset[str]) -> Iterator[str]:
+    """What was done is undone once, the last first; what failed is undone before that."""
+    for run in end.runs:
+        did: list[Any] = []
+        undid: list[Any] = []
+        calls: list[str] = []
+        uncalls: list[str] = []
+        for _, kind, pointer, step, _, info, _ in run.rows:
+            if kind == "step_completed" and step in undoable:
+                did.append(pointer)
+            elif kind == "step_compensated" and step in undoable:
+                undid.append(pointer)
+            elif info and "undoes" in info and kind == "step_completed":
+                uncalls.append(info["undoes"])
+            elif info and "call" in info and kind == "step_completed":
+                calls.append(info["call"])
+        if undid[len(undid) - len(did) :] != did[::-1]:
+            yield f"{run.definition} did {did}, and undid {undid}"
+        if uncalls != [call for call in calls[::-1] if call in uncalls]:
+            yield f"{run.definition} called {calls}, and undid {uncalls}"
+
+
+def _wrongly_fired(end: Seen) -> Iterator[str]:
+    """Each time of a schedule has one run."""
+    for id_, spec, state in end.schedules:
+        times = range(spec["start"], spec["end"], spec["every"])
+        fired = Counter(run.idem for run in end.runs if run.idem and id_ in run.idem)
+        if fired != Counter(f"schedule:{id_}:{at}" for at in times):
+            yield f"{id_} fired {dict(fired)} for the times {list(times)}"
+        if state["skipped"] or state["missed"] or state["failed"]:
+            yield f"{id_} lost times: {state}"
