@@ -6,20 +6,25 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-RULES = ROOT / "packages/wfe-core/src/wfe/core/rules"
+CORE = ROOT / "packages/wfe-core/src/wfe/core"
 PAGE = ROOT / "docs/reference/history.md"
 SENT_ONLY = {"step_started"}
 
 
 def written() -> set[str]:
-    text = "\n".join(path.read_text() for path in RULES.glob("*.py"))
-    found = set(re.findall(r'\.(?:row|note)\(\s*"([a-z_]+)"', text))
-    return found | set(re.findall(r'"(workflow_[a-z]+)"', text))
+    rules = "\n".join(path.read_text() for path in (CORE / "rules").glob("*.py"))
+    durable = "\n".join(path.read_text() for path in (CORE / "durable").glob("*.py"))
+    found = set(re.findall(r'\.(?:row|note)\(\s*"([a-z_]+)"', rules))
+    found |= set(re.findall(r'_row\(draft, "([a-z_]+)"', rules))
+    found |= set(re.findall(r'(?:kind=|\.note\(made, )"([a-z_]+)"', durable))
+    return found | set(re.findall(r'"(workflow_[a-z]+)"', rules))
 
 
 def listed() -> set[str]:
-    first_cells = re.findall(r"^\| (`.+?`) \| ", PAGE.read_text(), re.MULTILINE)
-    return {kind for cell in first_cells for kind in re.findall(r"`([a-z_]+)`", cell)}
+    text = PAGE.read_text()
+    cells = re.findall(r"^\| (`.+?`) \| ", text, re.MULTILINE)
+    cells += re.findall(r"Of a durable function alone: (.+?)\n\n", text, re.DOTALL)
+    return {kind for cell in cells for kind in re.findall(r"`([a-z_]+)`", cell)} - {"gather"}
 
 
 def test_every_kind_is_listed_and_no_other() -> None:

@@ -181,7 +181,7 @@ def test_what_is_being_undone_cannot_be_skipped() -> None:
 
 
 def test_patch_sets_fields_whatever_their_reducers() -> None:
-    run = Run(step("a"), data={"n": 1}, reducers={"n": Reducer("sum", lambda a, b: a + b)})
+    run = Run(step("a"), data={"n": 1}, reducers={"n": Reducer("add", lambda a, b: a + b)})
     run.message("patch", {"fields": {"n": 5, "m": 2}}, actor="ann")
     assert run.state.data == {"n": 5, "m": 2}
     assert run.info("data_patched") == {"fields": ["m", "n"], "actor": "ann"}
@@ -189,7 +189,7 @@ def test_patch_sets_fields_whatever_their_reducers() -> None:
 
 def test_operands_are_reduced_when_the_rows_are_folded() -> None:
     reducers = {
-        "n": Reducer("sum", lambda a, b: a + b),
+        "n": Reducer("add", lambda a, b: a + b),
         "own": Reducer(None, lambda a, b: a * b),
     }
     run = Run(step("a"), step("b"), reducers=reducers)
@@ -200,7 +200,7 @@ def test_operands_are_reduced_when_the_rows_are_folded() -> None:
 
 def test_what_a_wait_brings_is_reduced_too() -> None:
     node = step("w", Kind.WAIT_FOR, config={"output": "n"})
-    run = Run(node, data={"n": 1}, reducers={"n": Reducer("sum", lambda a, b: a + b)})
+    run = Run(node, data={"n": 1}, reducers={"n": Reducer("add", lambda a, b: a + b)})
     run.wait("w")
     run.event("w", 4)
     assert run.state.data == {"n": 5}
@@ -452,9 +452,8 @@ def test_a_goto_in_its_own_block() -> None:
 
 
 def test_a_loop_without_a_step_is_refused() -> None:
-    nothing = step("nothing", Kind.SEQUENCE)
-    forth = [step(f"s{i}", Kind.SEQUENCE) for i in range(5)]
-    assert Run(nothing, *forth).status == "complete"
+    forth = [step(f"s{i}", Kind.SEQUENCE, blocks=(block(),)) for i in range(5)]
+    assert Run(*forth).status == "complete"
     draft = sys.modules["wfe.core.rules.draft"]
 
     with pytest.MonkeyPatch.context() as patch:

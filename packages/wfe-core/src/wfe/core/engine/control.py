@@ -365,7 +365,7 @@ class Control:
             if step in (None, where) and pointer in (None, key)
         ]
         if len(asked) != 1 or WorkflowStatus(header.status).final:
-            what = "approve" if not asked else "approve without step= (it asks several things)"
+            what = "approve (nothing is asked)" if not asked else "approve without step= (it asks several things)"
             raise InvalidStateTransitionError(header.id, what, header.status)
         key, question = asked[0]
         if answer not in question["options"]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from wfe.core.codec import encode
 from wfe.core.engine.ids import number_in
 from wfe.core.engine.views import entry_of, instance_of, state_of
 from wfe.core.errors import DataTypeError, WorkflowNotFoundError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Reads"]
 
 _PAGE: Final = 1000
+_MOST: Final = 2**31 - 1  # every store can count so far
 
 
 class Reads:
@@ -54,6 +56,8 @@ class Reads:
         """Return the header of a run by id, by its own name, or by the name it is shown with."""
         if not isinstance(id_or_name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
             raise DataTypeError("run", f"expected its id or name, a text, got {id_or_name!r}")
+        if not _is_text(id_or_name):
+            return None
         found = await self._engine.store.get(id_or_name)
         if found is not None:
             return found
@@ -116,12 +120,13 @@ class Reads:
         Raises:
             DataTypeError: The cursor is not one that this method returned.
         """
+        limit = min(limit, _MOST)
         query = InstanceQuery(
             definition=definition,
             status=status,
             reference=reference,
             since=None if since is None else to_micros(since),
-            data=data,
+            data=None if data is None else {name: encode(data[name], name) for name in data},
             newest_first=newest_first,
             limit=limit + 1,
             after=_position(cursor),
@@ -140,6 +145,7 @@ class Reads:
         Raises:
             WorkflowNotFoundError: There is no such run.
         """
+        after = max(-1, min(after, _MOST))
         return await self._history((await self.header(id_or_name)).n, after, limit)
 
     async def _history(self, n: int, after: int, limit: int | None) -> list[HistoryEntry]:
@@ -205,3 +211,8 @@ def _position(cursor: str | None) -> tuple[int, int] | None:
     except (ValueError, TypeError, binascii.Error) as error:
         problem = f"{cursor!r} is not a cursor that find() returned"
         raise DataTypeError("cursor", problem) from error
+
+
+def _is_text(text: str) -> bool:
+    """Whether *text* can be a stored one: no store takes lone surrogates."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)

@@ -95,9 +95,8 @@ def hook_over(draft: Draft, pointer: Pointer, error: Mapping[str, Any] | None = 
         return
     pointer = draft.extra(pointer, hooks=None, leaving=None, live=None)
     # A saga whose own hook failed, or that was cancelled during its hooks before it was done.
-    if (outcome[0] == "failed" or outcome == ["cancelled", False]) and undoing.undoable(
-        draft, pointer
-    ):
+    spoilt = outcome[:2] in (["failed", "fail"], ["cancelled", False])
+    if spoilt and undoing.undoable(draft, pointer):
         error = outcome[2] if outcome[0] == "failed" else None
         undoing.begin(draft, pointer, ["ended", outcome], error)
         draft.extra(pointer, tidied=True)
