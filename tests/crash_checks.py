@@ -6,7 +6,7 @@ import contextlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -14,7 +14,7 @@ import attrs
 
 from wfe.core.rules.state import State, apply, state_from_json
 
-__all__ = ["Seen", "look", "violations"]
+__all__ = ["Run", "Seen", "look", "outline", "sound", "violations"]
 
 Body: TypeAlias = tuple[str, int]
 """Idempotency key and attempt."""
@@ -134,22 +134,24 @@ def _run(  # noqa: PLR0913 - the columns
     )
 
 
-def violations(wanted: Seen, death: Seen, end: Seen, undone: Iterable[str] = ()) -> list[str]:
+def violations(
+    wanted: Seen, deaths: Sequence[Seen], end: Seen, undoable: Iterable[str] = ()
+) -> list[str]:
     """Return what is wrong.
 
     Args:
         wanted: What came of it when nobody died.
-        death: At the death.
-        end: After another process went on to the end.
-        undone: Steps of sagas that can be undone.
+        deaths: At each death, in order.
+        end: After one more process went on to the end.
+        undoable: Steps of sagas that can be undone.
     """
-    return [
-        *_different(wanted, end),
-        *_repeated(death, end),
-        *_unsound(end),
-        *_not_undone(end, frozenset(undone)),
-        *_wrongly_fired(end),
-    ]
+    return [*_different(wanted, end), *_repeated(deaths, end), *sound(end, undoable)]
+
+
+def sound(end: Seen, undoable: Iterable[str] = ()) -> list[str]:
+    """Return what is wrong with a store in which every run has ended, whatever happened before."""
+    undos = frozenset(undoable)
+    return [*_completed_twice(end), *_unsound(end), *_not_undone(end, undos), *_wrongly_fired(end)]
 
 
 def _different(wanted: Seen, end: Seen) -> Iterator[str]:
@@ -174,20 +176,27 @@ def _error(run: Run) -> Any:
 
 
 def _happened(seen: Seen) -> Counter[tuple[str, str, str | None]]:
-    return Counter(
-        (run.definition, row[1], row[3]) for run, row in seen.rows() if row[1] not in _VOLATILE
-    )
+    return sum((outline(run) for run in seen.runs), Counter[tuple[str, str, str | None]]())
 
 
-def _repeated(death: Seen, end: Seen) -> Iterator[str]:
-    """A body ran once for each end in the journal, and once more if the death interrupted it."""
-    ran, ended = end.effects - death.effects, end.ends() - death.ends()
-    for body, times in ran.items():
-        if times > ended[body]:
-            yield f"{body} ran again: {times} times after the death, {ended[body]} ends"
-    for body, times in death.effects.items():
-        if times > death.ends()[body] + 1:
-            yield f"{body} ran {times} times before the death"
+def outline(run: Run) -> Counter[tuple[str, str, str | None]]:
+    """Return how often what happened to each step; without what depends on chance."""
+    return Counter((run.definition, row[1], row[3]) for row in run.rows if row[1] not in _VOLATILE)
+
+
+def _repeated(deaths: Sequence[Seen], end: Seen) -> Iterator[str]:
+    """In each life, a body ran once for each end in the journal, and once more if it was killed."""
+    before = Seen()
+    for number, after in enumerate([*deaths, end]):
+        interrupted = number < len(deaths)
+        ran, ended = after.effects - before.effects, after.ends() - before.ends()
+        for body, times in ran.items():
+            if times > ended[body] + interrupted:
+                yield f"{body} ran again: {times} times in life {number}, for {ended[body]} ends"
+        before = after
+
+
+def _completed_twice(end: Seen) -> Iterator[str]:
     done = Counter(
         (run.id, row[2], row[4], (row[5] or {}).get("call"))
         for run, row in end.rows()

@@ -1,7 +1,6 @@
 """The whole engine under kill -9: what runs, what the outside world does, and the processes.
 
-``python -m tests.crash_engine serve`` reads one JSON request a line, forks a process for it, and
-answers how that process ended.  Whatever happens outside of the runs (events, answers, repairs)
+``python -m tests.crash_engine`` is the server that forks the processes.  Whatever happens outside of the runs (events, answers, repairs)
 can be done again by the next process: it looks first whether the last one got it done.
 """
 
@@ -9,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -30,10 +30,12 @@ from wfe.core import (
     WorkflowDefinition,
     workflow,
 )
+from wfe.core.engine import seeking
+from wfe.core.rules.state import Pointer, State, Undo
 from wfe.host import WorkflowHost
 from wfe.sqlite import open_url
 
-__all__ = ["SCENARIOS", "UNDONE"]
+__all__ = ["PLANTS", "SCENARIOS", "UNDONE"]
 
 Ctx: TypeAlias = StepExecutionContext[Any]
 MOMENT: Final = timedelta(milliseconds=1)
@@ -331,6 +333,59 @@ SCENARIOS: Final = {
 }
 
 
+def _spoil(spoil: Callable[[Any, State], None]) -> None:
+    """Let *spoil* change each state that is loaded."""
+    honest = vars(seeking)["state_of"]
+
+    def spoiled(loaded: Any) -> Any:
+        state, snapshot, tail = honest(loaded)
+        spoil(loaded, state)
+        return state, snapshot, tail
+
+    setattr(seeking, "state_of", spoiled)  # noqa: B010 - it is not public there
+
+
+def _rows(loaded: Any, kind: str) -> list[list[Any]]:
+    rows = [json.loads(row.event) for row in loaded.tail]
+    return [row for row in rows if row[1] == kind]
+
+
+def _run_again(loaded: Any, state: State) -> None:
+    """Forget that the first completed step is done."""
+    for _, _, key, step, attempt, *_ in _rows(loaded, "step_completed")[:1]:
+        if key not in state.pointers:
+            state.pointers[key] = Pointer(key, step, None, "pending", attempt, None, {})
+
+
+def _undo_again(loaded: Any, state: State) -> None:
+    """Forget that the last undone step is undone."""
+    for _, _, key, step, *_ in _rows(loaded, "step_compensated")[-1:]:
+        for frame, log in state.logs.items():
+            state.logs[frame] = (Undo(0, key, step, []), log)
+
+
+def _skip_hooks(_: Any, state: State) -> None:
+    """Forget the hooks that are still to run."""
+    for key, pointer in state.pointers.items():
+        if "hooks" in pointer.extra:
+            state.pointers[key] = pointer.having({**pointer.extra, "hooks": ["ensure"]})
+
+
+def _lose_signals(_: Any, state: State) -> None:
+    """Forget the signals that are kept."""
+    for name, kept in state.signals.items():
+        state.signals[name] = kept[:1] * len(kept)
+
+
+PLANTS: Final = {
+    "run again": lambda: _spoil(_run_again),
+    "undo again": lambda: _spoil(_undo_again),
+    "skip hooks": lambda: _spoil(_skip_hooks),
+    "lose signals": lambda: _spoil(_lose_signals),
+}
+"""Bugs that a process may have when it goes on with what another one left."""
+
+
 async def drive(request: dict[str, Any]) -> None:
     """Be one process of a scenario."""
     scenario = SCENARIOS[request["scenario"]]
@@ -338,7 +393,10 @@ async def drive(request: dict[str, Any]) -> None:
     # The process dies here, not the machine: the disk need not be waited for.
     store = open_url(f"sqlite:///{request['db']}?synchronous=normal", on_commit=on_commit)
     effects = Effects(request["effects"])
-    host = WorkflowHost(store, app=effects)
+    if request["plant"]:
+        PLANTS[request["plant"]]()
+    # Runs that wait are given up at once: these commits are places to die at, too.
+    host = WorkflowHost(store, app=effects, linger=timedelta(0))
     host.register(*scenario.definitions())
     async with asyncio.timeout(30), host:
         await scenario.drive(

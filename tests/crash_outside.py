@@ -1,4 +1,8 @@
-"""The world outside of the runs in the crash tests, and the processes that die in it."""
+"""The world outside of the runs in the crash tests, and the processes that die in it.
+
+A server forks a process for each request, which it reads as a line of JSON: the imports are paid
+once, yet each life is a process of its own.
+"""
 
 from __future__ import annotations
 

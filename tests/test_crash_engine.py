@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,27 +67,40 @@ def processes() -> Iterator[Processes]:
         server.wait(timeout=10)
 
 
-def _die_and_go_on(
+@attrs.frozen
+class Lives:
+    """Several processes, one after the other, on one scenario.
+
+    Attributes:
+        died: How many of them died.
+        wrong: What was wrong after the last one.
+    """
+
+    died: int
+    wrong: list[str]
+
+
+def _lives(
     processes: Processes,
     scenario: str,
     folder: Path,
     wanted: Seen,
-    point: tuple[int, str],
-    plant: str | None = None,
-) -> tuple[bool, list[str]]:
-    """Return whether a process died at *point*, and what was wrong after another one went on."""
+    points: Iterable[tuple[int, str]],
+) -> Lives:
+    """Let one process after the other die at its point, until one comes to the end."""
     folder.mkdir()
-    kill_at, phase = point
-    code = processes.live(scenario, folder, kill_at=kill_at, phase=phase)
-    death = look(folder)
-    if code == 0:
-        return False, violations(wanted, Seen(), death, UNDONE)
-    assert code == -9
-    assert (folder / "marker").read_text(encoding="utf-8") == f"{phase} {kill_at}"
+    deaths: list[Seen] = []
+    for kill_at, phase in points:
+        code = processes.live(scenario, folder, kill_at=kill_at, phase=phase)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        assert (folder / "marker").read_text(encoding="utf-8") == f"{phase} {kill_at}"
+        deaths.append(look(folder))
+    return Lives(len(deaths), violations(wanted, deaths, look(folder), UNDONE))
 
-    assert processes.live(scenario, folder, plant=plant) == 0
 
-    return True, violations(wanted, death, look(folder), UNDONE)
+END = (0, "")  # nobody dies there
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
@@ -94,15 +109,51 @@ def test_a_kill_at_any_commit_keeps_every_promise(
     processes: Processes, tmp_path: Path, scenario: str, phase: str
 ) -> None:
     wanted = processes.undisturbed(scenario, tmp_path / "undisturbed")
-    assert violations(wanted, Seen(), wanted, UNDONE) == []
-    reached = 0
-    while True:
+    assert violations(wanted, [], wanted, UNDONE) == []
+    for reached in itertools.count():
         point = (reached + 1, phase)
-        folder = tmp_path / f"{phase}-{reached + 1}"
-        died, wrong = _die_and_go_on(processes, scenario, folder, wanted, point)
-        assert wrong == [], f"killed {phase} commit {reached + 1}"
-        if not died:
+        folder = tmp_path / f"{reached + 1}"
+        lives = _lives(processes, scenario, folder, wanted, [point, END])
+        assert lives.wrong == [], f"killed {phase} commit {reached + 1}"
+        if not lives.died:
             break
-        reached += 1
 
     assert reached >= LEAST[scenario], "the scenario has fewer commits than it should"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_processes_that_die_again_and_again_come_to_the_end(
+    processes: Processes, tmp_path: Path, scenario: str
+) -> None:
+    wanted = processes.undisturbed(scenario, tmp_path / "undisturbed")
+    for every in (6, 9):
+        points = itertools.repeat((every, "after"), 100)
+        lives = _lives(processes, scenario, tmp_path / str(every), wanted, points)
+
+        assert lives.wrong == [], f"each killed after commit {every}"
+        assert 1 <= lives.died < 100
+
+
+@pytest.mark.parametrize(
+    ("plant", "scenario", "symptom"),
+    [
+        ("run again", "wait", "ran again"),
+        ("undo again", "undo", "and undid"),
+        ("skip hooks", "undo", "are missing"),
+        ("lose signals", "wait", "results"),
+    ],
+)
+def test_planted_bugs_are_found(
+    processes: Processes, tmp_path: Path, plant: str, scenario: str, symptom: str
+) -> None:
+    wanted = processes.undisturbed(scenario, tmp_path / "undisturbed")
+    found = []
+    for point in range(6, 30, 2):
+        folder = tmp_path / str(point)
+        folder.mkdir()
+        assert processes.live(scenario, folder, kill_at=point, phase="after") == -signal.SIGKILL
+        death = look(folder)
+        processes.live(scenario, folder, plant=plant)
+        found += violations(wanted, [death], look(folder), UNDONE)
+
+    assert any(symptom in wrong for wrong in found), found

@@ -18,15 +18,22 @@ LOOKS = 3  # after so many looks a courier is there
 
 
 class Service(BaseHTTPRequestHandler):
-    """``GET /trips/ORDER`` says where the courier is; he comes nearer with each look."""
+    """``POST /trips`` books, ``GET /trips/ORDER`` says where the courier is: nearer each time."""
 
     looks: ClassVar[Counter[str]] = Counter()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.answer(201, {"booked": True})
 
     def do_GET(self) -> None:
         self.looks[self.path] += 1
         place = "at the door" if self.looks[self.path] >= LOOKS else "on the way"
-        body = json.dumps({"place": place}).encode()
-        self.send_response(200)
+        self.answer(200, {"place": place})
+
+    def answer(self, status: int, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()

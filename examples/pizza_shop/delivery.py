@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from wfe.core import Continue, Retry, StepExecutionContext, WorkflowBuilder, WorkflowDefinition
+from wfe.core import (
+    Continue,
+    Retry,
+    StepExecutionContext,
+    Suspend,
+    WorkflowBuilder,
+    WorkflowDefinition,
+    expr,
+)
 
 __all__ = ["Trip", "delivery"]
 
@@ -19,8 +27,15 @@ class Trip:
     customer: str
     street: str
     courier: str | None = None
+    booking: dict[str, Any] | None = None
     position: dict[str, Any] | None = None
     signed_by: str | None = None
+
+
+def look_up(street: str) -> None:
+    """Make sure that there is somewhere to go; a person may put it right."""
+    if not street:
+        raise ValueError("there is no address")
 
 
 async def ring_again(ctx: StepExecutionContext[Trip]) -> None:
@@ -35,6 +50,17 @@ def delivery() -> WorkflowDefinition:
     """Return the workflow."""
     return (
         WorkflowBuilder(Trip)
+        .start_with(look_up)
+        .on_error(Suspend())
+        # Tell the couriers' service; it may be asked twice, so it gets a key.
+        .http(
+            "POST",
+            lambda _, ctx: f"{ctx.app.courier_url}/trips",
+            headers=lambda _, ctx: {"Idempotency-Key": ctx.idempotency_key},
+            json={"order": expr("data.order"), "street": expr("data.street")},
+            output="booking",
+        )
+        .on_error(Retry(max_retries=5, interval=timedelta(seconds=30)))
         # Whoever claims it drives.  A courier who is not heard of for a while is replaced.
         .activity(
             "courier",

@@ -21,7 +21,16 @@ from wfe.core import (
     step,
 )
 
-__all__ = ["ask_the_chef", "check", "offer_another", "paying", "price", "regret", "tipped"]
+__all__ = [
+    "ask_the_chef",
+    "check",
+    "offer_another",
+    "paying",
+    "price",
+    "print_receipt",
+    "regret",
+    "tipped",
+]
 
 Branch: TypeAlias = BranchBuilder[Order]
 
@@ -90,14 +99,12 @@ def ask_the_chef(b: Branch) -> object:
 
 async def reserve(ctx: Ctx) -> None:
     """Take dough and cheese out of the larder."""
-    for pizza in ctx.data.pizzas:
-        ctx.app.larder[pizza.name] -= 1
+    ctx.app.reserve(ctx.data.id, [pizza.name for pizza in ctx.data.pizzas])
     ctx.app.note(ctx.now(), ctx.data.customer, "ingredients reserved")
 
 
 async def put_back(ctx: Ctx) -> None:
-    for pizza in ctx.data.pizzas:
-        ctx.app.larder[pizza.name] += 1
+    ctx.app.put_back(ctx.data.id)
     ctx.app.note(ctx.now(), ctx.data.customer, "ingredients put back")
 
 
@@ -115,14 +122,15 @@ async def give_back(ctx: Ctx) -> None:
 
 @step(timeout=20)
 async def charge(ctx: Ctx) -> dict[str, str]:
-    """Ask the bank, with a key that is the same in every attempt."""
-    receipt = ctx.app.charge(ctx.data.customer, ctx.data.total, ctx.idempotency_key)
+    """Ask the bank, which takes the money of an order once, however often it is asked."""
+    receipt = ctx.app.charge(ctx.data.id, ctx.data.customer, ctx.data.total)
     ctx.app.note(ctx.now(), ctx.data.customer, receipt)
     return {"receipt": receipt}
 
 
 async def cancel_charge(ctx: Ctx) -> None:
     """Undo what may have been half done: a refused card comes here, too."""
+    ctx.app.refund(ctx.data.id, ctx.data.customer)
     ctx.app.note(ctx.now(), ctx.data.customer, "payment cancelled")
 
 
@@ -140,6 +148,11 @@ def paying(b: Branch) -> object:
         )
         .compensate_with(cancel_charge, on_error=Retry(max_retries=5))
     )
+
+
+async def print_receipt(ctx: Ctx) -> None:
+    """Run when all of the saga went well."""
+    ctx.app.note(ctx.now(), ctx.data.customer, "receipt printed")
 
 
 async def regret(ctx: Ctx) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
-from examples.pizza_shop.menu import Order
-from examples.pizza_shop.shop import Ctx, Shop
+from examples.pizza_shop.menu import Order, Pizza
+from examples.pizza_shop.shop import Ctx
 from wfe.core import BranchBuilder, ExecutionResult
 
 __all__ = ["cooking", "listening", "ready", "throw_away", "wipe_the_table"]
@@ -17,22 +17,12 @@ OVEN = 2  # pizzas at a time
 DOOR = 2  # times that it is filled in ten minutes, or it gets cold
 
 
-def mine(ctx: Ctx) -> str:
-    """Return the name of the pizza that a branch is about."""
-    return ctx.data.pizzas[ctx.index or 0].name
-
-
 async def stretch(ctx: Ctx) -> None:
-    ctx.emit("progress", f"{mine(ctx)}: dough")
-
-
-def rest(_order: Order, ctx: Ctx) -> timedelta:
-    """Return how long dough rests."""
-    return 2 * cast("Shop", ctx.app).minute
+    ctx.emit("progress", f"{ctx.item.name}: dough")
 
 
 async def chop(ctx: Ctx) -> None:
-    ctx.emit("progress", f"{mine(ctx)}: toppings")
+    ctx.emit("progress", f"{ctx.item.name}: toppings")
 
 
 async def bake(ctx: Ctx) -> ExecutionResult:
@@ -41,26 +31,28 @@ async def bake(ctx: Ctx) -> ExecutionResult:
     While it sleeps it holds its place in the oven, but no thread and no memory.
     """
     if ctx.persistence_data is None:
-        ctx.app.note(ctx.now(), ctx.data.customer, f"{mine(ctx)} into the oven")
+        ctx.app.note(ctx.now(), ctx.data.customer, f"{ctx.item.name} into the oven")
         return ExecutionResult.sleep(8 * ctx.app.minute, data="in the oven")
-    if mine(ctx) in ctx.app.clumsy:
-        ctx.app.clumsy.remove(mine(ctx))
-        ctx.app.note(ctx.now(), ctx.data.customer, f"{mine(ctx)} is burnt, once more")
+    if ctx.item.name in ctx.app.clumsy:
+        ctx.app.clumsy.remove(ctx.item.name)
+        ctx.app.note(ctx.now(), ctx.data.customer, f"{ctx.item.name} is burnt, once more")
         return ExecutionResult.next()
-    ctx.emit("progress", f"{mine(ctx)}: baked")
+    ctx.emit("progress", f"{ctx.item.name}: baked")
     return ExecutionResult.output(good=[ctx.index])
 
 
 async def box(ctx: Ctx) -> dict[str, list[str]]:
     """Return what this branch adds to the field; other branches add theirs."""
-    return {"boxed": [mine(ctx)]}
+    return {"boxed": [ctx.item.name]}
 
 
 def pizza(b: Branch) -> object:
-    """Make one pizza: number ``ctx.index``."""
+    """Make one pizza: ``ctx.item``."""
     return (
         b.parallel(
-            lambda p: p.branch(lambda d: d.then(stretch).delay(rest)).branch(lambda t: t.then(chop))
+            lambda p: p.branch(
+                lambda d: d.then(stretch).delay(lambda _, ctx: 2 * ctx.app.minute)
+            ).branch(lambda t: t.then(chop))
         )
         .while_do(
             lambda d, ctx: ctx.index not in d.good,
@@ -92,7 +84,7 @@ async def wipe_the_table(ctx: Ctx) -> None:
 def cooking(b: Branch) -> object:
     """Make all pizzas, three at a time, and clean up after it in any case."""
     return (
-        b.for_each(lambda d: d.pizzas, pizza, max_concurrency=3)
+        b.for_each(lambda d: d.pizzas, pizza, max_concurrency=3, item_type=Pizza)
         .name("kitchen")
         .on_abort(throw_away)
         .ensure(wipe_the_table)

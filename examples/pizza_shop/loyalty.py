@@ -11,23 +11,22 @@ from wfe.core import StepExecutionContext, StepTimeoutError, WorkflowContext, wo
 __all__ = ["loyalty"]
 
 Ctx = StepExecutionContext[Any]
-ENOUGH = 50  # points for a voucher
+ENOUGH = Decimal(50)  # points for a voucher
 
 
 async def add_points(ctx: Ctx, customer: str, spent: Decimal) -> Decimal:
     """Add a point per euro; the sum of them is recorded and never computed again."""
-    points: Decimal = ctx.app.points.get(customer, Decimal(0)) + spent
-    ctx.app.points[customer] = points
+    points: Decimal = ctx.app.add_points(customer, spent, ctx.idempotency_key)
     return points
 
 
 async def print_voucher(ctx: Ctx, customer: str) -> str:
-    ctx.app.points[customer] -= ENOUGH
+    ctx.app.add_points(customer, -ENOUGH, ctx.idempotency_key)
     return f"{customer.upper()}-5"
 
 
 async def void_voucher(ctx: Ctx, customer: str, voucher: str) -> None:
-    ctx.app.points[customer] += ENOUGH
+    ctx.app.add_points(customer, ENOUGH, ctx.idempotency_key)
     ctx.app.note(ctx.now(), customer, f"voucher {voucher} is void, points are back")
 
 

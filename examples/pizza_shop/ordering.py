@@ -89,6 +89,7 @@ def pizza_order() -> WorkflowDefinition:
         .schedule(at=lambda d: d.begin_at)
         .saga(intake.paying)
         .on_error(Compensate())
+        .on_success(intake.print_receipt)
         .if_do(lambda d: not d.receipt, lambda b: b.then(intake.regret).end_workflow())
         .parallel(lambda p: p.branch(kitchen.cooking).branch(kitchen.listening))
         .decide(lambda d: d.way, {Way.PICKUP: pickup, Way.DELIVERY: bring})

@@ -50,7 +50,7 @@ Story: TypeAlias = Callable[[Evening], Coroutine[None, None, None]]
 async def evening() -> AsyncGenerator[Evening]:
     """Open the shop at six o'clock, with a full larder."""
     names = ("Margherita", "Funghi", "Diavola", "Tartufo")
-    guests = dict.fromkeys(("Ada", "Dino", "Eva", "Fred", "Gina", "Hugo"), Decimal(100))
+    guests = dict.fromkeys(("Ada", "Dino", "Eva", "Fred", "Gina", "Hugo", "Kim"), Decimal(100))
     shop = Shop(
         larder=dict.fromkeys(names, 10),
         accounts={**guests, "Ben": Decimal(20), "Cleo": Decimal(900)},
@@ -160,19 +160,17 @@ async def eva_orders_twice(e: Evening) -> None:
 
 
 async def hugo_comes_early(e: Evening) -> None:
-    """Before the kitchen begins, orders are taken but wait; the regular guest goes first."""
+    """Before the kitchen begins, orders are taken but wait; the hungry child's goes first."""
     host = e.test.host
     await host.pause_definition("pizza-order")
-    for customer, priority in (("Gina", 0), ("Hugo", 10)):
-        order = Order(id=f"o-{customer}", customer=customer, pizzas=[Pizza("Margherita")])
+    for id, pizza, priority in (("o-11", "Tartufo", 0), ("o-12", "Margherita", 10)):
+        order = Order(id=id, customer="Hugo", pizzas=[Pizza(pizza)])
         await e.test.start("pizza-order", order, priority=priority)
+        await host.publish_event("collected", id, f"Hugo ({pizza})")
     await e.later(30)
     e.note("kitchen", "begins")
     await host.resume_definition("pizza-order")
-    await e.later(15)
-    for customer in ("Hugo", "Gina"):
-        await host.publish_event("collected", f"o-{customer}", customer)
-    await e.test.clock.settle()
+    await e.later(30)
 
 
 async def fred_forgets_the_pizza(e: Evening) -> None:
@@ -187,10 +185,32 @@ async def fred_forgets_the_pizza(e: Evening) -> None:
     await e.later(15)
     await host.publish_event("collected", "o-7", "Fred")
     await run.wait(timeout=10)
-    same = await host.fork(run.id, "price", {"id": "o-8"}, actor="Fred")
+    same = await host.fork(run.id, "check", {"id": "o-8"}, actor="Fred")
     await e.later(15)
     await host.publish_event("collected", "o-8", "Fred again")
     await same.wait(timeout=10)
+
+
+async def kim_forgets_the_address(e: Evening) -> None:
+    """The delivery is suspended, mended and resumed; nobody needs to sign: that step is skipped."""
+    host, trip = e.test.host, "delivery of o-10"
+    order = Order(id="o-10", customer="Kim", pizzas=[Pizza("Funghi")], way=Way.DELIVERY)
+    run = await e.test.start("pizza-order", order)
+    await e.later(15)
+    stuck = await host.get(trip)
+    assert stuck.error is not None
+    e.note("delivery", f"{stuck.status}: {stuck.error.message}")
+    await host.patch_data(trip, {"street": "Via Dante 5"}, actor="waiter")
+    await host.resume(trip, actor="waiter", reason="Kim rang us up")
+    await e.test.clock.settle()
+    found = await host.activities.claim("courier", "Gino")
+    assert found is not None
+    e.note("Gino", f"drives to {found.parameters['street']}")
+    await host.activities.complete(found.token, "Gino")
+    await e.later(5)
+    (waiting,) = (await host.get(trip)).pointers
+    await host.skip(trip, waiting.id, actor="Gino", reason="Kim waves from the balcony")
+    await run.wait(timeout=10)
 
 
 async def gina_is_too_late(e: Evening) -> None:
@@ -201,12 +221,13 @@ async def gina_is_too_late(e: Evening) -> None:
         await e.test.start("pizza-order", order)
     except PermissionError as error:
         e.note("Gina", str(error))
-    e.shop.payments["of the day"] = Decimal("26.50")
     await schedule(e.test.host)
     await e.later(6 * 60)
-    (written,) = (await e.test.host.find(definition="report")).items
-    run = await e.test.host.run(written.id)
-    e.note("report", await run.result())
+    (failed,) = (await e.test.host.find(definition="report")).items
+    e.note("report", f"{failed.status}, nobody came")
+    e.shop.payments["found in a pocket"] = Decimal("26.50")
+    await e.test.host.retry(failed.id, from_step="sales", actor="owner")
+    e.note("report", await (await e.test.host.run(failed.id)).result(timeout=10))
 
 
 STORIES: tuple[Story, ...] = (
@@ -217,6 +238,7 @@ STORIES: tuple[Story, ...] = (
     eva_orders_twice,
     fred_forgets_the_pizza,
     hugo_comes_early,
+    kim_forgets_the_address,
     gina_is_too_late,
 )
 

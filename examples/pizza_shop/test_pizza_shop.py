@@ -82,6 +82,8 @@ async def test_the_party_is_delivered_by_a_run_of_its_own() -> None:
         assert party.data.address == Address("Via Verdi 2", floor=3)
         said = [entry.actor for entry in await host.history(party.id) if entry.step == "owner"]
         assert "owner" in said
+        assert e.staff.board.seen["workflow_started"] == 3  # the order, the trip, the programme
+        assert e.staff.board.seen["workflow_completed"] == 3
         (points,) = (await host.find(definition="loyalty")).items
         assert points.data["result"] == "CLEO-5 was used"
         assert await host.query(points.id, "points") == "149.250 points"
@@ -133,7 +135,18 @@ async def test_who_watches_sees_everything() -> None:
         assert e.staff.board.seen["step_retrying"] == 1
         assert e.staff.board.seen["progress"] == 6
         assert "pizza-order-1 complete" in e.staff.hours.ended
-        assert e.shop.payments == {next(iter(e.shop.payments)): Decimal("27.450")}
+        assert e.shop.payments == {"o-1": Decimal("27.450")}
+
+
+async def test_who_watches_hears_of_a_cancelled_order_too() -> None:
+    async with stories.evening() as e:
+        await stories.dino_changes_his_mind(e)
+
+        assert e.staff.hours.ended == ["pizza-order-1 terminated"]
+        dino = (await e.test.host.history("pizza-order-1"))[-1]
+        assert dino.kind == "workflow_terminated"
+        asked = [h for h in await e.test.host.history("pizza-order-1") if h.actor == "Dino"]
+        assert {h.reason for h in asked} == {"I am not hungry any more"}
 
 
 async def test_a_courier_with_a_flat_tyre_tries_again() -> None:
@@ -168,6 +181,24 @@ async def test_the_closing_calls_the_owner_when_something_is_wrong() -> None:
         assert e.shop.diary == [
             "Fri 18:00 closing: something is wrong, the owner must come",
             "Fri 18:00 closing: lights off",
+        ]
+
+
+async def test_what_the_waiter_did_is_on_record() -> None:
+    async with stories.evening() as e:
+        await stories.kim_forgets_the_address(e)
+
+        trip = await e.test.host.get("delivery of o-10")
+        assert (trip.data.street, trip.data.signed_by) == ("Via Dante 5", "the neighbour")
+        acted = [
+            (entry.kind, entry.actor)
+            for entry in await e.test.host.history(trip.id)
+            if entry.actor is not None
+        ]
+        assert acted == [
+            ("data_patched", "waiter"),
+            ("workflow_resumed", "waiter"),
+            ("step_skipped", "Gino"),
         ]
 
 
@@ -219,6 +250,7 @@ async def test_the_power_fails_and_another_host_goes_on(tmp_path: Path) -> None:
     assert [line.partition("Ada: ")[2] for line in shop.diary] == [
         "ingredients reserved",
         "paid 21.20 €",
+        "receipt printed",
         "Funghi into the oven",
         "Diavola into the oven",
         "table wiped",
@@ -227,7 +259,7 @@ async def test_the_power_fails_and_another_host_goes_on(tmp_path: Path) -> None:
     ]
     assert sorted(instance.data.boxed) == ["Diavola", "Funghi"]
     assert instance.data.collected_by == "Ada"
-    assert shop.payments == {next(iter(shop.payments)): Decimal("21.200")}
+    assert shop.payments == {"o-1": Decimal("21.200")}
     assert shop.larder == {"Funghi": 4, "Diavola": 4}
     assert {step: done[step] for step in ("reserve", "charge", "bake", "box", "thank")} == {
         "reserve": 1,

@@ -7,10 +7,27 @@ rows or the rules: whoever drives both sees whether they agree on what runs, wai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import attrs
+from rules_fates import handled, settled
+from rules_parts import (
+    CONTAINERS,
+    BodySkipped,
+    BranchOver,
+    Cancel,
+    Failure,
+    Frame,
+    Key,
+    Leaf,
+    Nursery,
+    Path,
+    Shield,
+    Steps,
+    Task,
+)
+from rules_tasks import Tasks
 
 from wfe.core.definition import Block, Kind, Node
 from wfe.core.policies import (
@@ -26,24 +43,6 @@ from wfe.core.policies import (
 
 __all__ = ["Key", "Model"]
 
-Path: TypeAlias = tuple[int, ...]
-Key: TypeAlias = tuple[str, Path]
-"""Name of a node and the numbers of the for-each items around it."""
-
-Steps: TypeAlias = Generator[Any, Any, Any]
-
-_CONTAINERS: Final = frozenset(
-    {
-        Kind.SEQUENCE,
-        Kind.IF,
-        Kind.WHILE,
-        Kind.FOR_EACH,
-        Kind.PARALLEL,
-        Kind.DECIDE,
-        Kind.DAG,
-        Kind.SAGA,
-    }
-)
 _AT_ONCE: Final = frozenset({Kind.SEQUENCE, Kind.SAGA, Kind.PARALLEL, Kind.DAG})
 _HOOKS: Final = {
     "done": ("on_success", "ensure"),
@@ -53,133 +52,6 @@ _HOOKS: Final = {
     "left": ("ensure",),
     "skipped": ("ensure",),
 }
-
-
-@attrs.define(eq=False)
-class Failure(Exception):
-    """A node failed; *stop*: the run is to be terminated."""
-
-    step: str
-    kind: str = "E"
-    retryable: bool = True
-    stop: bool = False
-
-
-@attrs.define(eq=False)
-class Cancel(Exception):
-    """Unwinds a task up to *target*, ``None``: all of the run.
-
-    Attributes:
-        kind: ``lost``, ``timeout``, ``skipped``, ``given_up``, ``goto``, ``end``, ``expired``,
-            ``terminate``.
-        undo: Whether sagas on the way are undone.
-        left: What the one who goes elsewhere stood in: left, not cancelled.
-        path: The tasks that go elsewhere themselves.
-        goal: Of a goto.
-    """
-
-    kind: str
-    target: Frame | None
-    undo: bool = True
-    left: tuple[Frame, ...] = ()
-    path: tuple[Task, ...] = ()
-    goal: str = ""
-
-
-class BodySkipped(Exception):  # noqa: N818 - no error
-    """The body said that there is nothing to do."""
-
-
-class BranchOver(Exception):  # noqa: N818 - no error
-    """The rest of the block is not run."""
-
-
-@attrs.define(eq=False)
-class Leaf:
-    """What the outside has to act on: a body, a condition, a pause, a wait."""
-
-    key: Key
-    frame: Frame
-    state: str
-    wake: int | None = None
-    delay: bool = False
-    cancel: Cancel | None = None
-
-
-@attrs.define(eq=False)
-class Nursery:
-    """Tasks that run at a time, and those that have ended and were not looked at yet."""
-
-    live: list[Task] = attrs.field(factory=list["Task"])
-    ended: list[Task] = attrs.field(factory=list["Task"])
-
-
-@attrs.define(eq=False)
-class Shield:
-    """Hooks or an undo of *frame*: what wants to cancel that is held back until they are over."""
-
-    frame: Frame
-    hooks: bool
-    pending: Cancel | None = None
-
-    def holds(self, cancel: Cancel) -> bool:
-        """Whether *cancel* is about the frame or what is around it, not about what it runs."""
-        outside = cancel.target is None or cancel.target in (self.frame, *self.frame.around())
-        return outside and (self.hooks or cancel.undo)
-
-
-@attrs.define(eq=False)
-class Task:
-    """One branch."""
-
-    steps: Steps
-    nursery: Nursery | None
-    owner: Task | None
-    waits: Leaf | Nursery | None = None
-    shields: list[Shield] = attrs.field(factory=list[Shield])
-    over: bool = False
-    result: Any = None
-
-
-@attrs.define(eq=False)
-class Frame:
-    """One execution of a node, through all its attempts.
-
-    Attributes:
-        begun: Whether there is something to clean up.
-        inside: Whether what it contains runs now.
-        log: (number, node, path) of what completed in it and can be undone.
-        until: When what it contains times out.
-    """
-
-    node: Node
-    path: Path
-    parent: Frame | None
-    task: Task
-    policy: ErrorPolicy
-    phase: str = "open"
-    begun: bool = False
-    inside: bool = False
-    log: list[tuple[int, Node, Path]] = attrs.field(factory=list[tuple[int, Node, Path]])
-    until: int | None = None
-    state: str = "ready"
-    wake: int | None = None
-    tried: bool = False
-
-    @property
-    def key(self) -> Key:
-        return self.node.name, self.path
-
-    @property
-    def saga(self) -> bool:
-        return self.node.kind is Kind.SAGA
-
-    def around(self) -> Iterable[Frame]:
-        """Yield what it stands in, innermost first."""
-        frame = self.parent
-        while frame is not None:
-            yield frame
-            frame = frame.parent
 
 
 def _cleans_up(node: Node) -> bool:
@@ -194,32 +66,19 @@ def _undo_policy(given: ErrorPolicy | None) -> ErrorPolicy:
     return given if isinstance(given, Continue | Terminate) else Suspend()
 
 
-class Model:
+class Model(Tasks):
     """A run; ``leaves``, ``timed`` and ``status`` are what can be seen of it."""
 
     def __init__(self, root: Block) -> None:
-        self.now = 0
-        self.status = "runnable"
-        self.error: Failure | None = None
-        self.leaves: dict[Key, Leaf] = {}
-        self.frames: list[Frame] = []
+        super().__init__()
         self._numbers = 0
         self._ending: str | None = None
         self._idle = False
         self._root = root
-        self._running: list[Task] = []
         self._main = Task(self._run(root), None, None)
         self._step(self._main)
 
     # -- what can be seen
-
-    @property
-    def final(self) -> bool:
-        return self.status in ("complete", "failed", "terminated")
-
-    def seen(self) -> dict[Key, str]:
-        """Return what every leaf does now."""
-        return {key: self._shown(leaf) for key, leaf in self.leaves.items()}
 
     def timed(self) -> dict[Key, int]:
         """Return when each open container times out."""
@@ -228,10 +87,6 @@ class Model:
             for f in self.frames
             if f.until is not None and f.inside and f.phase == "open"
         }
-
-    def _shown(self, leaf: Leaf) -> str:
-        due = leaf.state == "sleeping" and leaf.wake is not None and leaf.wake <= self.now
-        return "ready" if due else leaf.state
 
     # -- what happens to it
 
@@ -329,76 +184,7 @@ class Model:
             for f in self.frames
         )
 
-    def _final(self, status: str, error: Failure | None = None) -> None:
-        self.status, self.error = status, error
-        self.leaves.clear()
-        self.frames.clear()
-
     # -- tasks
-
-    def _throw(self, task: Task, error: BaseException) -> None:
-        self._step(task, error=error)
-
-    def _step(self, task: Task, value: Any = None, error: BaseException | None = None) -> None:
-        """Let *task* go on until it waits for something again, or ends."""
-        task.waits = None
-        self._running.append(task)
-        try:
-            task.waits = task.steps.throw(error) if error else task.steps.send(value)
-            return
-        except StopIteration as end:
-            task.result = end.value
-        except (Failure, Cancel) as raised:
-            task.result = raised
-        finally:
-            self._running.pop()
-        task.over = True
-        nursery, owner = task.nursery, task.owner
-        if nursery is not None and owner is not None:
-            nursery.live.remove(task)
-            nursery.ended.append(task)
-            if owner.waits is nursery and not self.final:
-                self._step(owner)
-
-    def _cancel_in(self, target: Frame | None, cancel: Cancel) -> None:
-        """Cancel what is in *target*; what cleans up there goes on."""
-        self._mark(target, cancel)
-        self._cancel(self._main if target is None else target.task, cancel)
-
-    def _mark(self, target: Frame | None, cancel: Cancel) -> None:
-        for frame in self.frames:
-            inside = [frame, *frame.around()]
-            if target is not None:
-                if target not in inside:
-                    continue
-                inside = inside[: inside.index(target) + 1]
-            shields = ("hooks",) if not cancel.undo else ("hooks", "undoing")
-            if not any(f.phase in shields for f in inside):
-                frame.phase = "closing"
-
-    def _cancel(self, task: Task, cancel: Cancel) -> None:
-        if task.over:
-            return
-        held = next((shield for shield in task.shields if shield.holds(cancel)), None)
-        if held is not None:
-            held.pending = cancel
-            return
-        leaf = task.waits
-        if isinstance(leaf, Leaf):
-            # Asked for itself, or as all that there is of the run, it may have begun.
-            shown, asked = self._shown(leaf), cancel.target is leaf.frame or (
-                cancel.target is None and leaf.frame.parent is None
-            )
-            leaf.frame.begun = leaf.frame.begun or asked
-            runs = shown == "ready" and (leaf.frame.node.kind not in _CONTAINERS or asked)
-            runs = runs or (shown == "ready" and leaf.state == "sleeping")
-            if runs or leaf.state == "stopping":
-                leaf.state, leaf.cancel = "stopping", cancel
-                return
-        self._throw(task, cancel)
-
-    def _task(self) -> Task:
-        return self._running[-1]
 
     # -- blocks and nodes
 
@@ -492,6 +278,8 @@ class Model:
     def _failed(self, frame: Frame, failure: Failure, tries: int) -> Steps:
         """Follow the policy; return the retries used so far, ``None``: it failed for good."""
         policy: ErrorPolicy = Terminate() if failure.stop else frame.policy
+        if not failure.stop and failure.recovers is frame and frame.node.on_error is None:
+            policy = Compensate()  # what a step in the saga asked for, and the saga says nothing
         undoes = isinstance(policy, Retry) and policy.compensate
         if isinstance(policy, Retry):
             if failure.retryable and (policy.max_retries is None or tries < policy.max_retries):
@@ -513,9 +301,11 @@ class Model:
     ) -> Steps:
         saga = None if frame.saga else self._saga(frame)
         undoes = undoes or isinstance(policy, Compensate)
+        if saga is not None and isinstance(policy, Compensate):
+            failure.recovers = saga
         if saga is not None and isinstance(policy, Fail | Terminate | Compensate):
             # The saga undoes it: first of all, for it may have had half its effect.
-            if frame.node.kind not in _CONTAINERS:
+            if frame.node.kind not in CONTAINERS:
                 self._remember(saga, frame)
         else:
             yield from self._undo_first(frame, undoes=undoes)
@@ -638,37 +428,34 @@ class Model:
                 yield from self._leaf(frame)
             self._opens(frame)
             yield from self._structure(frame)
-            return
-        match node.kind:
-            case Kind.STEP:
-                frame.begun = True
-                answer = yield from self._leaf(frame)
-                chosen = [b for b in node.blocks if b.nodes and b.label == answer]
-                if chosen:
-                    frame.inside = True
-                    yield from self._together(frame, [b.nodes for b in chosen])
-            case Kind.IF | Kind.DECIDE:
-                chosen = yield from self._leaf(frame)
-                blocks = [node.blocks[i].nodes for i in chosen if node.blocks[i].nodes]
-                if blocks:
-                    self._opens(frame)
-                    yield from self._together(frame, blocks)
-            case Kind.WHILE:
-                while (yield from self._leaf(frame)):
-                    if not node.blocks[0].nodes:
-                        return
-                    self._opens(frame)
-                    yield from self._together(frame, [node.blocks[0].nodes])
-                    frame.inside = False
-            case Kind.FOR_EACH:
-                count = yield from self._leaf(frame)
-                if count and node.blocks[0].nodes:
-                    self._opens(frame)
-                    yield from self._rounds(frame, count)
-            case _:
-                frame.begun = True
-                yield from self._leaf(frame)
-                self._elsewhere(frame)
+        elif node.kind is Kind.WHILE:
+            yield from self._turns(frame)
+        elif node.kind in CONTAINERS:
+            chosen: Any = yield from self._leaf(frame)
+            if node.kind is Kind.FOR_EACH:
+                yield from self._rounds(frame, chosen)
+            else:
+                yield from self._chosen(frame, [node.blocks[i] for i in chosen])
+        else:
+            frame.begun = True
+            answer = yield from self._leaf(frame)
+            yield from self._chosen(frame, [b for b in node.blocks if b.label == answer])
+            self._elsewhere(frame)
+
+    def _chosen(self, frame: Frame, blocks: Sequence[Block]) -> Steps:
+        chosen = [block.nodes for block in blocks if block.nodes]
+        if chosen:
+            self._opens(frame)
+            yield from self._together(frame, chosen)
+
+    def _turns(self, frame: Frame) -> Steps:
+        nodes = frame.node.blocks[0].nodes
+        while (yield from self._leaf(frame)):
+            if not nodes:
+                return
+            self._opens(frame)
+            yield from self._together(frame, [nodes])
+            frame.inside = False
 
     def _opens(self, frame: Frame) -> None:
         frame.begun = frame.inside = True
@@ -706,6 +493,9 @@ class Model:
 
     def _rounds(self, frame: Frame, count: int) -> Steps:
         config, nodes = frame.node.config, frame.node.blocks[0].nodes
+        if not count or not nodes:
+            return
+        self._opens(frame)
         limit = 1 if config.get("sequential") else config.get("limit")
         branches = [self._branch(frame, nodes, (*frame.path, i)) for i in range(count)]
         yield from self._at_a_time(frame, branches, limit, count)
@@ -750,45 +540,6 @@ class Model:
         yield from self._close(frame, nursery, Cancel("lost", frame))
         raise failure if failure.stop or first is None else first
 
-    def _spawn(self, nursery: Nursery, steps: Steps) -> Task:
-        task = Task(steps, nursery, self._task())
-        nursery.live.append(task)
-        self._step(task)
-        return task
-
-    def _next(self, frame: Frame, nursery: Nursery) -> Steps:
-        """Return a task that has ended; a cancellation first lets all of them end."""
-        while not nursery.ended:
-            try:
-                yield nursery
-            except Cancel as cancel:
-                raise (yield from self._drain(nursery, cancel)) from None
-        return nursery.ended.pop(0)
-
-    def _close(self, frame: Frame, nursery: Nursery, cancel: Cancel) -> Steps:
-        if nursery.live:
-            self._mark(frame, cancel)
-        worse = yield from self._drain(nursery, cancel)
-        if worse is not cancel:
-            raise worse
-        frame.phase = "open"
-
-    def _drain(self, nursery: Nursery, cancel: Cancel) -> Steps:
-        """Cancel all tasks and wait for their end; return the last cancellation that came."""
-        fresh = True
-        while True:
-            if fresh:
-                for task in list(nursery.live):
-                    if task not in cancel.path:
-                        self._cancel(task, cancel)
-            if not nursery.live:
-                return cancel
-            fresh = False
-            try:
-                yield nursery
-            except Cancel as worse:
-                cancel, fresh = worse, True
-
     # -- dependencies
 
     def _dag(self, frame: Frame) -> Steps:
@@ -796,9 +547,9 @@ class Model:
         states: dict[str, str] = {}
         names: dict[Task, str] = {}
         first: Failure | None = None
-        handled = _handled(nodes)
+        awaited = handled(nodes)
         while True:
-            for node in _settled(nodes, states):
+            for node in settled(nodes, states):
                 states[node.name] = "r"
                 task = self._spawn(nursery, self._dag_node(node, frame))
                 names[task] = node.name
@@ -809,7 +560,7 @@ class Model:
             if isinstance(child.result, Failure):
                 states[name] = "f"
                 first = yield from self._child_failed(
-                    frame, nursery, child.result, first, handled=name in handled
+                    frame, nursery, child.result, first, handled=name in awaited
                 )
             else:
                 states[name] = child.result
@@ -864,63 +615,3 @@ class Model:
 
 
 _ENDS: Final = {"end": "complete", "expired": "failed", "terminate": "terminated"}
-
-
-# -- triggers, as the reference of the builder has them -------------------------------------------
-
-
-def _handled(nodes: Sequence[Node]) -> set[str]:
-    """Return whose failure somebody waits for, so that it does not cancel the others."""
-    needs = {n.name: {*n.needs, *n.needs_any} for n in nodes}
-    found = {
-        name for n in nodes if n.trigger in ("all_done", "any_failed") for name in n.needs
-    }
-    while True:
-        more = found.union(*(needs[name] for name in found))
-        if more == found:
-            return found
-        found = more
-
-
-def _settled(nodes: Sequence[Node], states: dict[str, str]) -> list[Node]:
-    """Note what can never begin; return what can begin now."""
-    while True:
-        fates = {n.name: _fate(n, states) for n in nodes if n.name not in states}
-        never = {name: fate for name, fate in fates.items() if fate in ("s", "x")}
-        if not never:
-            return [n for n in nodes if fates.get(n.name) == "run"]
-        name = next(iter(never))
-        states[name] = never[name]
-
-
-def _fate(node: Node, states: dict[str, str]) -> str:
-    """``run``, ``wait``, ``s``: skipped, ``x``: never because of a failure."""
-    propagates = node.config.get("propagates", ())
-
-    def seen(names: Sequence[str]) -> list[str]:
-        found = [states.get(name, "r") for name in names]
-        return [
-            "p" if state == "s" and name in propagates else state
-            for name, state in zip(names, found, strict=True)
-        ]
-
-    fates = [_one_fate(node.trigger, seen(node.needs))] if node.needs else []
-    if node.needs_any:
-        fates.append(_one_fate("any", seen(node.needs_any)))
-    return next((fate for fate in ("x", "wait", "s") if fate in fates), "run")
-
-
-def _one_fate(trigger: str, seen: Sequence[str]) -> str:
-    ended = "r" not in seen
-    failed = any(state in ("c", "f", "x") for state in seen)
-    lost = any(state in ("f", "x") for state in seen)
-    if trigger == "any":
-        done = any(state in ("d", "c", "s") for state in seen)
-        return "run" if done else "wait" if not ended else "x" if lost else "s"
-    if trigger == "all_done":
-        return "run" if ended else "wait"
-    if trigger == "any_failed":
-        return "run" if failed else "s" if ended else "wait"
-    if failed if trigger == "none_failed" else lost:
-        return "x"
-    return "wait" if not ended else "s" if "p" in seen else "run"

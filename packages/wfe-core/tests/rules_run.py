@@ -29,7 +29,7 @@ from wfe.core.rules.inputs import (
 from wfe.core.rules.plan import Reducer
 from wfe.core.rules.state import Pointer, State, folded
 
-__all__ = ["SECOND", "Run", "block", "child", "step"]
+__all__ = ["SECOND", "Run", "block", "both", "child", "hooked", "saga", "step", "undone"]
 
 SECOND = 1_000_000
 
@@ -42,6 +42,26 @@ def block(*nodes: Node, **parts: Any) -> Block:
 def step(name: str, kind: Kind = Kind.STEP, **parts: Any) -> Node:
     """Return a node."""
     return Node(name=name, kind=kind, **parts)
+
+
+def both(*branches: Node, name: str = "both", **parts: Any) -> Node:
+    """Return a parallel."""
+    return step(name, Kind.PARALLEL, blocks=tuple(block(each) for each in branches), **parts)
+
+
+def hooked(name: str, hook: str = "ensure", **parts: Any) -> Node:
+    """Return a step with a hook."""
+    return step(name, hooks=((hook, block(step(f"{name}-{hook}"))),), **parts)
+
+
+def undone(name: str, **parts: Any) -> Node:
+    """Return a step with an undo, whose step has *parts*."""
+    return step(name, undo=block(step(f"undo-{name}", **parts)))
+
+
+def saga(*nodes: Node, **parts: Any) -> Node:
+    """Return a saga."""
+    return step("saga", Kind.SAGA, blocks=(block(*nodes),), **parts)
 
 
 def child(n: int = 7) -> Item:
@@ -99,7 +119,7 @@ class Run:
         (found,) = (p for p in self.state.pointers.values() if p.step == name)
         return found
 
-    def place(self, name: str) -> dict[str, int]:
+    def place(self, name: str) -> dict[str, Any]:
         """Return pointer and attempt of a step."""
         pointer = self.at(name)
         return {"pointer": pointer.id, "attempt": pointer.attempt}
@@ -161,7 +181,7 @@ class Run:
     def child_over(self, name: str, status: str = "complete", **parts: Any) -> Decision:
         """Let the sub-workflow of a step end."""
         content = {"pointer": self.at(name).id, "n": 7, "id": "child-7", "definition": "c"}
-        over = {"status": status, "data": {}, "error": None}
+        over: dict[str, Any] = {"status": status, "data": {}, "error": None}
         return self.message("child_done", {**content, **over, **parts})
 
     # -- what can be seen

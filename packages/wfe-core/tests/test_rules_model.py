@@ -13,8 +13,9 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rules_model import Model
+from rules_parts import Failure, Key
 
-from rules_model import Failure, Key, Model
 from wfe.core.definition import TRIGGERS, Block, Kind, Node, WorkflowDefinition
 from wfe.core.policies import (
     Compensate,
@@ -526,7 +527,7 @@ def drive(luck: Luck, drafts: list[Draft]) -> None:
 @pytest.mark.parametrize("hundred", range(12))
 def test_the_rules_do_what_a_naive_model_does(hundred: int, drafts: list[Draft]) -> None:
     for seed in range(100 * hundred, 100 * hundred + 100):
-        drive(Dice(Random(seed)), drafts)  # noqa: TID251 - chance is what is tested here
+        drive(Dice(Random(seed)), drafts)
 
 
 @settings(
@@ -536,7 +537,7 @@ def test_the_rules_do_what_a_naive_model_does(hundred: int, drafts: list[Draft])
 )
 @given(seed=st.integers(10_000, 2**63))
 def test_so_they_do_with_seeds_that_nobody_tried_yet(seed: int, drafts: list[Draft]) -> None:
-    drive(Dice(Random(seed)), drafts)  # noqa: TID251 - chance is what is tested here
+    drive(Dice(Random(seed)), drafts)
 
 
 @settings(

@@ -6,11 +6,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-
 from rules_run import SECOND, Run, block, step
+
 from wfe.core.definition import Block, Kind, Limit, Node
 from wfe.core.policies import Continue, Retry
-from wfe.core.rules.inputs import (AsksPlaces, Completed, Due, Failed, Items, Offers, Slept, Stopped, Waits, Writes)
+from wfe.core.rules.inputs import (
+    AsksPlaces,
+    Completed,
+    Due,
+    Failed,
+    Items,
+    Offers,
+    Slept,
+    Stopped,
+    Waits,
+    WaitsSignal,
+    Writes,
+)
 
 PENDING, WAITING, BLOCKED = "pending", "waiting_for_event", "pending_predecessor"
 AT_ONCE = Retry(max_retries=1, interval=timedelta(0))
@@ -124,14 +136,12 @@ def test_the_pointer_that_waits_longest_gets_the_signal() -> None:
     assert run.live == {"b": WAITING}
 
 
-def test_two_signals_for_two_waits_in_one_decision() -> None:
-    run = Run(signalled("a"), signalled("b"))
+def test_two_waits_of_one_decision_get_a_signal_each() -> None:
+    run = Run(step("p", Kind.PARALLEL, blocks=(block(signalled("a")), block(signalled("b")))))
     signal(run, 1)
-    run.listen("a")
     signal(run, 2)
-    signal(run, 3)
-    run.listen("b")
-    assert run.status == "complete"
+    run.feed(*(WaitsSignal(**run.place(name), name="s") for name in "ab"))
+    assert (run.status, run.state.data) == ("complete", {"got": 2})
 
 
 # -- people

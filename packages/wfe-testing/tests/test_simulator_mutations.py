@@ -173,12 +173,6 @@ def never_stopped(original: Any, self: Any, key: int) -> None:
         original(self, key)
 
 
-def begins_while_given_up(original: Any, self: Any, key: int | None) -> None:
-    parking, self.parking = self.parking, False
-    original(self, key)
-    self.parking = parking
-
-
 PLANTED: dict[str, tuple[Plant, set[Law]]] = {
     "store: epoch of the writer is not checked": (
         wrapped(MemoryRuns, "_owned_problem", any_owner_will_do),
@@ -221,10 +215,6 @@ PLANTED: dict[str, tuple[Plant, set[Law]]] = {
     "engine: a cancelled pointer that did not begin is forgotten": (
         wrapped(LiveRun, "_cancel", never_stopped),
         {Law.SETTLES, Law.WEDGED, Law.COMPLETED},
-    ),
-    "engine: a body begins while its run is being given up": (
-        wrapped(LiveRun, "timer", begins_while_given_up),
-        {Law.ATTEMPTS},
     ),
     "engine: a child does not tell its parent": (
         wrapped(LiveRun, "_messages", no_answer_to_parent),

@@ -172,7 +172,7 @@ def test_a_function_that_does_not_fit_is_refused() -> None:
         workflow("w")(variadic).build()
     with pytest.raises(DefinitionError, match="async"):
         workflow("w")(wrong[1])
-    with pytest.raises(DefinitionError, match="at least 1"):
+    with pytest.raises(DefinitionError, match="from 1"):
         workflow("w", version=0)
 
 

@@ -19,8 +19,10 @@ from wfe.core import (
     StepExecutionContext,
     Suspend,
     WorkflowBuilder,
+    WorkflowContext,
     WorkflowDefinition,
     WorkflowNotFoundError,
+    workflow,
 )
 from wfe.core.errors import UpdateRejectedError
 from wfe.host import SyncWorkflowHost, WorkflowHost, WorkflowRun
@@ -134,15 +136,13 @@ async def test_retry_waits_for_what_it_asked() -> None:
     assert [each.kind for each in entries].count("workflow_failed") == 2
 
 
-@pytest.mark.parametrize("status", ["complete", "runnable"])
-async def test_retry_of_what_did_not_fail_is_refused(status: str) -> None:
+async def test_retry_of_a_complete_run_is_refused() -> None:
     definition = WorkflowBuilder().wait_for("go", key="1").build("waiting")
     async with WorkflowTest() as test:
         run = await test.start(definition)
-        if status == "complete":
-            await test.host.publish_event("go", "1")
-            await run.wait(5)
-        with pytest.raises(InvalidStateTransitionError, match=f"cannot retry .* it is {status}"):
+        await test.host.publish_event("go", "1")
+        await run.wait(5)
+        with pytest.raises(InvalidStateTransitionError, match="it is complete"):
             await test.host.retry(run.id)
 
 
@@ -273,6 +273,65 @@ async def test_rewind_does_a_step_again_with_the_data_of_then() -> None:
     assert world.done == ["pack", "ship", "ship", "bill"]
     rewound = entry(entries, "workflow_rewound")
     assert (rewound.actor, rewound.reason) == ("Ada", "why")
+
+
+async def test_retry_of_a_run_that_goes_on_is_noted_and_changes_nothing() -> None:
+    gate = asyncio.Event()
+
+    async def slow() -> None:
+        await gate.wait()
+
+    async with WorkflowTest() as test:
+        run = await test.start(WorkflowBuilder().then(slow).build("w"))
+        await test.host.retry(run.id, actor="Ada")
+        gate.set()
+        assert (await run.wait(5)).status == "complete"
+        ignored = entry(await run.history(), "message_ignored")
+    assert (ignored.actor, ignored.data) == ("Ada", {"message": "retry"})
+
+
+async def test_retry_of_a_running_run_from_a_step_waits_for_the_old_body_to_end() -> None:
+    order: list[str] = []
+
+    async def slow(ctx: StepExecutionContext[Any]) -> None:
+        order.append(f"begin {ctx.attempt}")
+        try:
+            if ctx.attempt == 0:
+                await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            order.append(f"end {ctx.attempt}")
+
+    async with WorkflowTest() as test:
+        run = await test.start(WorkflowBuilder().then(slow).build("w"))
+        await test.host.retry(run.id, from_step="slow")
+        assert (await run.wait(5)).status == "complete"
+    assert order == ["begin 0", "end 0", "begin 1", "end 1"]
+
+
+async def test_a_function_that_waits_is_retried_and_rewound() -> None:
+    @workflow("waiter")
+    async def waiter(ctx: WorkflowContext) -> list[int]:
+        ctx.app.append("run")
+        first = await ctx.wait_for("go", key="1")
+        second = await ctx.wait_for("go", key="2")
+        return [first, second]
+
+    async with WorkflowTest(waiter, app=[]) as test:
+        run = await test.start("waiter")
+        await test.host.publish_event("go", "1", 1)
+        await test.host.terminate(run.id)
+        await test.host.retry(run.id)
+        await test.host.publish_event("go", "2", 2)
+        assert await run.result(5) == [1, 2]
+
+        await test.clock.advance(timedelta(seconds=1))  # those events are older than the next run
+        other = await test.start("waiter")
+        await test.host.suspend(other.id)
+        await test.host.rewind(other.id, "waiter")
+        await test.host.publish_event("go", "1", 3)
+        await test.host.publish_event("go", "2", 4)
+        assert await other.result(5) == [3, 4]
 
 
 async def test_a_fork_from_a_rewound_step_begins_with_what_the_rewind_changed() -> None:

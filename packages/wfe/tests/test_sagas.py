@@ -187,6 +187,22 @@ async def test_compensate_on_a_step_in_a_saga_starts_the_undo_of_the_saga() -> N
     assert app.ran == ["a", "b", "undo-b", "undo-a", "tail"]
 
 
+async def test_compensate_on_a_step_recovers_a_saga_that_says_nothing_itself() -> None:
+    app = Book(b=1)
+    flow = WorkflowBuilder().saga(lambda s: pair(pair(s, "a"), "b").on_error(Compensate()))
+    instance, _ = await run(flow.then(named("tail")).build("w"), app)
+    assert instance.status == "complete"
+    assert app.ran == ["a", "b", "undo-b", "undo-a", "tail"]
+
+
+async def test_the_policy_of_the_saga_wins_over_compensate_on_a_step() -> None:
+    app = Book(b=1)
+    flow = WorkflowBuilder().saga(lambda s: pair(pair(s, "a"), "b").on_error(Compensate()))
+    instance, _ = await run(flow.on_error(Fail()).then(named("tail")).build("w"), app)
+    assert instance.status == "failed"
+    assert app.ran == ["a", "b", "undo-b", "undo-a"]
+
+
 async def test_terminate_on_a_step_in_a_saga_undoes_the_saga_first() -> None:
     app = Book(b=1)
     flow = WorkflowBuilder().saga(lambda s: pair(pair(s, "a"), "b").on_error(Terminate()))

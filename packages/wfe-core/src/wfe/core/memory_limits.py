@@ -7,8 +7,6 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable
 
-import attrs
-
 from wfe.core.memory_run import Deliver, MemoryCommit, MemoryRun
 from wfe.core.providers import Hold, Message, granted_payload
 
@@ -31,6 +29,8 @@ class MemoryLimits:
         self._waiters: defaultdict[str, dict[tuple[int, int], tuple[MemoryRun, Hold]]] = (
             defaultdict(dict)
         )
+        # Of each key that somebody waits for.
+        self._limits: dict[str, int] = {}
         # What each instance holds or waits for: (pointer, key).
         self._wanted: defaultdict[int, set[tuple[int, str]]] = defaultdict(set)
         self._grants: defaultdict[str, list[int]] = defaultdict(list)
@@ -47,8 +47,7 @@ class MemoryLimits:
             self._tell(run, hold, commit.now, commit)
             return
         waiters = self._waiters[hold.key]
-        for other, (waiting, wanted) in waiters.items():
-            waiters[other] = (waiting, attrs.evolve(wanted, limit=hold.limit))
+        self._limits[hold.key] = hold.limit
         waiters[place] = (run, hold)
         self._wanted[run.new.n].add((hold.pointer, hold.key))
         self._grant(hold.key, commit)
@@ -84,14 +83,14 @@ class MemoryLimits:
     def _grant(self, key: str, commit: MemoryCommit) -> None:
         """Give the places of *key* that are free to those that wait longest."""
         waiters, holders = self._waiters[key], self._holders[key]
-        for place, (run, hold) in tuple(waiters.items()):
-            if len(holders) >= hold.limit:
-                break
-            del waiters[place]
+        while waiters and len(holders) < self._limits[key]:
+            place = next(iter(waiters))
+            run, hold = waiters.pop(place)
             holders.add(place)
             self._tell(run, hold, commit.now, commit)
         if not waiters:
             del self._waiters[key]
+            self._limits.pop(key, None)
         if not holders:
             del self._holders[key]
 

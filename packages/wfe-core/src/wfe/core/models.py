@@ -41,9 +41,13 @@ def to_micros(when: datetime | timedelta) -> int:
 
     Raises:
         ValueError: The datetime is naive.
+        TypeError: It is neither.
     """
     if isinstance(when, timedelta):
         return when // _MICRO
+    if not isinstance(when, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+        problem = f"expected a timedelta or an aware datetime, got {when!r} ({type(when).__name__})"
+        raise TypeError(problem)
     if when.tzinfo is None:
         problem = f"{when!r} has no time zone; use an aware datetime, for example datetime.now(UTC)"
         raise ValueError(problem)

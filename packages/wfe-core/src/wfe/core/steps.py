@@ -108,7 +108,11 @@ class ExecutionResult:
         return cls(kind="wait", event=(name, key), when=as_of, duration=timeout)
 
     @classmethod
-    def fail(cls, error: BaseException | str, *, retryable: bool = True) -> ExecutionResult:
+    def fail(
+        cls,
+        error: BaseException | str,
+        retryable: bool = True,  # noqa: FBT001, FBT002 - by position, too
+    ) -> ExecutionResult:
         """Fail this attempt."""
         if isinstance(error, str):
             return cls(kind="fail", value=error, retryable=retryable)

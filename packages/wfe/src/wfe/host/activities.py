@@ -41,7 +41,6 @@ class Activities:
         self,
         name: str | Sequence[str],
         worker: str | None = None,
-        *,
         wait: timedelta = _NOW,
         lease: timedelta = _LEASE,
     ) -> Activity | None:

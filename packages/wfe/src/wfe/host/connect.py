@@ -43,6 +43,9 @@ def connect(
         ProviderError: A URL has no scheme, or the store cannot be queue or lock itself.
     """
     store: Any = _made("wfe.persistence", persistence)
+    if not hasattr(store, "features"):
+        problem = f"{store!r} is no store; pass a URL such as sqlite:///runs.db, or a provider"
+        raise ProviderError("host", problem, False)
     return Providers(
         store,
         _seam("queue", store, queue),

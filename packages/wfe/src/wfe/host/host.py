@@ -26,6 +26,13 @@ from wfe.core.providers import (
     QueueProvider,
 )
 from wfe.host.activities import Activities
+from wfe.host.checks import (
+    checked_labels,
+    checked_middleware,
+    counts,
+    durations,
+    functions,
+)
 from wfe.host.collect import Buildable, definitions_in
 from wfe.host.connect import connect, connect_blobs
 from wfe.host.controls import Controls
@@ -104,7 +111,14 @@ class WorkflowHost(Reads, Controls, Keeping):
 
         Raises:
             PluginNotFoundError: No installed distribution handles the URL's scheme.
+            TypeError: An option is of a wrong type.
+            ValueError: A duration is negative, or a number less than 1.
         """
+        durations({"lease": lease}, least=timedelta(milliseconds=10))
+        durations({"linger": linger, "retention": retention, "event_retention": event_retention})
+        counts({"threads": threads, "max_steps": 1 if max_steps is None else max_steps})
+        counts({"max_inline": max_inline, "max_data": max_data, "max_history": max_history})
+        functions({"step_factory": step_factory, "archive": archive})
         providers = connect(persistence or url, queue, lock)
         self._engine = Engine(
             providers.persistence,
@@ -117,7 +131,7 @@ class WorkflowHost(Reads, Controls, Keeping):
                 threads=threads,
                 strict_versions=strict_versions,
                 own_runs_only=own_runs_only,
-                labels=frozenset(labels),
+                labels=checked_labels(labels),
                 max_steps=max_steps,
                 name=name,
                 retention=None if retention is None else to_micros(retention),
@@ -128,7 +142,7 @@ class WorkflowHost(Reads, Controls, Keeping):
             ),
             app=app,
             step_factory=step_factory,
-            middleware=middleware,
+            middleware=checked_middleware(middleware),
             archive=archive,
             codec=codec,
             blobs=connect_blobs(blobs),

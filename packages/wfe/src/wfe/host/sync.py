@@ -50,7 +50,14 @@ async def arun(source: Any, data: Any = None, **options: Any) -> WorkflowInstanc
 
 
 def run(source: Any, data: Any = None, **options: Any) -> WorkflowInstance[Any]:
-    """Run one workflow to its end in memory, blocking; see :func:`arun`."""
+    """Run one workflow to its end in memory, blocking; see :func:`arun`.
+
+    Raises:
+        RuntimeError: It was called where an event loop runs, which it would block.
+    """
+    if asyncio._get_running_loop() is not None:  # noqa: SLF001 - asks, does not raise
+        problem = "run() would block the running event loop; use `await arun(...)` there"
+        raise RuntimeError(problem)
     return asyncio.run(arun(source, data, **options))
 
 

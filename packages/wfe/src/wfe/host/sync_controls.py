@@ -106,10 +106,14 @@ class SyncActivities:
     _call: Caller
 
     def claim(
-        self, name: str | Sequence[str], worker: str | None = None, **options: Any
+        self,
+        name: str | Sequence[str],
+        worker: str | None = None,
+        wait: timedelta = timedelta(0),
+        lease: timedelta = timedelta(minutes=5),
     ) -> Activity | None:
         """Claim the oldest activity that nobody works on; see :meth:`Activities.claim`."""
-        return self._call(self._activities.claim(name, worker, **options))
+        return self._call(self._activities.claim(name, worker, wait, lease))
 
     def complete(self, token: str, result: Any = None) -> None:
         """Hand in the result; see :meth:`Activities.complete`."""

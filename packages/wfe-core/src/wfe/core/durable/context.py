@@ -274,7 +274,7 @@ class WorkflowContext:
     def wait_for(
         self,
         event: str,
-        key: str = "",
+        key: str | int = "",
         timeout: timedelta | None = None,
         *,
         as_of: datetime | None = None,

@@ -13,7 +13,8 @@ from wfe.core.codec import decode, encode
 from wfe.core.definition import Kind, Node, WorkflowDefinition
 from wfe.core.engine.contexts import call_context
 from wfe.core.engine.live import dumps
-from wfe.core.engine.sizes import check_index
+from wfe.core.engine.moments import after
+from wfe.core.engine.sizes import as_key, check_index, check_name
 from wfe.core.errors import DataTypeError
 from wfe.core.models import to_micros
 from wfe.core.rules.called import (
@@ -60,10 +61,10 @@ async def sleep(
     calls: Calls, name: str | None, duration: timedelta | None, when: datetime | None, site: str
 ) -> None:
     """Pause a strand, for *duration* or until *when*."""
-    given = to_micros(when) if when is not None else to_micros(duration or timedelta())
+    given = _pause(duration) if when is None else _moment(when)
     made = await calls.enter(name or "sleep", hash_of((given,), {}), site)
     if made.record is None:
-        until = given if when is not None else calls.engine.clock.now() + max(given, 0)
+        until = given if when is not None else after(calls.engine.clock.now(), given, "sleep()")
         calls.feed(
             CallSleeps(
                 pointer=calls.pointer,
@@ -76,19 +77,32 @@ async def sleep(
     await calls.outcome(made)
 
 
+def _pause(duration: object) -> int:
+    if not isinstance(duration, timedelta):
+        problem = f"sleep() takes a timedelta, got {duration!r}; for seconds: timedelta(seconds=...)"
+        raise TypeError(problem)
+    return max(to_micros(duration), 0)
+
+
+def _moment(when: object) -> int:
+    if not isinstance(when, datetime):
+        problem = f"sleep_until() takes an aware datetime, got {when!r}"
+        raise TypeError(problem)
+    return to_micros(when)
+
+
 async def wait_for(
     calls: Calls,
     name: str | None,
     event: str,
-    key: str,
+    key: object,
     timeout: timedelta | None,
     as_of: datetime | None,
     site: str,
 ) -> Any:
     """Wait for an event and return its payload."""
-    key = str(key)
-    check_index("event name", event)
-    check_index("event key", key)
+    key = as_key("event key", key)
+    check_name("event name", event)
     since = calls.run.created_at if as_of is None else to_micros(as_of)
     name = name or f"wait for {event}"
     made = await calls.enter(name, hash_of((event, key), {}), site)
@@ -114,13 +128,16 @@ async def wait_for(
 
 
 def _until(calls: Calls, timeout: timedelta | None) -> int | None:
-    return None if timeout is None else calls.engine.clock.now() + to_micros(timeout)
+    if timeout is None:
+        return None
+    return after(calls.engine.clock.now(), to_micros(timeout), "the timeout")
 
 
 async def wait_signal(
     calls: Calls, name: str | None, signal: str, timeout: timedelta | None, site: str
 ) -> Any:
     """Wait for a signal and return its data."""
+    check_name("signal name", signal)
     name = name or f"signal {signal}"
     made = await calls.enter(name, hash_of((signal,), {}), site)
     if made.record is None:

@@ -65,10 +65,19 @@ def make_body(target: Any, factory: StepFactory | None, pools: Pools) -> Body:
     raise DefinitionError(problem)
 
 
+def _told_apart(call: Callable[[], Any]) -> Any:
+    """Call *call*; what ends iterators would get lost between threads: no future takes it."""
+    try:
+        return call()
+    except (StopIteration, GeneratorExit) as error:
+        problem = f"the body raised {type(error).__name__}"
+        raise RuntimeError(problem) from error
+
+
 async def _blocking(pool: Executor, call: Callable[[], Any]) -> Any:
     context = contextvars.copy_context()
     loop = asyncio.get_running_loop()
-    result = await loop.run_in_executor(pool, context.run, call)
+    result = await loop.run_in_executor(pool, context.run, _told_apart, call)
     return await result if inspect.isawaitable(result) else result
 
 
@@ -209,7 +218,7 @@ class _ProcessBody:
         args, kwargs = _arguments(self.parameters, ctx, inputs)
         loop = asyncio.get_running_loop()
         call = functools.partial(self.target, *args, **kwargs)
-        result = await loop.run_in_executor(self.pools.processes(), call)
+        result = await loop.run_in_executor(self.pools.processes(), _told_apart, call)
         return result, result
 
 

@@ -387,6 +387,7 @@ class Calls:
             name=made.name,
             hash=made.hash,
             site=made.site,
+            kind=kind,
             state=state_of_row(kind, info),
             info={**made.record.info, **info} if made.record else info,
             at=at,

@@ -216,17 +216,13 @@ class Committer:
                 size += run.size
         return runs, items, size
 
-    async def _flush(self) -> None:
-        """Store what steps emitted before their completions: who reads to the end has all."""
-        emitted = self._hooks.emitted()
-        if emitted is not None:
-            await emitted
-
     async def _commit(
         self, runs: list[LiveRun], items: list[Item], callers: list[asyncio.Future[Outcome]]
     ) -> None:
         try:
-            await self._flush()
+            emitted = self._hooks.emitted()
+            if emitted is not None:  # before the completions: who reads to the end has all
+                await emitted
             epoch = self._hooks.epoch()
             outcomes = await self._store.commit(epoch, items)
         except Exception as error:
@@ -238,7 +234,7 @@ class Committer:
                 if not future.done():
                     future.set_exception(error)
             raise
-        if any(isinstance(outcome, Fenced) for outcome in outcomes):
+        if Fenced in map(type, outcomes):
             await self._fenced(epoch, items[len(runs) :], callers)
             return
         for run, outcome in zip(runs, outcomes, strict=False):
@@ -253,13 +249,22 @@ class Committer:
         self._tell(items, outcomes)
 
     def _tell(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+        woken: list[tuple[int, int, int | None]] = []
+        offered = False
         for item, outcome in zip(items, outcomes, strict=True):
-            if isinstance(outcome, Done) and (item.starts or _unowned(item)):
-                self._hooks.started((*item.starts, item) if _unowned(item) else item.starts, outcome)
-        woken = [w for o in outcomes if isinstance(o, Done) and o.woken for w in o.woken]
+            if not isinstance(outcome, Done):
+                continue
+            if item.starts or item.new is not None:
+                started = (*item.starts, item) if _unowned(item) else item.starts
+                if started:
+                    self._hooks.started(started, outcome)
+            if outcome.woken:
+                woken.extend(outcome.woken)
+            if item.activities:
+                offered = True
         if woken:
             self._hooks.woken(woken)
-        if any(item.activities for item in items):
+        if offered:
             self._hooks.offered()
 
     def _abandoned(self, item: Item) -> None:

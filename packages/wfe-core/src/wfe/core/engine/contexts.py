@@ -10,7 +10,7 @@ import orjson
 
 from wfe.core.codec import decode, encode
 from wfe.core.engine.options import StartOptions
-from wfe.core.engine.sizes import check_index
+from wfe.core.engine.sizes import check_name, storable_text
 from wfe.core.models import from_micros
 from wfe.core.steps import PointerRef, StepExecutionContext
 
@@ -147,10 +147,11 @@ class _Services:
         return found
 
     def write_log(self, ctx: StepExecutionContext[Any], stream: str, line: str) -> None:
-        self._run.owner.report.log(self._run, ctx.pointer, stream, line)
+        text = storable_text(str(line))
+        self._run.owner.report.log(self._run, ctx.pointer, stream, text)
 
     def emit(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
-        check_index("stream item's name", name)
+        check_name("the stream item's name", name)
         text = orjson.dumps(encode(payload, f"payload of {name!r}")).decode()
         owner = self._run.owner
         owner.sizes.check(f"payload of {name!r}", text)

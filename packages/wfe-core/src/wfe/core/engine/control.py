@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Control"]
 
-_RETRIED: Final = frozenset({WorkflowStatus.FAILED, WorkflowStatus.TERMINATED})
 _REWOUND: Final = frozenset({WorkflowStatus.FAILED, WorkflowStatus.SUSPENDED})
 
 
@@ -142,9 +141,11 @@ class Control:
     ) -> None:
         """Let a run go on where it failed, was terminated or suspended, or from *from_step*.
 
+        Of a run that goes on already, without *from_step*, it is only noted in the history.
+
         Raises:
             WorkflowNotFoundError: There is no such run.
-            InvalidStateTransitionError: It is running or complete.
+            InvalidStateTransitionError: It is complete.
             DefinitionError: It never came to *from_step*.
         """
         self._engine.check_running()
@@ -152,7 +153,7 @@ class Control:
         if header.status == WorkflowStatus.SUSPENDED:
             await self._retry_suspended(header, from_step, reason, actor)
             return
-        if header.status not in _RETRIED:
+        if header.status == WorkflowStatus.COMPLETE:
             raise InvalidStateTransitionError(header.id, "retry", header.status)
         if from_step is not None:
             await self._state_before(header, from_step)
@@ -334,7 +335,8 @@ class Control:
         ready = self._ready(header)
         handler = ready.definition.code.get(f"/query:{name}")
         if handler is None:
-            known = [h.removeprefix("query:") for h in ready.definition.handlers]
+            handlers = ready.definition.handlers
+            known = [h.removeprefix("query:") for h in handlers if h.startswith("query:")]
             problem = f"it has no query {name!r}{nearest(name, known)}"
             raise DefinitionError(problem, header.definition, "declare it with on_query()")
         found = await self._engine.reads.get(header.id)
@@ -365,7 +367,8 @@ class Control:
             if step in (None, where) and pointer in (None, key)
         ]
         if len(asked) != 1 or WorkflowStatus(header.status).final:
-            what = "approve (nothing is asked)" if not asked else "approve without step= (it asks several things)"
+            why = "it asks several things" if asked else "nothing is asked there now"
+            what = f"approve {'without step= ' if asked else ''}({why})"
             raise InvalidStateTransitionError(header.id, what, header.status)
         key, question = asked[0]
         if answer not in question["options"]:

@@ -179,6 +179,7 @@ class Engine:
         self.roots: set[str] | None = set() if self.settings.own_runs_only else None
         self.epoch: int = 0
         self.running: bool = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.info: StoreInfo | None = None
         self._queue = queue
         self._lock = lock
@@ -220,6 +221,7 @@ class Engine:
         await self.registry.sync(self.store)
         await self.gates.refresh()
         self.running = True
+        self._loop = asyncio.get_running_loop()
         self.committer.start()
         self.seeker = Seeker(self, self._queue, self._lock)
         if info.durable:
@@ -305,10 +307,16 @@ class Engine:
         """Raise when the host takes no work.
 
         Raises:
-            HostStoppingError: It was not started, or is stopping.
+            HostStoppingError: It was not started, is stopping, or runs on another event loop.
         """
         if not self.running:
             message = "the host is not running; use `async with WorkflowHost(...)` or start() it"
+            raise HostStoppingError(message)
+        if asyncio.get_running_loop() is not self._loop:
+            message = (
+                "the host runs on another event loop; call it there, for example with"
+                " asyncio.run_coroutine_threadsafe(), or use SyncWorkflowHost"
+            )
             raise HostStoppingError(message)
 
     def register(self, definition: WorkflowDefinition) -> None:

@@ -20,7 +20,14 @@ class Subscription:
     """Events from the moment it was made; an async iterator, closed by :meth:`close`."""
 
     def __init__(self, lifecycle: Lifecycle, kinds: Collection[str] | None) -> None:
-        """Listen to *kinds*, or to all when it is ``None``."""
+        """Listen to *kinds*, or to all when it is ``None``.
+
+        Raises:
+            TypeError: *kinds* is no collection of texts.
+        """
+        if isinstance(kinds, str) or not isinstance(kinds, Collection | None):
+            problem = f"kinds must be a collection of texts such as [{str(kinds)!r}], got {kinds!r}"
+            raise TypeError(problem)
         self._queue: asyncio.Queue[LifecycleEvent | None] = asyncio.Queue()
         self._lifecycle = lifecycle
         self._kinds = kinds

@@ -65,11 +65,6 @@ def dumps(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-def _not_looked_up(each: Input) -> bool:
-    """Whether *each* is a message that was taken without what it needs, as its run was to end."""
-    return isinstance(each, Received) and each.kind in _LOOKED_UP and each.found is None
-
-
 def failed_input(each: StartsChild, problem: Exception) -> Failed:
     """Return what becomes of a child that cannot be started."""
     return Failed(
@@ -158,6 +153,7 @@ class LiveRun:
         draining: Whether the host stops, or its definition is paused: no body starts any more.
         looking_up: Messages for which something is being looked up, by number.
         final_at: When it became final, µs; ``None`` before.
+        leaving: Tasks of bodies that were stopped because the run went back.
     """
 
     owner: Owner
@@ -182,6 +178,7 @@ class LiveRun:
     idle_since: int = 0
     inputs: list[Input] = attrs.field(factory=list[Input], init=False)
     branches: dict[int, Branch] = attrs.field(factory=dict[int, Branch], init=False)
+    leaving: set[asyncio.Task[None]] = attrs.field(factory=set[asyncio.Task[None]], init=False)
     services: Any = attrs.field(default=None, init=False)
     calls: dict[int, Calls] = attrs.field(factory=dict[int, "Calls"], init=False)
     _taken: list[Input] = attrs.field(factory=list[Input], init=False)
@@ -224,7 +221,7 @@ class LiveRun:
         busy = self.inputs or self.in_flight or self.poked or self.looking_up
         if busy or self.parking or self.closed:
             return False
-        return not self.branches or self._only_waits()
+        return not self.branches or (bool(self.calls) and self._only_waits())
 
     def _only_waits(self) -> bool:
         """Whether what is under way are functions that wait for what comes from outside."""
@@ -417,10 +414,13 @@ class LiveRun:
         """The transition was not committed: its inputs are decided on anew."""
         taken, self._taken = self._taken, []
         self._decision, self.in_flight = None, False
-        late = [each for each in taken if _not_looked_up(each)]
-        self.inputs = [*(each for each in taken if each not in late), *self.inputs]
-        for message in late:
-            self._look_up(message)
+        kept: list[Input] = []
+        for each in taken:
+            if isinstance(each, Received) and each.kind in _LOOKED_UP and each.found is None:
+                self._look_up(each)  # it was taken without what it needs, as the run was to end
+            else:
+                kept.append(each)
+        self.inputs = [*kept, *self.inputs]
 
     def settled(self, done: Done) -> None:
         """The transition is committed: fold it, tell observers, start what is runnable."""
@@ -442,7 +442,7 @@ class LiveRun:
             self._known.difference_update(decision.consumed)
         self.owner.report.happened(self, decision.rows, done.at)
         if decision.consumed:
-            self._tell(taken)
+            self._tell(decision, taken)
         if decision.final:
             self.final_at = done.at
             self.close()
@@ -454,19 +454,25 @@ class LiveRun:
         if self.idle:
             self.owner.idled(self)
 
-    def _tell(self, taken: Iterable[Input]) -> None:
+    def _tell(self, decision: Decision, taken: Iterable[Input]) -> None:
         """Act on messages that are journalled now."""
         for each in taken:
             if isinstance(each, Received) and each.kind == "update":
                 self.owner.answered(each.payload["id"])
-            elif isinstance(each, Received) and each.kind in _RESTORES:
-                # What still runs was begun in a state that is no more.
-                for branch in self.branches.values():
-                    if branch.waiter is None:
-                        branch.cancel()
-                    else:
-                        branch.go_on(None)
-                self.branches.clear()
+        if any(op[0] == "z" for row in decision.rows for op in row[6]):
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Stop what still runs: it was begun in a state that is no more."""
+        for branch in self.branches.values():
+            if branch.waiter is None:
+                branch.cancel()
+                if branch.task is not None:
+                    self.leaving.add(branch.task)
+                    branch.task.add_done_callback(self.leaving.discard)
+            else:
+                branch.go_on(None)
+        self.branches.clear()
 
     def watch(self) -> None:
         """Cancel the live nodes whose ``cancel_when`` holds now."""
@@ -569,21 +575,29 @@ class LiveRun:
             following = await waiter
 
     async def _attempt(self, branch: Branch, key: int) -> Input | None:
+        if self.leaving:  # bodies of a state that is no more are awaited
+            await asyncio.wait(set(self.leaving))
         pointer = self.state.pointers.get(key)
         if pointer is None:  # cancelled between being handed over and beginning
             if self.branches.get(key) is branch:
                 del self.branches[key]
             return None
         try:
-            branch.ctx = make_context(self, pointer)
-            if self.owner.slots is not None and not self._is_function(pointer):
-                async with self.owner.slots:
-                    return await self._call(branch.ctx, pointer)
-            return await self._call(branch.ctx, pointer)
+            ctx = branch.ctx = make_context(self, pointer)
+            slots = self.owner.slots
+            if slots is None or self._is_function(pointer):
+                self.owner.report.began(self, pointer)
+                return await self.ready.runners[pointer.step](ctx)
+            async with slots:
+                self.owner.report.began(self, pointer)
+                return await self.ready.runners[pointer.step](ctx)
         except asyncio.CancelledError:
             current = self.state.pointers.get(key)
             if self.closed or current is None or current.status != _CANCELLED:
                 raise
+            task = asyncio.current_task()
+            if task is not None:  # what it goes on with is not cancelled
+                task.uncancel()
             return Stopped(key)
         except Exception as error:  # noqa: BLE001 - user code is caught inside: this is ours
             self.owner.broken(self, error)
@@ -594,10 +608,6 @@ class LiveRun:
     def _is_function(self, pointer: Pointer) -> bool:
         """Whether *pointer* is a durable function, whose steps take places, not itself."""
         return self.ready.plan.places[pointer.step].node.kind is Kind.FUNCTION
-
-    async def _call(self, ctx: StepExecutionContext[Any], pointer: Pointer) -> Input:
-        self.owner.report.began(self, pointer)
-        return await self.ready.runners[pointer.step](ctx)
 
     def close(self) -> None:
         """Stop everything; nothing that still comes from here is wanted."""

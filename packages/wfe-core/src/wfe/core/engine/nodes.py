@@ -17,7 +17,7 @@ from wfe.core.data import same
 from wfe.core.definition import Kind, Node
 from wfe.core.engine.bodies import Body
 from wfe.core.engine.moments import after, moment, pause
-from wfe.core.engine.sizes import as_key, check_index
+from wfe.core.engine.sizes import as_key, check_index, storable_text
 from wfe.core.errors import DefinitionError, StepTimeoutError, WfeError
 from wfe.core.expressions import Evaluate
 from wfe.core.models import to_micros
@@ -104,15 +104,23 @@ class NodeRunner:
             if self.timeout is not None:
                 return await self._limited(ctx, started, self.timeout)
             return await self._attempt(ctx, started)
-        except Exception as error:  # noqa: BLE001 - a step may raise anything: it is recorded
-            retryable = ctx.retryable
-            policy = self.policy
-            if retryable is None and isinstance(policy, Retry) and not policy.wants(type(error)):
-                retryable = False
-            return failed(ctx, error, started, retryable=retryable)
+        except asyncio.CancelledError as error:
+            if self.function is not None or _is_cancelled(ctx):  # a function that is parked, too
+                raise
+            own = error if error.args else asyncio.CancelledError("the body cancelled itself")
+            return self._failed(ctx, own, started)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a step may raise anything
+            return self._failed(ctx, error, started)
+
+    def _failed(self, ctx: Context, error: BaseException, started: int) -> Failed:
+        retryable = ctx.retryable
+        policy = self.policy
+        if retryable is None and isinstance(policy, Retry) and not policy.wants(type(error)):
+            retryable = False
+        return failed(ctx, error, started, retryable=retryable)
 
     async def _limited(self, ctx: Context, started: int, timeout: int) -> Input:
-        work = asyncio.ensure_future(self._attempt(ctx, started))
+        work = asyncio.ensure_future(self._without_exit(ctx, started))
         alarm = asyncio.ensure_future(self.clock.sleep_until(started + timeout))
         try:
             await asyncio.wait({work, alarm}, return_when=asyncio.FIRST_COMPLETED)
@@ -126,6 +134,13 @@ class NodeRunner:
             if not work.done():
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
+
+    async def _without_exit(self, ctx: Context, started: int) -> Input:
+        """Run one attempt in a task of its own, which must not end with ``SystemExit``."""
+        try:
+            return await self._attempt(ctx, started)
+        except SystemExit as error:  # it would end the event loop
+            return self._failed(ctx, error, started)
 
     async def _attempt(self, ctx: Context, started: int) -> Input:
         skip = self.exprs.get("run_if")
@@ -300,12 +315,31 @@ def failed(
     return Failed(
         pointer=ctx.pointer.id,
         attempt=ctx.pointer.attempt,
-        type=getattr(error, "error_type", type(error).__name__),
-        message=getattr(error, "message", None) or str(error) or type(error).__name__,
+        type=_own_text(error, "error_type") or type(error).__name__,
+        message=_own_text(error, "message") or _text(error) or type(error).__name__,
         retryable=retryable,
         spread=random.uniform(-1, 1),  # noqa: S311 - jitter, not a secret
         started=started,
     )
+
+
+def _is_cancelled(ctx: Context) -> bool:
+    """Whether a ``CancelledError`` is not the body's own: somebody asked it to stop."""
+    task = asyncio.current_task()
+    return ctx.cancelled.is_set() or task is None or bool(task.cancelling())
+
+
+def _own_text(error: BaseException, name: str) -> str:
+    """Return a text that an error carries; exceptions of others may hold anything there."""
+    found: object = getattr(error, name, None)
+    return storable_text(found) if isinstance(found, str) else ""
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return storable_text(str(error))
+    except Exception as problem:  # noqa: BLE001 - it is user code that failed, in its __str__
+        return f"(its text cannot be had: {type(problem).__name__})"
 
 
 def _if(runner: NodeRunner, ctx: Context) -> Input:

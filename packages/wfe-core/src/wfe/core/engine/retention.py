@@ -14,7 +14,7 @@ import attrs
 
 from wfe.core.engine.moments import LATEST
 from wfe.core.errors import ProviderError
-from wfe.core.models import ArchivedRun, WorkflowStatus
+from wfe.core.models import ArchivedRun, WorkflowStatus, to_micros
 from wfe.core.payloads import StoredTexts
 from wfe.core.providers import LockProvider, PurgeQuery, StoredInstance
 
@@ -66,7 +66,7 @@ class Retention:
         """Return when an event that is published now is over, µs; ``None``: never."""
         kept = self._engine.settings.event_retention
         if expires is not None:
-            kept = expires // timedelta(microseconds=1)
+            kept = to_micros(expires)
         return None if kept is None else self._after(kept)
 
     def _after(self, kept: int) -> int | None:

@@ -134,8 +134,8 @@ class Seeker:
         try:
             found = await self._engine.store.inbox(list(live)) if live else ()
         except UnreadableTextError:  # whose it is will be known when each is read for itself
-            for run in list(live.values()):
-                self._engine.poke(run)
+            for each in list(live.values()):
+                self._engine.poke(each)
             return
         for n, poke, _ in found:
             run = live.get(n)
@@ -153,9 +153,10 @@ class Seeker:
             await engine.store.unregister(epoch)
             self._unsure = False
             await engine.renew(epoch)
-        elif engine.durable and due and not engine.live:
-            if not await self._lock.beat(epoch, engine.settings.lease):
-                await engine.renew(epoch)
+            return
+        idle = engine.durable and due and not engine.live
+        if idle and not await self._lock.beat(epoch, engine.settings.lease):
+            await engine.renew(epoch)
 
     async def _rest(self, wait: int) -> None:
         """Sleep until a hint, a nudge, or *wait* µs have passed."""

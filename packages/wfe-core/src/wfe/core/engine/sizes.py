@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wfe.core.engine.live import LiveRun
     from wfe.core.rules import Decision
 
-__all__ = ["Sizes", "as_key", "check_index", "check_name", "check_note"]
+__all__ = ["Sizes", "as_key", "check_index", "check_name", "check_note", "storable_text"]
 
 _INDEX_BYTES: Final = 512
 _SHOWN: Final = 80  # characters of a value that an error shows
@@ -97,6 +97,11 @@ def check_note(what: str, value: object) -> None:
         value.encode()
     except UnicodeEncodeError:
         raise DataTypeError(what, "contains a lone surrogate; it cannot be stored") from None
+
+
+def storable_text(text: str) -> str:
+    """Return *text* with lone surrogates written as ``\\udc80``: no store takes them."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _got(value: object) -> str:

@@ -20,6 +20,7 @@ State: TypeAlias = Literal["open", "done", "failed"]
 
 _OPEN: Final = frozenset({"step_sleeping", "step_waiting", "step_retrying"})
 _CUT: Final = "strands_cancelled"
+_ANEW: Final = frozenset({"workflow_retried", "workflow_rewound"})
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -28,6 +29,7 @@ class Record:
 
     Attributes:
         n: Its number in its strand.
+        kind: Of its row.
         state: ``open``: it lasts still; ``done``; ``failed``.
         info: Of its row.
         at: When that was committed, µs.
@@ -39,6 +41,7 @@ class Record:
     name: str
     hash: str
     site: str
+    kind: str
     state: State
     info: Mapping[str, Any]
     at: int
@@ -179,8 +182,11 @@ class Journal:
     def take(self, row: list[Any], at: int, seq: int) -> None:
         """Take in a row; rows about other things are passed over."""
         _, kind, _, step, _, info, _ = row
-        if kind == "workflow_retried":
-            self._retried()
+        if kind in _ANEW:
+            if info and "from" in info:  # from a step, and the function is the only one
+                self._clear()
+            else:
+                self._retried()
         if not info:
             return
         if "failed_call" in info:
@@ -203,7 +209,7 @@ class Journal:
         record = self._by_key.get(key)
         state = state_of_row(kind, info)
         if record is not None:
-            record.state, record.at, record.seq = state, at, seq
+            record.kind, record.state, record.at, record.seq = kind, state, at, seq
             record.info = {**record.info, **info}
             return
         record = Record(
@@ -212,6 +218,7 @@ class Journal:
             name=name,
             hash=info["hash"],
             site=info["site"],
+            kind=kind,
             state=state,
             info=info,
             at=at,
@@ -228,8 +235,22 @@ class Journal:
         """Drop a call that the function asked for."""
         self._by_key.pop(key, None)
 
+    def _clear(self) -> None:
+        """The function is done again from its start."""
+        self.by_path.clear()
+        self.cuts.clear()
+        self._by_key.clear()
+        self._undone.clear()
+        self._failed = None
+
     def _retried(self) -> None:
-        """The run is tried again: forget the failure, what came after it, and what was undone."""
+        """The run is tried again: forget the failure, what came after it, and what was undone.
+
+        And what waited for something outside, for such a wait ended with the run.
+        """
+        for record in [r for r in self._by_key.values() if r.kind == "step_waiting"]:
+            del self._by_key[record.key]
+            del self.by_path[path_of(record.key)][record.n]
         failed = None if self._failed is None else self._by_key.get(self._failed)
         if failed is None:
             return

@@ -113,6 +113,8 @@ def _happened(draft: Draft, each: Any) -> None:
         draft.row("step_cancelled", pointer)
         leave(draft, pointer, pointer.extra.get("ending", ["cancelled", False]))
         return
+    if "live" in pointer.extra and kind in _OF_BODY:
+        return  # a late result, too: its hooks run already, or it was opened anew
     if "call" in pointer.extra:
         calls.happened(draft, pointer, each)
     else:
@@ -266,6 +268,12 @@ _OUTCOMES: Final[Mapping[type, Callable[[Draft, Pointer, Any], None]]] = {
     Stopped: lambda _draft, _pointer, _each: None,
     **calls.CALLS,
 }
+
+
+_OF_BODY: Final = frozenset(
+    {Completed, Branched, Items, Slept, Waits, WaitsSignal, StartsChild, Failed, Skipped}
+)
+"""Outcomes of a body or a condition: nothing that is open already has one."""
 
 
 # -- messages -------------------------------------------------------------------------------------

@@ -63,6 +63,8 @@ def fail(
     policy = policy or draft.place(pointer).policy
     if error.get("stop"):
         policy = Terminate()
+    elif error.get("recovers") == pointer.id and draft.place(pointer).node.on_error is None:
+        policy = Compensate()  # a step in this saga asked for it, and the saga says nothing else
     shown = {"error": error, **(info or {})}
     undoes = isinstance(policy, Retry) and policy.compensate
     if isinstance(policy, Retry):
@@ -107,6 +109,7 @@ def _finally(
         undoes = True
         if around is not None:  # inside a saga it starts the undo of that
             then = "fail"
+            error = {**error, "recovers": around.id}
     if around is not None and then in ("fail", "terminate"):
         give_up(draft, pointer, then, error, shown, frame=around)
     elif not _undone_first(draft, pointer, ["failed", then, error], undoes, error):
@@ -198,7 +201,7 @@ def outwards(draft: Draft, pointer: Pointer, error: Mapping[str, Any]) -> None:
         leaving.finalize(draft, status, error)
         return
     container = draft.pointer(pointer.parent)
-    if container is None:
+    if container is None:  # pragma: no cover - no branch outlives its container
         return
     if "undoing" in container.extra and error.get("stop"):
         container = draft.extra(container, undoing=None, own=None, live=None)

@@ -144,9 +144,7 @@ def _begin(draft: Draft, pointer: Pointer, index: int) -> None:
     if block.nodes:
         enter(draft, block.nodes[0], pointer.id, extra)
     else:
-        current = draft.pointer(pointer.id)
-        if current is not None:
-            branch_over(draft, current.id)
+        branch_over(draft, pointer.id)
 
 
 def carried(pointer: Pointer) -> dict[str, Any]:
@@ -180,7 +178,7 @@ def branch_over(
 ) -> None:
     """A child branch of *container* ended: ``d`` done, others as in ``wfe.core.rules.triggers``."""
     pointer = draft.pointer(container)
-    if pointer is None:
+    if pointer is None:  # pragma: no cover - no branch outlives its container
         return
     if child is not None and "cur" in child.extra:
         pointer = draft.extra(pointer, cur=_merge(pointer.extra.get("cur"), child.extra["cur"]))
@@ -190,7 +188,7 @@ def branch_over(
     if "hooks" in pointer.extra:
         leaving.hook_over(draft, pointer)
         return
-    if "live" not in pointer.extra:  # a durable function, which looks after its calls itself
+    if "live" not in pointer.extra:  # pragma: no cover - a function drops its calls itself
         return
     live = pointer.extra["live"] - 1
     pointer = draft.extra(pointer, live=live)

@@ -77,7 +77,7 @@ def leave(draft: Draft, pointer: Pointer, outcome: Outcome) -> None:
 def _run_hook(draft: Draft, pointer: Pointer, names: list[str]) -> None:
     pointer = draft.extra(pointer, hooks=names, live=1)
     block = draft.place(pointer).node.hook(names[0])
-    if block is not None:
+    if block is not None:  # pragma: no branch - only hooks that there are are named
         flow.enter(draft, block.nodes[0], pointer.id, flow.carried(pointer))
 
 
@@ -136,7 +136,7 @@ def _cancelled(draft: Draft, pointer: Pointer, outcome: Outcome) -> None:
     if outcome[1]:
         _remember(draft, pointer)
     draft.drop(pointer)
-    if pointer.parent is not None:
+    if pointer.parent is not None:  # pragma: no branch - the end of the run is no cancellation
         flow.branch_over(draft, pointer.parent)
 
 
@@ -150,7 +150,7 @@ def _hand_on(draft: Draft, pointer: Pointer) -> None:
 def _left(draft: Draft, pointer: Pointer, _outcome: Outcome) -> None:
     _hand_on(draft, pointer)
     draft.drop(pointer)
-    if pointer.parent is not None:
+    if pointer.parent is not None:  # pragma: no branch - the end of the run is no cancellation
         flow.branch_over(draft, pointer.parent)
 
 
@@ -219,7 +219,7 @@ def close(
     waiting, ripe = closing.clear_out(draft, pointer, left, undo=undo)
     for key in reversed(ripe) if waiting else (pointer.id,):
         current = draft.pointer(key)
-        if current is not None:
+        if current is not None:  # pragma: no branch - it is counted until it is closed
             closed(draft, current)
 
 
@@ -273,6 +273,9 @@ def leave_to(draft: Draft, pointer: Pointer, target: str) -> None:
         around.add(inside.id)
         outer = draft.pointer(inside.parent) if inside.parent is not None else None
         if outer is None:
+            text = f"step {target!r} is neither beside this step nor around it"
+            error = {"type": "DefinitionError", "message": text, "step": pointer.step}
+            failing.fail(draft, pointer, error, retryable=False)
             return
         inside = outer
     draft.drop(pointer)

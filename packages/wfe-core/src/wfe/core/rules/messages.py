@@ -71,15 +71,14 @@ def _patch(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
 
 
 def _retry(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
-    if draft.status not in (WorkflowStatus.FAILED, WorkflowStatus.TERMINATED):
-        return False
+    again = message.payload.get("from_step") or message.payload.get("to_step")
+    if not draft.final and again is None:
+        return False  # it goes on already
     rewound = message.payload.get("to_step") is not None  # a failed run, by `rewind`
     return _restored(draft, "workflow_rewound" if rewound else "workflow_retried", message, who)
 
 
 def _rewind(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
-    if draft.final:
-        return False
     return _restored(draft, "workflow_rewound", message, who)
 
 

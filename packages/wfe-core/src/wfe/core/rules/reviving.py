@@ -23,6 +23,7 @@ __all__ = ["as_of", "before_step", "go_on_from", "restored"]
 
 _BEGUN_ANEW: Final = frozenset({"workflow_retried", "workflow_rewound", "workflow_forked"})
 _PENDING: Final = PointerStatus.PENDING.value
+_WAITING: Final = PointerStatus.WAITING_FOR_EVENT.value
 _SLEEPING: Final = PointerStatus.SLEEPING.value
 _CANCELLED: Final = PointerStatus.CANCELLED.value
 _BLOCKED: Final = PointerStatus.PENDING_PREDECESSOR.value
@@ -38,7 +39,7 @@ def go_on_from(draft: Draft, found: Restored) -> None:
         draft.keep_only(found.data)
         for name, value in found.data.items():
             draft.overwrite(name, value)
-    pointers = [Pointer(*row) for row in found.pointers]
+    pointers = [pointer for pointer in map(_pointer, found.pointers) if not _asks_anew(pointer)]
     gates = {p.id: p.extra["held"] for p in pointers if "live" in p.extra and p.extra.get("held")}
     inside = {p.id: p.parent for p in pointers}
     revived = [_revived(draft, pointer, found.failed) for pointer in pointers]
@@ -46,14 +47,23 @@ def go_on_from(draft: Draft, found: Restored) -> None:
     draft.restore(pointers_to_json(stored), found.logs, found.next)
     for key, gate in gates.items():
         container = draft.pointer(key)
-        if container is not None:
+        if container is not None:  # pragma: no branch - it was just put there
             waiting.wait_for_places(draft, container, gate)
+
+
+def _pointer(row: list[Any]) -> Pointer:
+    return Pointer(*row)
+
+
+def _asks_anew(pointer: Pointer) -> bool:
+    """Whether a durable function makes this call again, for what it waited for is gone."""
+    return "call" in pointer.extra and pointer.status == _WAITING
 
 
 def _revived(draft: Draft, pointer: Pointer, failed: int | None) -> Pointer:
     extra = pointer.extra
     open_container = "live" in extra and pointer.id != failed
-    if pointer.status == _CANCELLED or (pointer.status == _SLEEPING and "held" not in extra):
+    if pointer.status == _CANCELLED or _sleeps_on(draft, pointer, failed):
         return pointer
     if open_container:
         until = None
@@ -66,6 +76,13 @@ def _revived(draft: Draft, pointer: Pointer, failed: int | None) -> Pointer:
     kept = {key: value for key, value in extra.items() if key in failing.KEPT}
     attempt = pointer.attempt + 1
     return _with(pointer, _PENDING, attempt, None, {**kept, "since": attempt})
+
+
+def _sleeps_on(draft: Draft, pointer: Pointer, failed: int | None) -> bool:
+    """Whether a pointer sleeps, and no body of it can have begun since."""
+    if pointer.status != _SLEEPING or "held" in pointer.extra or pointer.id == failed:
+        return False
+    return "slept" in pointer.extra or (pointer.wake or 0) > draft.now
 
 
 def _behind(

@@ -57,7 +57,7 @@ def _next(draft: Draft, pointer: Pointer) -> None:
 def undone_one(draft: Draft, pointer: Pointer) -> None:
     """The step on top of the log is undone."""
     log = draft.log(pointer.id)
-    if log is None:
+    if log is None:  # pragma: no cover - what is being undone is on top of the log
         return
     undone = Pointer(log[0].pointer, log[0].step, None, "", 0, None, {})
     draft.row("step_compensated", undone)

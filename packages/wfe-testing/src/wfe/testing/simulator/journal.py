@@ -68,21 +68,23 @@ class Journal:
         if not self.rewritten:
             self._frames.row(state, row)
         if step is not None:
-            self.kinds[step, kind] += 1
-            if kind in _ENDS:
-                self._ends.setdefault(step, set()).add(pointer)
+            self._step(kind, pointer, step)
             if kind == "step_completed":
-                self._completed += 1
                 self._check_time(state, pointer, at, tolerance)
-            if kind in _AGAIN:
-                self.turns[pointer] += 1
-            if kind == "step_skipped" and info and "actor" in info:
-                self.rewritten = True
-        elif kind in GOES_BACK:
+        if kind in GOES_BACK or (kind == "step_skipped" and info and "actor" in info):
             self.rewritten = True
         for op in ops:
             if op[0] == "p" and op[1] >= state.next_pointer and op[4] != PointerStatus.CANCELLED:
                 self._enter(op[2])
+
+    def _step(self, kind: str, pointer: int, step: str) -> None:
+        self.kinds[step, kind] += 1
+        if kind in _ENDS:
+            self._ends.setdefault(step, set()).add(pointer)
+        if kind == "step_completed":
+            self._completed += 1
+        if kind in _AGAIN:
+            self.turns[pointer] += 1
 
     def _name(self, kind: str, actor: str) -> None:
         """Count a row about who asked; a run that stops first and then ends has two about one."""

@@ -261,6 +261,7 @@ class Ledger:
             if row[1] in GOES_BACK:
                 account.final = False
                 account.upsets += 1
+                finals = 0  # it ended and was taken back in one transition
             account.journal.row(account.state, row, at, self.tolerance)
             apply(account.state, row)
         self.steps += account.journal.take_completed()

@@ -203,7 +203,8 @@ class _Simulation:
             if host is not None:
                 host.fuse = None
         await self._restart()
-        await asyncio.sleep(3 * _LEASE / 1e6)
+        # A call that was slow already may last four leases more, and a takeover waits for another.
+        await asyncio.sleep(7 * _LEASE / 1e6)
         await self._answered()
         self.judge.at_rest()
         await asyncio.sleep(20)
@@ -245,7 +246,8 @@ class _Simulation:
             for account in waiting:
                 await self._answer(host, account)
                 tired = self.loop.time() > end - _PATIENCE * 0.7
-                if (account.state.status == "suspended" or tired) and not account.inbox:
+                idle = not account.inbox or account.owner is None
+                if (account.state.status == "suspended" or tired) and idle:
                     asked[account.new.id] += 1
                     what = "resume" if asked[account.new.id] < 4 and not tired else "terminate"
                     await self.users.ask(host, account.new.id, what)

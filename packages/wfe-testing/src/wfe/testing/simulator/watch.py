@@ -130,7 +130,8 @@ class Watch:
             if node.kind in _CONCURRENT or _SEVERAL & container.extra.keys():
                 return
         run = self._ledger.live(account.owner or 0, account.new.n)
-        if ctx.cancelled.is_set() or _behind(run, account):
+        ending = account.journal.rewritten and other.cancelled.is_set()  # taken back: not awaited
+        if ctx.cancelled.is_set() or ending or _behind(run, account):
             return
         problem = f"{ctx.pointer.step} of {account.name} began while {other.pointer.step} runs"
         raise Broken(Law.SCOPES, problem)

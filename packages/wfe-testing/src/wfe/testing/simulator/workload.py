@@ -126,7 +126,9 @@ class Maker:
     def _step(self) -> Node:
         rng = self._rng
         name = self._name("s")
-        kind = rng.choice(["plain"] * 10 + ["sleep", "persist", "wait", "blocked", "blocked", "stubborn"])
+        kind = rng.choice(
+            ["plain"] * 10 + ["sleep", "persist", "wait", "blocked", "blocked", "stubborn"]
+        )
         fails = rng.choice([0] * 7 + [1, 2, 99])
         takes = rng.choice([0.0, 0.0, 0.0, 0.05, 1.0, 8.0])
         fatal = fails > 0 and rng.random() < 0.2
@@ -229,11 +231,20 @@ class Maker:
 
     def _saga(self, depth: int) -> Node:
         self._sagas += 1
-        block = self._block(depth + 1)
+        nodes = self._block(depth + 1).nodes
+        if self._rng.random() < 0.4:  # two steps to undo, and a reason
+            nodes = (*nodes, self._undoable(0), self._undoable(0), self._undoable(99))
         self._sagas -= 1
+        policy = of_saga(self._rng)
         return Node(
-            name=self._name("saga"), kind=Kind.SAGA, blocks=(block,), on_error=of_saga(self._rng)
+            name=self._name("saga"), kind=Kind.SAGA, blocks=(Block(nodes),), on_error=policy
         )
+
+    def _undoable(self, fails: int) -> Node:
+        name = self._name("v")
+        spec = self.specs[name] = Spec(name=name, fails=fails)
+        self._code[f"{name}/body"] = self._made(spec)
+        return Node(name=name, kind=Kind.STEP, undo=Block((self._plain("u"),)))
 
     def _recur(self, depth: int) -> Node:
         name = self._name("recur")

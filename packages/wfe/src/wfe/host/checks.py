@@ -1,0 +1,85 @@
+"""Refuses options of a host that could only fail, or hang, later on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from wfe.core.engine import StepMiddleware, WorkflowMiddleware
+
+__all__ = ["checked_labels", "checked_middleware", "counts", "durations", "functions"]
+
+
+def counts(given: Mapping[str, object]) -> None:
+    """Refuse what is no whole number from 1.
+
+    Raises:
+        TypeError: One is no whole number.
+        ValueError: One is less than 1.
+    """
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            problem = f"{name} must be a whole number, got {value!r}"
+            raise TypeError(problem)
+        if value < 1:
+            problem = f"{name} must be at least 1, got {value}"
+            raise ValueError(problem)
+
+
+def durations(given: Mapping[str, object], *, least: timedelta = timedelta(0)) -> None:
+    """Refuse what is no duration, or shorter than *least*; ``None`` is none and fits.
+
+    Raises:
+        TypeError: One is no timedelta.
+        ValueError: One is shorter.
+    """
+    for name, value in given.items():
+        if value is None:
+            continue
+        if not isinstance(value, timedelta):
+            problem = f"{name} must be a timedelta, got {value!r}"
+            raise TypeError(problem)
+        if value < least:
+            problem = f"{name} must be at least {least}, got {value}"
+            raise ValueError(problem)
+
+
+def functions(given: Mapping[str, Callable[..., Any] | None]) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        TypeError: One is neither callable nor ``None``.
+    """
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            problem = f"{name} must be callable, got {value!r}"
+            raise TypeError(problem)
+
+
+def checked_labels(given: Collection[str]) -> frozenset[str]:
+    """Return the labels of a host.
+
+    Raises:
+        TypeError: They are no collection of texts.
+    """
+    if isinstance(given, str) or not all(isinstance(label, str) for label in given):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+        problem = f'labels must be a collection of texts such as {{"gpu"}}, got {given!r}'
+        raise TypeError(problem)
+    return frozenset(given)
+
+
+def checked_middleware(
+    given: Iterable[StepMiddleware | WorkflowMiddleware],
+) -> list[StepMiddleware | WorkflowMiddleware]:
+    """Return the middleware of a host.
+
+    Raises:
+        TypeError: One is none.
+    """
+    found = list(given)
+    for each in found:
+        if not isinstance(each, StepMiddleware | WorkflowMiddleware):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+            problem = f"{each!r} is no middleware; give it handle(ctx, call_next), or pre and post"
+            raise TypeError(problem)
+    return found
