@@ -43,6 +43,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def rules(session: nox.Session) -> None:
+    """The tests of the pure rules, which must take every branch of them."""
+    session.install(*DEV)
+    session.run("python", "scripts/checks.py", "rules")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Ruff, import-linter, codespell, deptry."""
     session.install(*DEV)

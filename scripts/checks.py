@@ -1,4 +1,4 @@
-"""Run the linters or the type checkers, all of them, and say which failed."""
+"""Run the linters, the type checkers or the rules' coverage, and say which failed."""
 
 from __future__ import annotations
 
@@ -62,9 +62,16 @@ def _types() -> Iterator[Check]:
         yield Check(f"verifytypes {each.part}", (pyright, *verify))
 
 
+def _rules() -> Iterator[Check]:
+    yield Check("coverage of the rules", (sys.executable, "scripts/rules_coverage.py"))
+
+
+_KINDS = {"lint": _lint, "types": _types, "rules": _rules}
+
+
 def checks(kind: str) -> tuple[Check, ...]:
-    """Return the checks of ``lint`` or ``types``, cheap ones first."""
-    return tuple({"lint": _lint, "types": _types}[kind]())
+    """Return the checks of ``lint``, ``types`` or ``rules``, cheap ones first."""
+    return tuple(_KINDS[kind]())
 
 
 def _run(check: Check) -> bool:
@@ -88,8 +95,8 @@ def _run(check: Check) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    if not arguments or not set(arguments) <= {"lint", "types"}:
-        print(f"usage: {Path(__file__).name} lint|types …", file=sys.stderr)
+    if not arguments or not set(arguments) <= set(_KINDS):
+        print(f"usage: {Path(__file__).name} {'|'.join(_KINDS)} …", file=sys.stderr)
         return 2
     results = [_run(check) for kind in arguments for check in checks(kind)]
     return 0 if all(results) else 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import attrs
 from rules_fates import handled, settled
 from rules_parts import (
     CONTAINERS,
@@ -26,6 +25,8 @@ from rules_parts import (
     Shield,
     Steps,
     Task,
+    cleans_up,
+    undo_policy,
 )
 from rules_tasks import Tasks
 
@@ -52,18 +53,6 @@ _HOOKS: Final = {
     "left": ("ensure",),
     "skipped": ("ensure",),
 }
-
-
-def _cleans_up(node: Node) -> bool:
-    return any(name in ("on_abort", "ensure") and block.nodes for name, block in node.hooks)
-
-
-def _undo_policy(given: ErrorPolicy | None) -> ErrorPolicy:
-    """What cannot be undone suspends the run, unless its own policy goes on."""
-    if isinstance(given, Retry):
-        goes_on = isinstance(given.then, Continue | Terminate)
-        return given if goes_on else attrs.evolve(given, then=Suspend())
-    return given if isinstance(given, Continue | Terminate) else Suspend()
 
 
 class Model(Tasks):
@@ -177,7 +166,7 @@ class Model(Tasks):
     def _must_wait(self, *, undo: bool, left: Sequence[Frame] = ()) -> bool:
         """Whether a hook or an undo runs before the run can end."""
         return any(
-            _cleans_up(f.node)
+            cleans_up(f.node)
             or f.phase == "hooks"
             or (undo and f.phase == "undoing")
             or (undo and f.saga and bool(f.log) and f not in left)
@@ -220,7 +209,7 @@ class Model(Tasks):
 
     def _node(self, node: Node, parent: Frame | None, path: Path, *, undo: bool = False) -> Steps:
         """Run one node; return its state as in a DAG."""
-        policy = _undo_policy(node.on_error) if undo else node.on_error or Fail()
+        policy = undo_policy(node.on_error) if undo else node.on_error or Fail()
         frame = Frame(node, path, parent, self._task(), policy)
         self.frames.append(frame)
         try:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from wfe.core.definition import Kind, Node
-from wfe.core.policies import ErrorPolicy
+from wfe.core.policies import Continue, ErrorPolicy, Retry, Suspend, Terminate
 
 __all__ = [
     "CONTAINERS",
@@ -24,6 +24,8 @@ __all__ = [
     "Shield",
     "Steps",
     "Task",
+    "cleans_up",
+    "undo_policy",
 ]
 
 Path: TypeAlias = tuple[int, ...]
@@ -177,3 +179,16 @@ class Frame:
         while frame is not None:
             yield frame
             frame = frame.parent
+
+
+def cleans_up(node: Node) -> bool:
+    """Whether something runs when *node* is cancelled."""
+    return any(name in ("on_abort", "ensure") and block.nodes for name, block in node.hooks)
+
+
+def undo_policy(given: ErrorPolicy | None) -> ErrorPolicy:
+    """What cannot be undone suspends the run, unless its own policy goes on."""
+    if isinstance(given, Retry):
+        goes_on = isinstance(given.then, Continue | Terminate)
+        return given if goes_on else attrs.evolve(given, then=Suspend())
+    return given if isinstance(given, Continue | Terminate) else Suspend()

@@ -15,11 +15,11 @@ from wfe.core.builder.adding import Adding, OfBoth, OfData
 from wfe.core.builder.drafts import Draft
 from wfe.core.definition import Cel, Kind, Value
 from wfe.core.errors import DefinitionError
-from wfe.core.http import MIB, HttpRequest
-from wfe.core.polling import PollEndpoint
 
 if TYPE_CHECKING:
     from wfe.core.builder.chain import StepBuilder
+    from wfe.core.http import HttpRequest
+    from wfe.core.polling import PollEndpoint
 
 __all__ = ["WebMixin"]
 
@@ -27,6 +27,7 @@ D = TypeVar("D", default=Any)
 
 Fields: TypeAlias = "Mapping[str, Any] | OfData[D] | OfBoth[D] | Cel | None"
 
+_MIB = 1024 * 1024
 _COMPUTED = 'a callable over the data or expr("...")'
 
 
@@ -44,7 +45,7 @@ class WebMixin(Adding[D]):
         body: str | OfData[D] | OfBoth[D] | Cel | None = None,
         timeout: timedelta | float | None = 30.0,
         expect: int | Iterable[int] | None = None,
-        max_bytes: int = MIB,
+        max_bytes: int = _MIB,
         max_redirects: int = 5,
         output: str | None = None,
     ) -> StepBuilder[D, HttpRequest]:
@@ -74,6 +75,8 @@ class WebMixin(Adding[D]):
             "max_bytes": args.positive(max_bytes, "max_bytes of http()"),
             "max_redirects": _redirects(max_redirects, "http()"),
         }
+        from wfe.core.http import HttpRequest  # noqa: PLC0415 - only who uses it pays for it
+
         checked = _made(HttpRequest, constants, "http()")
         given = {"url": url, "headers": headers, "params": params, "json": json, "body": body}
         draft = Draft(kind=Kind.STEP, method="http()", base="http", body=HttpRequest)
@@ -95,7 +98,7 @@ class WebMixin(Adding[D]):
         params: Fields[D] = None,
         json: Any = None,
         body: str | OfData[D] | OfBoth[D] | Cel | None = None,
-        max_bytes: int = MIB,
+        max_bytes: int = _MIB,
         max_redirects: int = 5,
         output: str | None = None,
     ) -> StepBuilder[D, PollEndpoint]:
@@ -135,6 +138,8 @@ class WebMixin(Adding[D]):
             "max_bytes": args.positive(max_bytes, f"max_bytes {what}"),
             "max_redirects": _redirects(max_redirects, "poll_endpoint()"),
         }
+        from wfe.core.polling import PollEndpoint  # noqa: PLC0415 - only who uses it pays for it
+
         checked = _made(PollEndpoint, constants, "poll_endpoint()")
         given = {"url": url, "headers": headers, "params": params, "json": json, "body": body}
         draft = Draft(kind=Kind.STEP, method="poll_endpoint()", base="poll_endpoint")

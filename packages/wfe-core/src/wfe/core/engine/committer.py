@@ -239,14 +239,21 @@ class Committer:
             return
         for run, outcome in zip(runs, outcomes, strict=False):
             self._settle(run, outcome)
-        for item, future, outcome in zip(
-            items[len(runs) :], callers, outcomes[len(runs) :], strict=True
-        ):
+        if callers:
+            self._answer(items[len(runs) :], callers, outcomes[len(runs) :])
+        self._tell(items, outcomes)
+
+    def _answer(
+        self,
+        items: Sequence[Item],
+        callers: Sequence[asyncio.Future[Outcome]],
+        outcomes: Sequence[Outcome],
+    ) -> None:
+        for item, future, outcome in zip(items, callers, outcomes, strict=True):
             if not future.done():
                 future.set_result(outcome)
             elif isinstance(outcome, Done):  # the caller has gone, what it started has not
                 self._abandoned(item)
-        self._tell(items, outcomes)
 
     def _tell(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
         woken: list[tuple[int, int, int | None]] = []

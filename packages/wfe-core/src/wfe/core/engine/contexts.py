@@ -151,7 +151,7 @@ class _Services:
         self._run.owner.report.log(self._run, ctx.pointer, stream, text)
 
     def emit(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
-        check_name("the stream item's name", name)
+        check_name("stream item's name", name)
         text = orjson.dumps(encode(payload, f"payload of {name!r}")).decode()
         owner = self._run.owner
         owner.sizes.check(f"payload of {name!r}", text)

@@ -1,7 +1,7 @@
 """The engine of one host: owns instances, drives them, gives them up.
 
 The rules decide and the store remembers; this is the shell between them.  It implements
-:class:`~wfe.core.engine.live.Owner` for the live runs and wires committer, timers, claims,
+:class:`~wfe.core.engine.owner.Owner` for the live runs and wires committer, timers, claims,
 heartbeat and takeover together.
 """
 

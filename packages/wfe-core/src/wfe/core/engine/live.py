@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import orjson
@@ -35,18 +35,15 @@ from wfe.core.rules.inputs import (
     Unwanted,
 )
 from wfe.core.rules.state import Pointer, folded, state_to_json
-from wfe.core.steps import InstanceRef, StepExecutionContext
+from wfe.core.steps import InstanceRef
 
 if TYPE_CHECKING:
     from wfe.core.engine.calls import Calls
-    from wfe.core.engine.options import StartOptions
+    from wfe.core.engine.owner import Owner
     from wfe.core.engine.registry import Registered
-    from wfe.core.engine.reporting import Reporter
-    from wfe.core.engine.shared import Shared
-    from wfe.core.engine.sizes import Sizes
-    from wfe.core.providers import Clock, Done, InboxRow
+    from wfe.core.providers import Done, InboxRow
 
-__all__ = ["LiveRun", "Owner", "dumps"]
+__all__ = ["LiveRun", "dumps"]
 
 _LOG: Final = logging.getLogger("wfe.engine")
 _PENDING: Final = PointerStatus.PENDING.value
@@ -82,63 +79,6 @@ def _without(each: Input, problem: Exception) -> Input:
     if isinstance(each, Received) and each.kind in _RESTORES:
         return attrs.evolve(each, found=None)
     return each
-
-
-class Owner(Protocol):
-    """What a live run asks of its host."""
-
-    clock: Clock
-    app: Any
-    report: Reporter
-    shared: Shared
-    sizes: Sizes
-
-    def retain_until(self, run: LiveRun) -> int | None:
-        """Return when retention may delete *run* if it ends now, µs; ``None``: never."""
-        ...
-
-    @property
-    def slots(self) -> asyncio.Semaphore | None:
-        """One for each body that may run at a time; ``None``: no limit."""
-        ...
-
-    async def start_run(
-        self, id: str, version: int | None, data: Any, options: StartOptions
-    ) -> str:
-        """Start another run; return its id."""
-        ...
-
-    def changed(self, run: LiveRun) -> None:
-        """Take note that *run* has inputs to decide on."""
-        ...
-
-    def ended(self, run: LiveRun) -> None:
-        """Take note that *run* is final."""
-        ...
-
-    def turned(self, run: LiveRun) -> None:
-        """Take note that *run* was suspended or resumed."""
-        ...
-
-    def look_up(self, run: LiveRun, message: Received) -> None:
-        """Feed *message* to *run* once what it needs was looked up."""
-        ...
-
-    def answered(self, update: str) -> None:
-        """Take note that the answer to an update is in the history."""
-        ...
-
-    def idled(self, run: LiveRun) -> None:
-        """Take note that *run* only waits now."""
-        ...
-
-    def broken(self, run: LiveRun, error: Exception) -> None:
-        """Take note that the engine itself failed on *run*."""
-        ...
-
-    def timer(self, run: LiveRun, when: int, pointer: int | None) -> None:
-        """Call :meth:`LiveRun.timer` at *when* (µs)."""
-        ...
 
 
 @attrs.define(eq=False, kw_only=True)

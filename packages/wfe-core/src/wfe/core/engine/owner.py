@@ -1,0 +1,75 @@
+"""What a live run asks of the host that owns it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from wfe.core.engine.live import LiveRun
+    from wfe.core.engine.options import StartOptions
+    from wfe.core.engine.reporting import Reporter
+    from wfe.core.engine.shared import Shared
+    from wfe.core.engine.sizes import Sizes
+    from wfe.core.providers import Clock
+    from wfe.core.rules.inputs import Received
+
+__all__ = ["Owner"]
+
+
+class Owner(Protocol):
+    """What a live run asks of its host."""
+
+    clock: Clock
+    app: Any
+    report: Reporter
+    shared: Shared
+    sizes: Sizes
+
+    def retain_until(self, run: LiveRun) -> int | None:
+        """Return when retention may delete *run* if it ends now, µs; ``None``: never."""
+        ...
+
+    @property
+    def slots(self) -> asyncio.Semaphore | None:
+        """One for each body that may run at a time; ``None``: no limit."""
+        ...
+
+    async def start_run(
+        self, id: str, version: int | None, data: Any, options: StartOptions
+    ) -> str:
+        """Start another run; return its id."""
+        ...
+
+    def changed(self, run: LiveRun) -> None:
+        """Take note that *run* has inputs to decide on."""
+        ...
+
+    def ended(self, run: LiveRun) -> None:
+        """Take note that *run* is final."""
+        ...
+
+    def turned(self, run: LiveRun) -> None:
+        """Take note that *run* was suspended or resumed."""
+        ...
+
+    def look_up(self, run: LiveRun, message: Received) -> None:
+        """Feed *message* to *run* once what it needs was looked up."""
+        ...
+
+    def answered(self, update: str) -> None:
+        """Take note that the answer to an update is in the history."""
+        ...
+
+    def idled(self, run: LiveRun) -> None:
+        """Take note that *run* only waits now."""
+        ...
+
+    def broken(self, run: LiveRun, error: Exception) -> None:
+        """Take note that the engine itself failed on *run*."""
+        ...
+
+    def timer(self, run: LiveRun, when: int, pointer: int | None) -> None:
+        """Call :meth:`LiveRun.timer` at *when* (µs)."""
+        ...
