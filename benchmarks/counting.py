@@ -20,6 +20,7 @@ class CountingStore:
         claimed_at: ``perf_counter`` when the last of them returned.
         fences: Calls that fenced somebody.
         releases: Calls that released something.
+        taking: Seconds spent in these three.
     """
 
     commits: int
@@ -30,6 +31,7 @@ class CountingStore:
     claimed_at: float
     fences: int
     releases: int
+    taking: float
 
     def __init__(self, store: Any) -> None:
         """Count for *store*."""
@@ -40,7 +42,7 @@ class CountingStore:
         """Begin anew at zero."""
         self.commits = self.items = self.rows = self.writes = self.fences = self.releases = 0
         self.claims = []
-        self.claimed_at = 0.0
+        self.claimed_at = self.taking = 0.0
 
     def __getattr__(self, name: str) -> Any:
         """Pass on what is not counted."""
@@ -56,7 +58,9 @@ class CountingStore:
 
     async def claim(self, *args: Any) -> Sequence[Claimed]:
         """Count claims that own something as a write, and pass on."""
+        began = time.perf_counter()
         claimed: Sequence[Claimed] = await self._store.claim(*args)
+        self.taking += time.perf_counter() - began
         if claimed:
             self.writes += 1
             self.claims.append(len(claimed))
@@ -65,12 +69,16 @@ class CountingStore:
 
     async def fence(self, epochs: Sequence[int], *, lease: int | None) -> Sequence[int]:
         """Count and pass on."""
+        began = time.perf_counter()
         fenced: Sequence[int] = await self._store.fence(epochs, lease=lease)
+        self.taking += time.perf_counter() - began
         self.fences += bool(fenced)
         return fenced
 
     async def orphans(self, limit: int) -> int:
         """Count and pass on."""
+        began = time.perf_counter()
         released: int = await self._store.orphans(limit)
+        self.taking += time.perf_counter() - began
         self.releases += bool(released)
         return released

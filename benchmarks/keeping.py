@@ -45,6 +45,7 @@ async def recover(store: CountingStore) -> Measured:
                 await asyncio.sleep(0.005)
         return {
             "own_ms": (store.claimed_at - began) * 1e3,
+            "store_ms": store.taking * 1e3,
             "fences": store.fences,
             "releases": store.releases,
             "claims": len(store.claims),

@@ -88,7 +88,7 @@ async def latency(store: CountingStore, runs: int = 200) -> Measured:
         await finished(host, "one")
 
         async def work() -> dict[str, float]:
-            times = []
+            times: list[float] = []
             for _ in range(runs):
                 began = time.perf_counter()
                 await finished(host, "one")
@@ -107,7 +107,7 @@ async def event(store: CountingStore, runs: int = 200) -> Measured:
         await asyncio.sleep(0.05)
 
         async def work() -> dict[str, float]:
-            times = []
+            times: list[float] = []
             for i, run in enumerate(started):
                 began = time.perf_counter()
                 await host.publish_event("go", str(i))
@@ -155,7 +155,7 @@ def imports(tries: int = 5) -> dict[str, float]:
     }
     best: dict[str, float] = {}
     for name, command in commands.items():
-        times = []
+        times: list[float] = []
         for _ in range(tries):
             began = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)

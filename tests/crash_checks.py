@@ -232,7 +232,7 @@ def _not_undone(end: Seen, undoable: frozenset[str]) -> Iterator[str]:
                 uncalls.append(info["undoes"])
             elif info and "call" in info and kind == "step_completed":
                 calls.append(info["call"])
-        if undid[len(undid) - len(did) :] != did[::-1]:
+        if undid[len(undid) - len(did) :] != did[::-1] or len(undid) != len(set(undid)):
             yield f"{run.definition} did {did}, and undid {undid}"
         if uncalls != [call for call in calls[::-1] if call in uncalls]:
             yield f"{run.definition} called {calls}, and undid {uncalls}"

@@ -120,7 +120,7 @@ async def undo(outside: Outside) -> None:
     """Run it to its end."""
     host = outside.host
     run = await host.start_workflow("undoing", {"items": [1, 2, 3]}, idempotency_key="undoing")
-    await run.wait()
+    await run.result()
 
 
 # -- what waits for the world ---------------------------------------------------------------------
@@ -183,7 +183,7 @@ async def wait(outside: Outside) -> None:
     if not outside.told(run.id, "approve"):
         await outside.until(host.approvals)
         await host.approve(run.id, "yes", actor="the boss")
-    await run.wait()
+    await run.result()
     worker.cancel()
     await asyncio.gather(worker, return_exceptions=True)
 
@@ -239,7 +239,7 @@ async def mend(outside: Outside) -> None:
     if not outside.told(doomed.id, "terminate"):
         await outside.until(lambda: outside.did("lie"))
         await host.terminate(doomed.id, "enough", actor="the boss")
-    await doomed.wait()
+    assert (await doomed.wait()).status == "terminated"
 
 
 # -- durable functions ----------------------------------------------------------------------------
@@ -288,7 +288,7 @@ async def call(outside: Outside) -> None:
     if not outside.told(run.id, "signal"):
         await host.signal(run.id, "poke", "poked", actor="poker")
     await host.publish_event("fn", "1", "gone", id="fn")
-    await run.wait()
+    await run.result()
 
 
 # -- schedules ------------------------------------------------------------------------------------
@@ -364,11 +364,11 @@ def _undo_again(loaded: Any, state: State) -> None:
             state.logs[frame] = (Undo(0, key, step, []), log)
 
 
-def _skip_hooks(_: Any, state: State) -> None:
-    """Forget the hooks that are still to run."""
+def _repeat_hooks(_: Any, state: State) -> None:
+    """Forget that a hook has begun."""
     for key, pointer in state.pointers.items():
-        if "hooks" in pointer.extra:
-            state.pointers[key] = pointer.having({**pointer.extra, "hooks": ["ensure"]})
+        if hooks := pointer.extra.get("hooks"):
+            state.pointers[key] = pointer.having({**pointer.extra, "hooks": [*hooks, hooks[0]]})
 
 
 def _lose_signals(_: Any, state: State) -> None:
@@ -380,7 +380,7 @@ def _lose_signals(_: Any, state: State) -> None:
 PLANTS: Final = {
     "run again": lambda: _spoil(_run_again),
     "undo again": lambda: _spoil(_undo_again),
-    "skip hooks": lambda: _spoil(_skip_hooks),
+    "repeat hooks": lambda: _spoil(_repeat_hooks),
     "lose signals": lambda: _spoil(_lose_signals),
 }
 """Bugs that a process may have when it goes on with what another one left."""

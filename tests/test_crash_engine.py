@@ -126,21 +126,22 @@ def test_processes_that_die_again_and_again_come_to_the_end(
     processes: Processes, tmp_path: Path, scenario: str
 ) -> None:
     wanted = processes.undisturbed(scenario, tmp_path / "undisturbed")
-    for every in (6, 9):
+    # A life needs some commits to take over; after five lives without progress a run is suspended.
+    for every in (11, 14):
         points = itertools.repeat((every, "after"), 100)
         lives = _lives(processes, scenario, tmp_path / str(every), wanted, points)
 
         assert lives.wrong == [], f"each killed after commit {every}"
-        assert 1 <= lives.died < 100
+        assert lives.died >= (every == 11)
 
 
 @pytest.mark.parametrize(
     ("plant", "scenario", "symptom"),
     [
-        ("run again", "wait", "ran again"),
+        ("run again", "undo", "was completed 2 times"),
         ("undo again", "undo", "and undid"),
-        ("skip hooks", "undo", "are missing"),
-        ("lose signals", "wait", "results"),
+        ("repeat hooks", "undo", "rows: "),
+        ("lose signals", "wait", "results: "),
     ],
 )
 def test_planted_bugs_are_found(
@@ -148,7 +149,7 @@ def test_planted_bugs_are_found(
 ) -> None:
     wanted = processes.undisturbed(scenario, tmp_path / "undisturbed")
     found = []
-    for point in range(6, 30, 2):
+    for point in range(6, 30, 3):
         folder = tmp_path / str(point)
         folder.mkdir()
         assert processes.live(scenario, folder, kill_at=point, phase="after") == -signal.SIGKILL

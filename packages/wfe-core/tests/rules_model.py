@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from rules_fates import handled, settled
 from rules_parts import (
+    AT_ONCE,
     CONTAINERS,
+    HOOKS,
     BodySkipped,
     BranchOver,
     Cancel,
@@ -43,16 +45,6 @@ from wfe.core.policies import (
 )
 
 __all__ = ["Key", "Model"]
-
-_AT_ONCE: Final = frozenset({Kind.SEQUENCE, Kind.SAGA, Kind.PARALLEL, Kind.DAG})
-_HOOKS: Final = {
-    "done": ("on_success", "ensure"),
-    "failed": ("on_failure", "ensure"),
-    "cancelled": ("on_abort", "ensure"),
-    "given_up": ("on_abort", "ensure"),
-    "left": ("ensure",),
-    "skipped": ("ensure",),
-}
 
 
 class Model(Tasks):
@@ -321,7 +313,7 @@ class Model(Tasks):
     # -- how a node ends
 
     def _leave(self, frame: Frame, how: str, detail: Any) -> Steps:
-        blocks = [b for b in map(frame.node.hook, _HOOKS[how]) if b is not None and b.nodes]
+        blocks = [b for b in map(frame.node.hook, HOOKS[how]) if b is not None and b.nodes]
         if blocks and (frame.begun or how not in ("cancelled", "given_up")):
             how, detail = yield from self._hooks(frame, blocks, how, detail)
         self._completed(frame, how)
@@ -412,7 +404,7 @@ class Model(Tasks):
 
     def _work(self, frame: Frame) -> Steps:
         node = frame.node
-        if node.kind in _AT_ONCE:
+        if node.kind in AT_ONCE:
             if frame.tried:
                 yield from self._leaf(frame)
             self._opens(frame)
@@ -424,7 +416,8 @@ class Model(Tasks):
             if node.kind is Kind.FOR_EACH:
                 yield from self._rounds(frame, chosen)
             else:
-                yield from self._chosen(frame, [node.blocks[i] for i in chosen])
+                blocks: Sequence[int] = chosen
+                yield from self._chosen(frame, [node.blocks[i] for i in blocks])
         else:
             frame.begun = True
             answer = yield from self._leaf(frame)

@@ -11,7 +11,9 @@ from wfe.core.definition import Kind, Node
 from wfe.core.policies import Continue, ErrorPolicy, Retry, Suspend, Terminate
 
 __all__ = [
+    "AT_ONCE",
     "CONTAINERS",
+    "HOOKS",
     "BodySkipped",
     "BranchOver",
     "Cancel",
@@ -46,6 +48,16 @@ CONTAINERS: Final = frozenset(
         Kind.SAGA,
     }
 )
+
+AT_ONCE: Final = frozenset({Kind.SEQUENCE, Kind.SAGA, Kind.PARALLEL, Kind.DAG})
+HOOKS: Final = {
+    "done": ("on_success", "ensure"),
+    "failed": ("on_failure", "ensure"),
+    "cancelled": ("on_abort", "ensure"),
+    "given_up": ("on_abort", "ensure"),
+    "left": ("ensure",),
+    "skipped": ("ensure",),
+}
 
 
 @attrs.define(eq=False)

@@ -282,12 +282,24 @@ def test_a_skipped_function_lets_its_calls_go() -> None:
     assert run.status == "complete"
 
 
-def test_a_call_that_lasts_is_still_there_when_its_run_is_retried() -> None:
-    run = begun()
-    run.feed(offers())
+def retried(run: Run) -> None:
     run.message("terminate")
     assert run.state.origin is not None
-    seq, function_pointer = run.state.origin
-    run.back("retry", restored(as_of(run.rows, seq), None, function_pointer))
-    assert set(run.live) >= {"f"}
+    seq, pointer = run.state.origin
+    run.back("retry", restored(as_of(run.rows, seq), None, pointer))
     assert run.at("f").attempt == 1
+
+
+def test_a_call_that_waited_is_made_anew_when_its_run_is_retried() -> None:
+    run = begun()
+    run.feed(offers())
+    retried(run)
+    assert run.live == {"f": "pending"}
+
+
+def test_a_call_that_suspended_its_run_is_tried_again_when_that_is_retried() -> None:
+    run = begun()
+    failed(run, Suspend())
+    retried(run)
+    assert run.live == {"f": "pending", "c": "pending"}
+    assert run.at("c").attempt == 1

@@ -157,7 +157,7 @@ def test_what_comes_too_late_is_ignored(kind: str) -> None:
     run.back("retry", found, from_step=None)
     assert run.kinds == ["message_ignored"], "it did not fail"
     run.done("a")
-    run.back(kind, None)
+    run.back(kind, found, from_step="a")
     assert run.kinds == ["message_ignored"], "it is complete"
 
 

@@ -265,7 +265,7 @@ async def test_a_body_may_sleep_and_remember() -> None:
         ("x" * 513, "k", "event name: is 513 bytes long; at most 512 can be indexed"),
         ("go", "a\0b", "event key: contains a NUL character; it cannot be indexed"),
         ("go", "\ud800", "event key: contains a lone surrogate; it cannot be stored"),
-        ("go", True, "event key: expected a text or a number, got True"),
+        ("go", True, "event key: expected a text or a number, got True (bool)"),
     ],
 )
 async def test_events_that_no_store_could_index_are_refused(

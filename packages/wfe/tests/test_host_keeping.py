@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
+from keeping_parts import Ctx, finished, nothing, short
 
 from wfe.core import (
     ArchivedRun,
@@ -29,8 +28,7 @@ from wfe.core import (
 )
 from wfe.core.errors import HostStoppingError, StoreUnavailableError
 from wfe.core.memory import MemoryStore
-from wfe.core.providers import Item, StreamRow
-from wfe.host import SyncWorkflowHost, WorkflowHost
+from wfe.host import WorkflowHost
 from wfe.sqlite import SqliteStore
 from wfe.testing import WorkflowTest
 
@@ -40,21 +38,12 @@ class Lines:
     lines: list[str] = merged(append)
 
 
-Ctx = StepExecutionContext[Any]
 DAY = timedelta(days=1)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-async def nothing(ctx: Ctx) -> None:
-    await asyncio.sleep(0)
-
-
 async def fails(ctx: Ctx) -> None:
     raise ValueError("no")
-
-
-def short(name: str = "short") -> WorkflowDefinition:
-    return WorkflowBuilder().start_with(nothing).build(name)
 
 
 def failing() -> WorkflowDefinition:
@@ -68,12 +57,6 @@ def family() -> WorkflowDefinition:
 @pytest.fixture(params=["memory", "sqlite"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 'wfe.db'}"
-
-
-async def _finished(host: WorkflowHost, definition: WorkflowDefinition, **options: Any) -> str:
-    run = await host.start_workflow(definition, **options)
-    await run.wait(10)
-    return run.id
 
 
 async def _there(host: WorkflowHost, *ids: str) -> list[bool]:
@@ -94,8 +77,8 @@ async def _there(host: WorkflowHost, *ids: str) -> list[bool]:
 async def test_purge_deletes_finished_families_and_counts_the_runs(url: str) -> None:
     async with WorkflowHost(url) as host:
         host.register(short(), family())
-        first = await _finished(host, short())
-        parent = await _finished(host, family())
+        first = await finished(host, short())
+        parent = await finished(host, family())
         waiting = await host.start_workflow(
             WorkflowBuilder().wait_for("go", key="k").build("waiting")
         )
@@ -111,8 +94,8 @@ async def test_purge_deletes_finished_families_and_counts_the_runs(url: str) -> 
 
 async def test_purge_criteria(url: str) -> None:
     async with WorkflowHost(url) as host:
-        fine = await _finished(host, short())
-        bad = await _finished(host, failing())
+        fine = await finished(host, short())
+        bad = await finished(host, failing())
 
         assert await host.purge(older_than=timedelta(hours=1)) == 0
         assert await host.purge(definition="other") == 0
@@ -125,7 +108,7 @@ async def test_purge_criteria(url: str) -> None:
 
 async def test_purge_works_through_more_than_a_batch(url: str) -> None:
     async with WorkflowHost(url) as host:
-        ids = [await _finished(host, short()) for _ in range(7)]
+        ids = [await finished(host, short()) for _ in range(7)]
 
         assert await host.purge(batch=2) == 7
 
@@ -134,12 +117,12 @@ async def test_purge_works_through_more_than_a_batch(url: str) -> None:
 
 async def test_an_idempotency_key_is_remembered_as_long_as_its_run(url: str) -> None:
     async with WorkflowHost(url) as host:
-        first = await _finished(host, short(), idempotency_key="k", name="n")
-        assert await _finished(host, short(), idempotency_key="k") == first
+        first = await finished(host, short(), idempotency_key="k", name="n")
+        assert await finished(host, short(), idempotency_key="k") == first
 
         await host.purge()
 
-        assert await _finished(host, short(), idempotency_key="k", name="n") != first
+        assert await finished(host, short(), idempotency_key="k", name="n") != first
 
 
 async def test_purge_needs_a_running_host() -> None:
@@ -158,7 +141,7 @@ async def test_each_run_is_archived_whole_before_it_is_deleted(url: str) -> None
     taken: list[ArchivedRun] = []
     async with WorkflowHost(url, archive=taken.append) as host:
         host.register(WorkflowBuilder().start_with(talks).build("short"))
-        parent = await _finished(host, family())
+        parent = await finished(host, family())
 
         assert await host.purge() == 2
 
@@ -180,8 +163,8 @@ async def test_what_the_archive_refuses_is_kept_and_the_rest_goes_on(
             raise OSError("the archive is full")
 
     async with WorkflowHost(url, archive=archive) as host:
-        kept = await _finished(host, short(), reference="precious")
-        gone = await _finished(host, short())
+        kept = await finished(host, short(), reference="precious")
+        gone = await finished(host, short())
 
         assert await host.purge(batch=1) == 1
 
@@ -222,9 +205,9 @@ async def test_retention_of_the_definition_wins() -> None:
 async def test_runs_are_kept_for_thirty_days_unless_said_otherwise() -> None:
     store = MemoryStore()
     async with WorkflowHost(store) as host:
-        kept = await _finished(host, short())
+        kept = await finished(host, short())
     async with WorkflowHost(store, retention=None) as host:
-        ever = await _finished(host, short())
+        ever = await finished(host, short())
 
     first, second = await store.get(kept), await store.get(ever)
     assert first is not None
@@ -267,7 +250,7 @@ async def test_expired_events_match_nobody_any_more() -> None:
 async def test_a_host_that_knows_no_definition_deletes_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'wfe.db'}"
     async with WorkflowHost(url, retention=timedelta(0)) as host:
-        id_ = await _finished(host, short())
+        id_ = await finished(host, short())
     async with WorkflowHost(url) as looker:
         assert await looker._engine.retention.sweep() == 0
         assert await _there(looker, id_) == [True]
@@ -278,7 +261,7 @@ async def test_a_host_that_knows_no_definition_deletes_nothing(tmp_path: Path) -
 async def test_a_host_that_drives_its_own_runs_sweeps_those_of_its_definitions() -> None:
     store = MemoryStore()
     async with WorkflowHost(store, retention=timedelta(0)) as host:
-        ids = [await _finished(host, short()), await _finished(host, failing())]
+        ids = [await finished(host, short()), await finished(host, failing())]
     async with WorkflowHost(store, own_runs_only=True) as host:
         host.register(failing())
         assert await host._engine.retention.sweep() == 1
@@ -288,7 +271,7 @@ async def test_a_host_that_drives_its_own_runs_sweeps_those_of_its_definitions()
 async def test_one_host_sweeps_at_a_time() -> None:
     store = MemoryStore()
     async with WorkflowHost(store, retention=timedelta(0)) as host:
-        await _finished(host, short())
+        await finished(host, short())
         async with WorkflowHost(store) as other:
             other.register(short())
             assert await store.try_acquire("retention", other._engine.epoch, 10**12)
@@ -299,7 +282,7 @@ async def test_one_host_sweeps_at_a_time() -> None:
 async def test_a_sweep_writes_nothing_when_nothing_is_over(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "wfe.db")
     async with WorkflowHost(store) as host:
-        await _finished(host, short())
+        await finished(host, short())
         before = store.stats.commits
         assert await host._engine.retention.sweep() == 0
         assert store.stats.commits == before
@@ -322,220 +305,6 @@ async def test_a_sweep_that_fails_is_tried_again(caplog: pytest.LogCaptureFixtur
         assert await _there(t.host, run.id) == [False]
     assert "internal error while deleting what is over" in caplog.text
     assert "trying again in an hour: memory: gone" in caplog.text
-
-
-# -- history --------------------------------------------------------------------------------------
-
-
-async def test_history_is_gapless_and_read_in_parts(url: str) -> None:
-    async with WorkflowHost(url) as host:
-        many = WorkflowBuilder().start_with(nothing)
-        for _ in range(30):
-            many = many.then(nothing)
-        id_ = await _finished(host, many.build("many"))
-
-        whole = await host.history(id_)
-        parts = await host.history(id_, limit=7)
-        while more := await host.history(id_, after=parts[-1].seq, limit=7):
-            parts += more
-
-        assert parts == whole
-        assert [entry.seq for entry in whole] == list(range(len(whole)))
-        assert len(whole) > 30
-        assert await host.history(id_, limit=0) == []
-
-
-async def test_a_long_history_comes_whole(url: str) -> None:
-    rows = 100_000
-    store: Any = None
-    async with WorkflowHost(url) as host:
-        id_ = await _finished(host, short())
-        store = host._engine.store
-        n = (await host._engine.reads.header(id_)).n
-        text = '[1,"step_completed",1,"s",0,null,[]]'
-        before = len(await host.history(id_))
-        await _lengthen(store, n, text, before, rows)
-
-        entries = await host.history(id_)
-
-        assert [entry.seq for entry in entries] == list(range(rows))
-        assert [e.seq for e in await host.history(id_, after=rows - 3)] == [rows - 2, rows - 1]
-
-
-async def _lengthen(store: Any, n: int, text: str, before: int, rows: int) -> None:
-    """Add rows to a run that is final: as if it had taken so many steps."""
-    if isinstance(store, MemoryStore):
-        store._runs.by_n[n].rows.extend([(1, text)] * (rows - before))
-        return
-    sql = "INSERT INTO wfe_journal (instance, seq, at, event) VALUES (?, ?, 1, ?)"
-    more = [(n, seq, text) for seq in range(before, rows)]
-
-    def write(db: sqlite3.Connection, _: int) -> None:
-        db.executemany(sql, more)
-
-    await store._write(write, len(more))
-
-
-# -- streams --------------------------------------------------------------------------------------
-
-
-def emitting(count: int = 3) -> WorkflowDefinition:
-    async def emits(ctx: Ctx) -> None:
-        for k in range(count):
-            ctx.emit("tick", {"k": k})
-            await asyncio.sleep(0)
-
-    return WorkflowBuilder().start_with(emits).then(nothing).build("emitting")
-
-
-async def test_a_stream_ends_with_the_run_and_can_be_resumed(url: str) -> None:
-    async with WorkflowHost(url) as host:
-        run = await host.start_workflow(emitting())
-
-        items = [item async for item in host.stream(run.id)]
-
-        assert [(item.name, item.payload, item.step) for item in items] == [
-            ("tick", {"k": k}, "emits") for k in range(3)
-        ]
-        assert [item.offset for item in items] == sorted({item.offset for item in items})
-        again = [item async for item in host.stream(run.id, after=items[0].offset)]
-        assert again == items[1:]
-        assert await host.purge() == 1
-        with pytest.raises(WorkflowNotFoundError):
-            await anext(aiter(host.stream(run.id)))
-
-
-async def test_a_stream_is_read_while_the_run_goes_on(url: str) -> None:
-    go = asyncio.Event()
-
-    async def emits(ctx: Ctx) -> None:
-        ctx.emit("first")
-        await go.wait()
-        ctx.emit("second", 2)
-
-    async with WorkflowHost(url) as host:
-        run = await host.start_workflow(WorkflowBuilder().start_with(emits).build("emits"))
-        seen: list[tuple[str, Any]] = []
-        async with asyncio.timeout(10):
-            async for item in host.stream(run.id):
-                seen.append((item.name, item.payload))
-                now = [each.name async for each in host.stream(run.id, follow=False)]
-                assert now == [name for name, _ in seen]
-                go.set()
-        assert seen == [("first", None), ("second", 2)]
-
-
-async def test_another_host_reads_the_stream_to_its_end(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'wfe.db'}"
-    async with WorkflowHost(url) as reader, WorkflowHost(url) as driver:
-        driver.register(emitting(200))
-        run = await driver.start_workflow("emitting")
-        async with asyncio.timeout(20):
-            items = [item.payload["k"] async for item in reader.stream(run.id)]
-
-    assert items == list(range(200))
-
-
-async def test_what_was_emitted_is_stored_before_the_step_is_completed() -> None:
-    class Watched(MemoryStore):
-        order: list[str] = []  # noqa: RUF012 - one test
-
-        async def append_stream(self, rows: Sequence[StreamRow]) -> None:
-            await asyncio.sleep(0)
-            self.order.append("stream")
-            await super().append_stream(rows)
-
-        async def commit(self, epoch: int | None, items: Sequence[Item]) -> Any:
-            if any("step_completed" in row for item in items for row in item.rows):
-                self.order.append("completed")
-            return await super().commit(epoch, items)
-
-    def emits(ctx: Ctx) -> None:  # in a thread
-        ctx.emit("tick", threading.get_ident())
-
-    store = Watched()
-    async with WorkflowHost(store) as host:
-        await _finished(host, WorkflowBuilder().start_with(emits).build("emits"))
-
-    assert store.order == ["stream", "completed"]
-
-
-async def test_items_of_a_failed_attempt_stay(url: str) -> None:
-    async def emits(ctx: Ctx) -> None:
-        ctx.emit("attempt", ctx.attempt)
-        if ctx.attempt == 0:
-            raise ValueError("again")
-
-    builder = WorkflowBuilder().start_with(emits).on_error(Retry(max_retries=1))
-    async with WorkflowHost(url) as host:
-        id_ = await _finished(host, builder.build("emits"))
-        assert [item.payload async for item in host.stream(id_)] == [0, 1]
-
-
-async def test_what_cannot_be_stored_fails_at_the_call(url: str) -> None:
-    seen: list[str] = []
-
-    async def emits(ctx: Ctx) -> None:
-        for name, payload in (("x", object()), ("n" * 513, 1), ("big", "x" * 1_048_575)):
-            try:
-                ctx.emit(name, payload)
-            except DataTypeError as error:
-                seen.append(str(error)[:60])
-
-    async with WorkflowHost(url) as host:
-        id_ = await _finished(host, WorkflowBuilder().start_with(emits).build("emits"))
-        assert [item async for item in host.stream(id_)] == []
-
-    assert [text.partition(":")[0] for text in seen] == [
-        "payload of 'x'",
-        "stream item's name",
-        "payload of 'big'",
-    ]
-
-
-async def test_emitted_items_wait_while_the_store_refuses() -> None:
-    class Moody(MemoryStore):
-        refusals = 1
-
-        async def append_stream(self, rows: Sequence[StreamRow]) -> None:
-            if self.refusals:
-                self.refusals -= 1
-                raise StoreUnavailableError("memory", "not now")
-            await super().append_stream(rows)
-
-    async with WorkflowHost(Moody()) as host:
-        id_ = await _finished(host, emitting(2))
-        async with asyncio.timeout(10):
-            while not [item async for item in host.stream(id_)]:  # noqa: ASYNC110 - the store says when
-                await asyncio.sleep(0)
-        assert [item.payload["k"] async for item in host.stream(id_)] == [0, 1]
-
-
-async def test_a_reader_is_told_that_the_host_stops() -> None:
-    host = WorkflowHost()
-    await host.start()
-    run = await host.start_workflow(WorkflowBuilder().wait_for("go", key="k").build("waiting"))
-
-    async def read() -> None:
-        async for _ in host.stream(run.id):
-            raise AssertionError("nothing was emitted")
-
-    reading = asyncio.create_task(read())
-    await asyncio.sleep(0)
-    await host.stop()
-    with pytest.raises(HostStoppingError):
-        await reading
-
-
-def test_the_blocking_host_has_all_of_it(tmp_path: Path) -> None:
-    with SyncWorkflowHost(f"sqlite:///{tmp_path / 'wfe.db'}") as host:
-        run = host.start_workflow(emitting())
-        assert [item.payload["k"] for item in host.stream(run.id)] == [0, 1, 2]
-        (second,) = host.history(run.id, after=0, limit=1)
-        assert second.seq == 1
-        assert host.purge(older_than=timedelta(0)) == 1
-        with pytest.raises(WorkflowNotFoundError):
-            list(host.stream(run.id))
 
 
 # -- sizes ----------------------------------------------------------------------------------------

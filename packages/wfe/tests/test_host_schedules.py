@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import attrs
 import pytest
+from schedule_parts import (
+    HOUR,
+    MINUTE,
+    START,
+    Report,
+    quick,
+    report,
+    runs_of,
+    slow,
+    times,
+)
 
-from wfe.core import WorkflowBuilder, WorkflowStatus
+from wfe.core import WorkflowStatus
 from wfe.core.clocks import VirtualClock
 from wfe.core.errors import (
     DataTypeError,
@@ -23,52 +32,9 @@ from wfe.core.errors import (
     ScheduleNotFoundError,
 )
 from wfe.core.memory import MemoryStore
-from wfe.core.models import LifecycleEvent, WorkflowInstance
-from wfe.host import SyncWorkflowHost, WorkflowHost, WorkflowMiddleware
-from wfe.sqlite import SqliteStore
+from wfe.core.models import WorkflowInstance
+from wfe.host import WorkflowHost, WorkflowMiddleware
 from wfe.testing import WorkflowTest
-
-START = datetime(2025, 1, 1, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
-HOUR = timedelta(hours=1)
-
-
-@attrs.define
-class Report:
-    """What the report workflow works on."""
-
-    shop: str
-    pages: int = 3
-
-
-async def work() -> None:
-    """Do nothing, on the loop: a thread would not keep step with the virtual clock."""
-
-
-report = WorkflowBuilder(Report).start_with(work).build("report")
-quick = WorkflowBuilder().start_with(work).build("quick")
-slow = WorkflowBuilder().delay(90 * MINUTE).then(work).build("slow")
-
-
-async def _runs(host: WorkflowHost, definition: str | None = None) -> list[WorkflowInstance[Any]]:
-    return list((await host.find(definition=definition, order="oldest", limit=1000)).items)
-
-
-async def _times(host: WorkflowHost) -> list[str]:
-    """Return the times of the schedules' runs, as their history says, in order of creation."""
-    found: list[str] = []
-    for run in await _runs(host):
-        first = (await host.history(run.id))[0]
-        assert first.data is not None
-        found.append(f"{datetime.fromisoformat(first.data['at']):%H:%M}")
-    return found
-
-
-async def _turns() -> None:
-    """Let several hosts do what is due."""
-    for _ in range(60):
-        await asyncio.sleep(0)
-
 
 # -- creating --------------------------------------------------------------------------------------
 
@@ -83,7 +49,7 @@ async def test_a_schedule_starts_runs_and_says_what_it_did() -> None:
 
         await t.clock.advance(timedelta(days=2))
 
-        runs = await _runs(t.host)
+        runs = await runs_of(t.host)
         assert [run.created_at.isoformat() for run in runs] == [
             "2025-01-01T08:00:00+00:00",
             "2025-01-02T08:00:00+00:00",
@@ -112,7 +78,7 @@ async def test_an_interval_counts_from_the_creation_or_the_start() -> None:
 
         await t.clock.advance(5 * HOUR)
 
-        assert await _times(t.host) == [
+        assert await times(t.host) == [
             *("01:10", "02:00", "02:10", "03:00", "03:10", "04:10", "05:10")
         ]
         assert (await t.host.schedules.get("b")).next_at is None
@@ -126,7 +92,7 @@ async def test_a_time_that_the_clocks_leave_out_or_repeat() -> None:
         await t.clock.advance(datetime(2025, 10, 25, 12, tzinfo=UTC) - t.clock.now())
         await t.clock.advance(timedelta(days=1))
 
-        runs = await _runs(t.host)
+        runs = await runs_of(t.host)
         shown = [f"{run.created_at.astimezone(berlin):%d %H:%M%z}" for run in runs]
         assert shown[:3] == ["29 02:30+0100", "30 03:00+0200", "31 02:30+0200"]
         assert shown[-2:] == ["25 02:30+0200", "26 02:30+0200"]
@@ -178,7 +144,7 @@ async def test_an_object_of_the_data_type_is_given_to_each_run() -> None:
 
         await t.clock.advance(HOUR)
 
-        assert (await _runs(t.host))[0].data == Report(shop="south", pages=7)
+        assert (await runs_of(t.host))[0].data == Report(shop="south", pages=7)
 
 
 async def test_an_id_is_used_once_unless_it_is_replaced() -> None:
@@ -198,7 +164,7 @@ async def test_an_id_is_used_once_unless_it_is_replaced() -> None:
         assert (other.definition, other.next_at) == ("report", START + timedelta(hours=3.5))
         assert other.last_run_id is not None
         await t.clock.advance(2 * HOUR)
-        assert [run.definition for run in await _runs(t.host)] == ["quick", "report"]
+        assert [run.definition for run in await runs_of(t.host)] == ["quick", "report"]
 
 
 # -- pausing, triggering, backfilling --------------------------------------------------------------
@@ -210,7 +176,7 @@ async def test_a_paused_schedule_does_not_fire_and_goes_on_from_its_resumption()
         paused = await t.host.schedules.pause("s", actor="ann")
         assert (paused.paused, paused.next_at, paused.actor) == (True, None, "ann")
         await t.clock.advance(3 * HOUR + 10 * MINUTE)
-        assert await _runs(t.host) == []
+        assert await runs_of(t.host) == []
 
         resumed = await t.host.schedules.resume("s", actor="bob")
         again = await t.host.schedules.resume("s")
@@ -218,7 +184,7 @@ async def test_a_paused_schedule_does_not_fire_and_goes_on_from_its_resumption()
         assert (resumed.paused, resumed.next_at) == (False, START + 4 * HOUR)
         assert again == resumed
         await t.clock.advance(HOUR)
-        assert await _times(t.host) == ["04:00"]
+        assert await times(t.host) == ["04:00"]
         assert (await t.host.schedules.get("s")).missed == 0
 
 
@@ -243,7 +209,7 @@ async def test_trigger_starts_a_run_now(paused: bool) -> None:
             await t.host.schedules.resume("s")
         await t.clock.advance(HOUR)  # the triggered run goes on: overlap counts it
         assert (await t.host.schedules.get("s")).skipped == 1
-        assert len(await _runs(t.host)) == 1
+        assert len(await runs_of(t.host)) == 1
 
 
 async def test_backfill_starts_what_the_times_lack() -> None:
@@ -258,7 +224,7 @@ async def test_backfill_starts_what_the_times_lack() -> None:
         assert [run.id for run in again] == [run.id for run in made]
         assert not any(run.new for run in again)
         await t.clock.advance(5 * HOUR)
-        assert sorted(await _times(t.host)) == [f"{hour:02}:00" for hour in range(8)]
+        assert sorted(await times(t.host)) == [f"{hour:02}:00" for hour in range(8)]
         found = await t.host.schedules.get("s")
         assert (found.skipped, found.missed, found.failed) == (0, 0, 0)
 
@@ -271,7 +237,7 @@ async def test_a_backfill_without_end_is_refused() -> None:
             await t.host.schedules.backfill("s", START, START + timedelta(days=1))
         with pytest.raises(ValueError, match="time zone"):
             await t.host.schedules.backfill("s", datetime(2025, 1, 1), START)  # noqa: DTZ001
-        assert await _runs(t.host) == []
+        assert await runs_of(t.host) == []
 
 
 async def test_a_deleted_schedule_is_gone_and_its_runs_go_on() -> None:
@@ -283,7 +249,7 @@ async def test_a_deleted_schedule_is_gone_and_its_runs_go_on() -> None:
         await schedules.delete("s")
         await t.clock.advance(5 * HOUR)
 
-        assert [run.status for run in await _runs(t.host)] == [WorkflowStatus.COMPLETE]
+        assert [run.status for run in await runs_of(t.host)] == [WorkflowStatus.COMPLETE]
         for call in (schedules.get, schedules.delete, schedules.pause, schedules.resume):
             with pytest.raises(ScheduleNotFoundError, match="'s'"):
                 await call("s")
@@ -311,7 +277,7 @@ async def test_skip_leaves_out_what_overlaps() -> None:
 
         await t.clock.advance(6 * HOUR)
 
-        assert await _times(t.host) == ["01:00", "03:00", "05:00"]
+        assert await times(t.host) == ["01:00", "03:00", "05:00"]
         assert (await t.host.schedules.get("s")).skipped == 3
 
 
@@ -324,8 +290,8 @@ async def test_queue_waits_for_the_end_of_the_last_run() -> None:
         await t.clock.advance(3 * HOUR)
 
         assert waiting == (START + 3 * HOUR,)
-        assert await _times(t.host) == ["01:00", "02:00", "03:00", "04:00"]
-        created = [run.created_at - START for run in await _runs(t.host)]
+        assert await times(t.host) == ["01:00", "02:00", "03:00", "04:00"]
+        created = [run.created_at - START for run in await runs_of(t.host)]
         assert created == [HOUR, 2.5 * HOUR, 4 * HOUR, 5.5 * HOUR]
         assert (await t.host.schedules.get("s")).skipped == 0
 
@@ -336,7 +302,7 @@ async def test_queue_drops_the_oldest_above_its_limit() -> None:
 
         await t.clock.advance(3 * HOUR)
 
-        assert await _times(t.host) == ["00:20", "01:40"]
+        assert await times(t.host) == ["00:20", "01:40"]
         found = await t.host.schedules.get("s")
         assert (found.skipped, len(found.waiting)) == (6, 1)
 
@@ -347,7 +313,7 @@ async def test_cancel_terminates_the_last_run_and_says_why() -> None:
 
         await t.clock.advance(2 * HOUR)
 
-        first, second = await _runs(t.host)
+        first, second = await runs_of(t.host)
         assert (first.status, second.status) == (
             WorkflowStatus.TERMINATED,
             WorkflowStatus.RUNNABLE,
@@ -360,12 +326,12 @@ async def test_a_suspended_run_counts_as_running() -> None:
     async with WorkflowTest(slow) as t:
         await t.host.schedules.create("s", "slow", every=HOUR)
         await t.clock.advance(HOUR)
-        (run,) = await _runs(t.host)
+        (run,) = await runs_of(t.host)
         await t.host.suspend(run.id)
 
         await t.clock.advance(5 * HOUR)
 
-        assert len(await _runs(t.host)) == 1
+        assert len(await runs_of(t.host)) == 1
         assert (await t.host.schedules.get("s")).skipped == 5
 
 
@@ -400,7 +366,7 @@ async def test_a_run_that_cannot_be_started_is_counted_and_the_next_is_tried(
         assert "cannot be started: the shop is closed" in caplog.text
         after = await t.host.schedules.get("s")
         assert (after.failed, after.error) == (2, None)
-        assert await _times(t.host) == ["03:00"]
+        assert await times(t.host) == ["03:00"]
 
 
 async def test_a_definition_that_is_registered_later_fires_then() -> None:
@@ -411,12 +377,12 @@ async def test_a_definition_that_is_registered_later_fires_then() -> None:
         await first.schedules.create("s", "quick", every=HOUR)
     async with WorkflowHost(store) as other:
         await clock.advance(HOUR)
-        assert await _runs(other) == []
+        assert await runs_of(other) == []
 
         other.register(quick)
         await clock.advance(timedelta(seconds=1))
 
-        assert await _times(other) == ["01:00"]
+        assert await times(other) == ["01:00"]
 
 
 async def test_many_schedules_that_nobody_here_can_run_hide_none() -> None:
@@ -432,7 +398,7 @@ async def test_many_schedules_that_nobody_here_can_run_hide_none() -> None:
 
         await clock.advance(2 * HOUR)
 
-        assert await _times(other) == ["01:01"]
+        assert await times(other) == ["01:01"]
 
 
 async def test_a_schedule_that_cannot_be_read_keeps_no_other_from_firing(
@@ -447,7 +413,7 @@ async def test_a_schedule_that_cannot_be_read_keeps_no_other_from_firing(
 
         await t.clock.advance(2 * HOUR)
 
-        assert await _times(t.host) == ["01:00", "02:00"]
+        assert await times(t.host) == ["01:00", "02:00"]
         warned = [r.getMessage() for r in caplog.records if r.name == "wfe.engine"]
         assert warned == ["schedule 'a' cannot fire on this host: 'of a later version'"]
 
@@ -460,7 +426,7 @@ async def test_a_last_run_that_was_purged_is_over() -> None:
 
         await t.clock.advance(HOUR)
 
-        assert await _times(t.host) == ["02:00"]
+        assert await times(t.host) == ["02:00"]
 
 
 async def test_without_the_cron_library_a_stored_schedule_waits_for_a_host_that_has_it(
@@ -473,236 +439,10 @@ async def test_without_the_cron_library_a_stored_schedule_waits_for_a_host_that_
             with pytest.raises(DefinitionError, match=r"pip install 'wfe-core\[cron\]'"):
                 await t.host.schedules.create("x", "quick", cron="0 * * * *")
             await t.clock.advance(HOUR)
-            assert await _runs(t.host) == []
+            assert await runs_of(t.host) == []
         assert "pip install 'wfe-core[cron]'" in caplog.text
 
         await t.host.schedules.create("y", "quick", every=HOUR)  # something to look for
         await t.clock.settle()
 
-        assert await _times(t.host) == ["01:00"]
-
-
-# -- several hosts, and none -----------------------------------------------------------------------
-
-
-async def test_hosts_that_were_away_make_up_for_the_newest() -> None:
-    clock = VirtualClock()
-    store = MemoryStore(clock)
-    async with WorkflowHost(store) as host:
-        host.register(quick)
-        await host.schedules.create("s", "quick", every=HOUR, catch_up=2)
-    await clock.advance(5 * HOUR + 30 * MINUTE)
-
-    async with WorkflowHost(store) as host:
-        host.register(quick)
-        await clock.advance(MINUTE)
-
-        assert await _times(host) == ["04:00", "05:00"]
-        found = await host.schedules.get("s")
-        assert (found.missed, found.next_at) == (3, START + 6 * HOUR)
-
-
-async def test_replacing_with_the_same_at_a_start_loses_no_missed_fire() -> None:
-    clock = VirtualClock()
-    store = MemoryStore(clock)
-    times: list[str] = []
-    for _ in range(2):
-        async with WorkflowHost(store) as host:
-            host.register(quick)
-            await host.schedules.create("s", "quick", cron="0 * * * *", on_conflict="replace")
-            await clock.advance(timedelta(seconds=1))
-            times = await _times(host)
-        await clock.advance(150 * MINUTE)
-
-    assert times == ["01:00", "02:00"]
-
-
-async def test_each_time_has_one_run_however_many_hosts_there_are() -> None:
-    clock = VirtualClock()
-    store = MemoryStore(clock)
-    hosts = [WorkflowHost(store, name=f"host {k}") for k in range(3)]
-    for host in hosts:
-        host.register(quick, slow)
-        await host.start()
-    await hosts[0].schedules.create("a", "quick", every=10 * MINUTE)
-    await hosts[1].schedules.create("b", "slow", every=HOUR, overlap="queue")
-
-    await clock.advance(3 * HOUR, _turns)
-    await hosts[0].stop()
-    await clock.advance(3 * HOUR, _turns)
-
-    quicks = [run.created_at for run in await _runs(hosts[1], "quick")]
-    assert quicks == [START + k * 10 * MINUTE for k in range(1, 37)]
-    slows = [run.created_at - START for run in await _runs(hosts[1], "slow")]
-    assert slows == [HOUR, 2.5 * HOUR, 4 * HOUR, 5.5 * HOUR]
-    for host in hosts[1:]:
-        await host.stop()
-
-
-async def test_a_schedule_that_one_host_makes_another_fires() -> None:
-    clock = VirtualClock()
-    store = MemoryStore(clock)
-    async with WorkflowHost(store) as other:
-        other.register(quick)
-        await clock.advance(MINUTE)
-        async with WorkflowHost(store) as host:
-            host.register(quick)
-            await host.schedules.create("s", "quick", every=HOUR)
-
-        await clock.advance(HOUR)
-
-        assert await _times(other) == ["01:01"]
-
-
-async def test_a_host_that_drives_its_own_runs_only_fires_nothing() -> None:
-    clock = VirtualClock()
-    async with WorkflowHost(MemoryStore(clock), own_runs_only=True) as host:
-        host.register(quick)
-        await host.schedules.create("s", "quick", every=HOUR)
-        await clock.advance(2 * HOUR)
-        assert await _runs(host) == []
-
-        run = await host.schedules.trigger("s")
-
-        assert (await run.wait(5)).status is WorkflowStatus.COMPLETE
-
-
-# -- SQLite ----------------------------------------------------------------------------------------
-
-
-class _Completions:
-    """Counts the runs that complete on some hosts."""
-
-    def __init__(self, *hosts: WorkflowHost) -> None:
-        self._seen: set[str] = set()
-        self._news = asyncio.Event()
-        for host in hosts:
-            host.subscribe(self._see)
-
-    def _see(self, event: LifecycleEvent) -> None:
-        if event.kind == "workflow_completed":
-            self._seen.add(event.instance_id)
-            self._news.set()
-
-    async def reach(self, count: int) -> None:
-        async with asyncio.timeout(20):
-            while len(self._seen) < count:
-                await self._news.wait()
-                self._news.clear()
-
-
-async def test_two_hosts_on_one_file_start_one_run_for_each_time(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'runs.db'}"
-    async with WorkflowHost(url) as one, WorkflowHost(url) as two:
-        done = _Completions(one, two)
-        one.register(quick)
-        two.register(quick)
-        await one.schedules.create("s", "quick", every=timedelta(milliseconds=100))
-
-        await done.reach(5)
-        await two.schedules.pause("s")
-
-        infos = [(await one.history(run.id))[0].data for run in await _runs(two)]
-        times = [info["at"] for info in infos if info is not None]
-        assert len(times) == len(set(times)) >= 5
-        found = await one.schedules.get("s")
-        assert found.last_scheduled_at is not None
-        assert found.last_scheduled_at.isoformat() == max(times)
-
-
-async def test_a_schedule_outlives_the_process_that_made_it(tmp_path: Path) -> None:
-    file = tmp_path / "runs.db"
-    async with WorkflowHost(SqliteStore(file, clock=VirtualClock())) as host:
-        host.register(report)
-        made = await host.schedules.create(
-            "s", "report", Report("south"), cron="0 * * * *", catch_up=1, actor="ann"
-        )
-
-    later = VirtualClock(START + 3.5 * HOUR)
-    host = WorkflowHost(SqliteStore(file, clock=later))
-    done = _Completions(host)
-    host.register(report)
-    async with host:
-        await done.reach(1)
-        (run,) = await _runs(host)
-        found = await host.schedules.get("s")
-
-    assert run.data == Report("south")
-    assert (found.created_at, found.actor, found.catch_up) == (made.created_at, "ann", 1)
-    assert (found.missed, found.last_scheduled_at, found.next_at) == (
-        *(2, START + 3 * HOUR),
-        START + 4 * HOUR,
-    )
-
-
-_DIES = """
-import asyncio, os, sys
-from datetime import timedelta
-from wfe.core import WorkflowBuilder
-from wfe.core.clocks import VirtualClock
-from wfe.host import WorkflowHost
-from wfe.sqlite import SqliteStore
-
-armed = False
-
-def work():
-    pass
-
-def die(moment):
-    if armed and moment == sys.argv[2]:
-        os._exit(9)
-
-async def main():
-    global armed
-    clock = VirtualClock()
-    async with WorkflowHost(SqliteStore(sys.argv[1], clock=clock, on_commit=die)) as host:
-        host.register(WorkflowBuilder().start_with(work).build("quick"))
-        await host.schedules.create("s", "quick", every=timedelta(hours=1))
-        await host._engine.numbers.take()  # else numbers are fetched first
-        armed = True  # the first thing to be written from here on is the fire
-        clock.move_to(clock.now() + 3_600_000_000)
-        await asyncio.sleep(30)
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize(("moment", "stored"), [("before", 0), ("after", 1)])
-async def test_a_death_around_the_commit_of_a_fire_leaves_all_or_nothing(
-    tmp_path: Path, moment: str, stored: int
-) -> None:
-    file = tmp_path / "runs.db"
-    died = await asyncio.create_subprocess_exec(sys.executable, "-c", _DIES, str(file), moment)
-    assert await died.wait() == 9
-
-    host = WorkflowHost(SqliteStore(file, clock=VirtualClock(START + HOUR)))
-    async with host:  # nothing is registered: what was stored is seen, nothing is fired
-        found = await host.schedules.get("s")
-        assert len(await _runs(host)) == stored
-        assert (found.last_run_id is not None) == bool(stored)
-        done = _Completions(host)
-
-        host.register(quick)
-        await done.reach(1)
-
-        (run,) = await _runs(host)
-        found = await host.schedules.get("s")
-        assert (found.last_run_id, found.next_at) == (run.id, START + 2 * HOUR)
-        assert (found.missed, found.skipped) == (0, 0)
-
-
-def test_the_blocking_host_has_schedules_too(tmp_path: Path) -> None:
-    with SyncWorkflowHost(f"sqlite:///{tmp_path / 'runs.db'}") as host:
-        host.register(quick)
-        made = host.schedules.create("s", "quick", cron="0 0 1 1 *")
-        assert host.schedules.find() == [made]
-        assert host.schedules.pause("s").paused
-        assert not host.schedules.resume("s").paused
-
-        run = host.schedules.trigger("s")
-        (filled,) = host.schedules.backfill("s", START, START + HOUR)
-
-        assert run.wait(10).status is filled.wait(10).status is WorkflowStatus.COMPLETE
-        assert host.schedules.get("s").last_run_id == run.id
-        host.schedules.delete("s")
-        assert host.schedules.find("quick") == []
+        assert await times(t.host) == ["01:00"]

@@ -122,7 +122,9 @@ def _positive(_: object, field: attrs.Attribute[Any], value: timedelta | None) -
     if value is None and field.default is None:
         return
     if not isinstance(value, timedelta):
-        problem = f"{field.name} must be a timedelta, got {value!r}; for seconds: timedelta(seconds=…)"
+        problem = (
+            f"{field.name} must be a timedelta, got {value!r}; for seconds: timedelta(seconds=…)"
+        )
         raise TypeError(problem)
     if value < timedelta(0):
         problem = f"{field.name} must not be negative, got {value!r}"
@@ -197,7 +199,7 @@ class Retry:
 _LONGEST = to_micros(timedelta(days=3650))
 
 
-def RetryForever(  # noqa: N802, PLR0913 - reads as the policy it makes, as in workflow-core
+def RetryForever(  # noqa: N802 - reads as the policy it makes, as in workflow-core
     interval: timedelta = timedelta(seconds=1),
     backoff: float | Backoff = fixed,
     max_interval: timedelta | None = None,

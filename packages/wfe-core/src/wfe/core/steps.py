@@ -111,7 +111,7 @@ class ExecutionResult:
     def fail(
         cls,
         error: BaseException | str,
-        retryable: bool = True,  # noqa: FBT001, FBT002 - by position, too
+        retryable: bool = True,
     ) -> ExecutionResult:
         """Fail this attempt."""
         if isinstance(error, str):

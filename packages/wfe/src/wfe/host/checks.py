@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -45,7 +45,7 @@ def durations(given: Mapping[str, object], *, least: timedelta = timedelta(0)) -
             raise ValueError(problem)
 
 
-def functions(given: Mapping[str, Callable[..., Any] | None]) -> None:
+def functions(given: Mapping[str, object]) -> None:
     """Refuse what cannot be called.
 
     Raises:
@@ -57,21 +57,19 @@ def functions(given: Mapping[str, Callable[..., Any] | None]) -> None:
             raise TypeError(problem)
 
 
-def checked_labels(given: Collection[str]) -> frozenset[str]:
+def checked_labels(given: Any) -> frozenset[str]:
     """Return the labels of a host.
 
     Raises:
         TypeError: They are no collection of texts.
     """
-    if isinstance(given, str) or not all(isinstance(label, str) for label in given):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+    if isinstance(given, str) or not all(isinstance(label, str) for label in given):
         problem = f'labels must be a collection of texts such as {{"gpu"}}, got {given!r}'
         raise TypeError(problem)
     return frozenset(given)
 
 
-def checked_middleware(
-    given: Iterable[StepMiddleware | WorkflowMiddleware],
-) -> list[StepMiddleware | WorkflowMiddleware]:
+def checked_middleware(given: Iterable[Any]) -> list[StepMiddleware | WorkflowMiddleware]:
     """Return the middleware of a host.
 
     Raises:
@@ -79,7 +77,7 @@ def checked_middleware(
     """
     found = list(given)
     for each in found:
-        if not isinstance(each, StepMiddleware | WorkflowMiddleware):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+        if not isinstance(each, StepMiddleware | WorkflowMiddleware):
             problem = f"{each!r} is no middleware; give it handle(ctx, call_next), or pre and post"
             raise TypeError(problem)
     return found

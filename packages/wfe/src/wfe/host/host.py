@@ -65,6 +65,7 @@ class WorkflowHost(Reads, Controls, Keeping):
         own_runs_only: bool = False,
         labels: Collection[str] = (),
         max_steps: int | None = None,
+        max_interruptions: int = 5,
         name: str = "wfe",
         retention: timedelta | None = timedelta(days=30),
         event_retention: timedelta | None = timedelta(days=30),
@@ -95,6 +96,8 @@ class WorkflowHost(Reads, Controls, Keeping):
             labels: What this host can do; definitions that ``require`` others are left to hosts
                 that have them.
             max_steps: Bodies that run at a time on this host; ``None``: no limit.
+            max_interruptions: A run whose hosts died so often in a row while they ran it is
+                suspended.
             name: Shown to operators.
             retention: How long finished runs are kept; a definition's own wins; ``None``: for ever.
             event_retention: How long published events are kept; ``None``: for ever.
@@ -116,7 +119,13 @@ class WorkflowHost(Reads, Controls, Keeping):
         """
         durations({"lease": lease}, least=timedelta(milliseconds=10))
         durations({"linger": linger, "retention": retention, "event_retention": event_retention})
-        counts({"threads": threads, "max_steps": 1 if max_steps is None else max_steps})
+        counts(
+            {
+                "max_interruptions": max_interruptions,
+                "threads": threads,
+                "max_steps": 1 if max_steps is None else max_steps,
+            }
+        )
         counts({"max_inline": max_inline, "max_data": max_data, "max_history": max_history})
         functions({"step_factory": step_factory, "archive": archive})
         providers = connect(persistence or url, queue, lock)
@@ -133,6 +142,7 @@ class WorkflowHost(Reads, Controls, Keeping):
                 own_runs_only=own_runs_only,
                 labels=checked_labels(labels),
                 max_steps=max_steps,
+                max_interruptions=max_interruptions,
                 name=name,
                 retention=None if retention is None else to_micros(retention),
                 event_retention=None if event_retention is None else to_micros(event_retention),

@@ -79,7 +79,9 @@ async def sleep(
 
 def _pause(duration: object) -> int:
     if not isinstance(duration, timedelta):
-        problem = f"sleep() takes a timedelta, got {duration!r}; for seconds: timedelta(seconds=...)"
+        problem = (
+            f"sleep() takes a timedelta, got {duration!r}; for seconds: timedelta(seconds=...)"
+        )
         raise TypeError(problem)
     return max(to_micros(duration), 0)
 

@@ -226,13 +226,7 @@ class Committer:
             epoch = self._hooks.epoch()
             outcomes = await self._store.commit(epoch, items)
         except Exception as error:
-            for run in runs:
-                run.again()
-                self._dirty[run] = None
-            for item, future in zip(items[len(runs) :], callers, strict=True):
-                self._abandoned(item)  # it may have been written all the same
-                if not future.done():
-                    future.set_exception(error)
+            self._uncommitted(runs, items[len(runs) :], callers, error)
             raise
         if Fenced in map(type, outcomes):
             await self._fenced(epoch, items[len(runs) :], callers)
@@ -254,6 +248,21 @@ class Committer:
                 future.set_result(outcome)
             elif isinstance(outcome, Done):  # the caller has gone, what it started has not
                 self._abandoned(item)
+
+    def _uncommitted(
+        self,
+        runs: Sequence[LiveRun],
+        items: Sequence[Item],
+        callers: Sequence[asyncio.Future[Outcome]],
+        error: Exception,
+    ) -> None:
+        for run in runs:
+            run.again()
+            self._dirty[run] = None
+        for item, future in zip(items, callers, strict=True):
+            self._abandoned(item)  # it may have been written all the same
+            if not future.done():
+                future.set_exception(error)
 
     def _tell(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
         woken: list[tuple[int, int, int | None]] = []

@@ -81,6 +81,7 @@ class Settings:
         own_runs_only: Drive only runs that were started or asked for here, and what they start.
         labels: What this host can do beyond running code (``WorkflowDefinition.requires``).
         max_steps: Bodies that run at a time; ``None``: no limit.
+        max_interruptions: Deaths of hosts in a row, while they ran a run, that suspend it.
         max_history: Rows of a run; one that writes more fails.
         retention: µs that finished runs are kept; ``None``: for ever.
         event_retention: µs that events are kept; ``None``: for ever.
@@ -97,6 +98,7 @@ class Settings:
     own_runs_only: bool = False
     labels: frozenset[str] = frozenset()
     max_steps: int | None = None
+    max_interruptions: int = 5
     max_history: int = 10_000_000
     name: str = "wfe"
     retention: int | None = 30 * 24 * 3600 * _SECOND

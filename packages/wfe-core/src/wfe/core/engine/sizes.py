@@ -100,7 +100,7 @@ def check_note(what: str, value: object) -> None:
 
 
 def storable_text(text: str) -> str:
-    """Return *text* with lone surrogates written as ``\\udc80``: no store takes them."""
+    """Return *text* with its lone surrogates written as escapes: no store takes them."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 

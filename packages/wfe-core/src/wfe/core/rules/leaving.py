@@ -231,7 +231,7 @@ def closed(draft: Draft, pointer: Pointer) -> None:
     """What was cancelled inside a container has ended."""
     outcome: Outcome = pointer.extra["closing"]
     pointer = draft.extra(pointer, closing=None, live=None)
-    ends = outcome[0] == "end" and outcome[1] == WorkflowStatus.FAILED
+    ends = outcome[:2] == ["end", WorkflowStatus.FAILED]
     if outcome[0] == "complete":
         flow.finish(draft, pointer)
     elif outcome[0] == "fail":

@@ -72,8 +72,8 @@ def _patch(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
 
 def _retry(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
     again = message.payload.get("from_step") or message.payload.get("to_step")
-    if not draft.final and again is None:
-        return False  # it goes on already
+    if draft.status == WorkflowStatus.COMPLETE or (not draft.final and again is None):
+        return False  # it completed meanwhile, or goes on already
     rewound = message.payload.get("to_step") is not None  # a failed run, by `rewind`
     return _restored(draft, "workflow_rewound" if rewound else "workflow_retried", message, who)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from wfe.core.definition import Kind
 from wfe.core.models import PointerStatus
 from wfe.core.rules import failing, waiting
 from wfe.core.rules.draft import Draft
@@ -71,8 +70,6 @@ def _revived(draft: Draft, pointer: Pointer, failed: int | None) -> Pointer:
             until = draft.now + (draft.place(pointer).node.timeout or 0)
             extra = {**extra, "until": until}
         return _with(pointer, pointer.status, pointer.attempt, until, extra)
-    if "call" in extra and draft.place(pointer).node.kind is Kind.CALL:
-        return pointer
     kept = {key: value for key, value in extra.items() if key in failing.KEPT}
     attempt = pointer.attempt + 1
     return _with(pointer, _PENDING, attempt, None, {**kept, "since": attempt})
@@ -125,7 +122,8 @@ def before_step(rows: Iterable[list[Any]], step: str) -> State | None:
         known = state.next_pointer
         apply(state, row)
         began = any(op[0] == "p" and op[2] == step and op[1] >= known for op in row[6])
-        if began or (row[1] in _BEGUN_ANEW and (row[5] or {}).get("from") == step):
+        info: Mapping[str, Any] = row[5] or {}
+        if began or (row[1] in _BEGUN_ANEW and info.get("from") == step):
             found = folded(state, ())
     return found
 
