@@ -64,7 +64,7 @@ GATES: dict[tuple[str, str], dict[str, float]] = {
 _100K = "100K"
 """Ends the name of a workload that is another at 100,000; it has the other's gates, but these."""
 GATES[("LONG" + _100K, "grown_mb")] = {"memory": 1000, "sqlite": 40}
-GATES[("WIDE" + _100K, "grown_mb")] = {"memory": 1000, "sqlite": 200}
+GATES[("WIDE" + _100K, "grown_mb")] = {"memory": 1000, "sqlite": 40}
 _ONCE = ("RECOVER", "IDLE", "LONG", "WIDE", "SAGA", "LIMITS")
 """Workloads that are long enough to be run once."""
 _COMPARED = ("SEQ", "FUNCTION", "MANY", "FANOUT", "LATENCY", "EVENT")

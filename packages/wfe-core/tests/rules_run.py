@@ -9,12 +9,13 @@ import orjson
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
 from wfe.core.providers import Header, Item
-from wfe.core.rules import Decision, begin, decide, make_plan
+from wfe.core.rules.decide import begin, decide
 from wfe.core.rules.inputs import (
     AsksPerson,
     AsksPlaces,
     Branched,
     Completed,
+    Decision,
     Due,
     Failed,
     Input,
@@ -26,7 +27,7 @@ from wfe.core.rules.inputs import (
     Waits,
     WaitsSignal,
 )
-from wfe.core.rules.plan import Reducer
+from wfe.core.rules.plan import Reducer, make_plan
 from wfe.core.rules.state import Pointer, State, folded
 
 __all__ = ["SECOND", "Run", "block", "both", "child", "hooked", "saga", "step", "undone"]

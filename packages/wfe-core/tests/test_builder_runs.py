@@ -17,7 +17,7 @@ from wfe.core.dag import Dag
 from wfe.core.data import DataModel, model_for
 from wfe.core.definition import Kind, Node, Value, WorkflowDefinition
 from wfe.core.models import to_micros
-from wfe.core.rules import State, apply, begin, decide
+from wfe.core.rules.decide import begin, decide
 from wfe.core.rules.inputs import (
     NO_WRITES,
     Branched,
@@ -31,7 +31,7 @@ from wfe.core.rules.inputs import (
     Stopped,
 )
 from wfe.core.rules.plan import Plan, make_plan
-from wfe.core.rules.state import Pointer
+from wfe.core.rules.state import Pointer, State, apply
 
 Effects = Mapping[str, Mapping[str, Any]]
 HOUR = 3_600_000_000

@@ -28,11 +28,12 @@ from wfe.core.policies import (
     Suspend,
     Terminate,
 )
-from wfe.core.rules import Decision, Plan, State, begin, decide, make_plan
+from wfe.core.rules.decide import begin, decide
 from wfe.core.rules.draft import Draft
 from wfe.core.rules.inputs import (
     Branched,
     Completed,
+    Decision,
     Due,
     Expired,
     Failed,
@@ -45,7 +46,8 @@ from wfe.core.rules.inputs import (
     Unwanted,
     Waits,
 )
-from wfe.core.rules.state import Pointer, folded, state_from_json, state_to_json
+from wfe.core.rules.plan import Plan, make_plan
+from wfe.core.rules.state import Pointer, State, folded, state_from_json, state_to_json
 
 SECOND: Final = 1_000_000
 _SHOWN: Final = {

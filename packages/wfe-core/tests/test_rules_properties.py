@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
-from wfe.core.rules import Plan, State, apply, begin, decide, make_plan
+from wfe.core.rules.decide import begin, decide
 from wfe.core.rules.inputs import NO_WRITES, Branched, Completed, Failed, Input, Items
-from wfe.core.rules.state import Pointer, folded, state_from_json, state_to_json
+from wfe.core.rules.plan import Plan, make_plan
+from wfe.core.rules.state import Pointer, State, apply, folded, state_from_json, state_to_json
 
 Tree = tuple[Any, ...]
 """("step",) | ("sequence" | "if" | "while" | "for_each", number, block) | ("parallel", blocks) |

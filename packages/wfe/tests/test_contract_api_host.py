@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -48,7 +48,7 @@ OPEN = WorkflowBuilder().wait_for("go", scope="run", output="got").build("open")
 
 
 @asynccontextmanager
-async def started(store: str, path: Path) -> AsyncIterator[WorkflowHost]:
+async def started(store: str, path: Path) -> AsyncGenerator[WorkflowHost]:
     """Run a host over a store that knows two definitions."""
     url = "memory://" if store == "memory" else f"sqlite:///{path / 'runs.db'}"
     async with WorkflowHost(url) as host:

@@ -11,8 +11,8 @@ from typing_extensions import TypeVar
 from wfe.core.builder import arguments as args
 from wfe.core.builder.adding import Adding, BranchOf, OfBoth, OfData, call, filled
 from wfe.core.builder.drafts import Draft
-from wfe.core.data import same
 from wfe.core.conversion import checker
+from wfe.core.data import same
 from wfe.core.definition import Cel, Kind
 from wfe.core.errors import DefinitionError
 

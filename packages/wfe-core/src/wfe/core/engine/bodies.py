@@ -77,7 +77,8 @@ def _told_apart(call: Callable[[], Any]) -> Any:
 async def _blocking(pool: Executor, call: Callable[[], Any]) -> Any:
     context = contextvars.copy_context()
     loop = asyncio.get_running_loop()
-    result = await loop.run_in_executor(pool, context.run, _told_apart, call)
+    told = functools.partial(_told_apart, call)
+    result = await loop.run_in_executor(pool, context.run, told)
     return await result if inspect.isawaitable(result) else result
 
 

@@ -30,7 +30,7 @@ from wfe.core.rules.reviving import before_step, restored
 if TYPE_CHECKING:
     from wfe.core.engine.engine import Engine
     from wfe.core.engine.registry import Registered
-    from wfe.core.rules import State
+    from wfe.core.rules.state import State
 
 __all__ = ["Control"]
 

@@ -57,8 +57,8 @@ from wfe.core.providers import (
     StoreInfo,
     WorkerInfo,
 )
-from wfe.core.rules import State
 from wfe.core.rules.inputs import Received
+from wfe.core.rules.state import State
 from wfe.core.steps import InstanceRef
 
 __all__ = ["Engine", "Settings"]

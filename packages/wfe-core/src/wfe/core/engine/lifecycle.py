@@ -25,7 +25,7 @@ class Subscription:
         Raises:
             TypeError: *kinds* is no collection of texts.
         """
-        if isinstance(kinds, str) or not isinstance(kinds, Collection | None):
+        if isinstance(kinds, str) or not isinstance(kinds, Collection | None):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
             problem = f"kinds must be a collection of texts such as [{str(kinds)!r}], got {kinds!r}"
             raise TypeError(problem)
         self._queue: asyncio.Queue[LifecycleEvent | None] = asyncio.Queue()

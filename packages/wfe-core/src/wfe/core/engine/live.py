@@ -21,8 +21,9 @@ from wfe.core.engine.contexts import make_context
 from wfe.core.engine.views import instance_of
 from wfe.core.models import PointerStatus, WorkflowInstance, WorkflowStatus
 from wfe.core.providers import HeaderChange, Item, Message, Snapshot
-from wfe.core.rules import Decision, State, apply, decide
+from wfe.core.rules.decide import decide
 from wfe.core.rules.inputs import (
+    Decision,
     Due,
     Exceeded,
     Expired,
@@ -34,7 +35,7 @@ from wfe.core.rules.inputs import (
     Stopped,
     Unwanted,
 )
-from wfe.core.rules.state import Pointer, folded, state_to_json
+from wfe.core.rules.state import Pointer, State, apply, folded, state_to_json
 from wfe.core.steps import InstanceRef
 
 if TYPE_CHECKING:

@@ -143,6 +143,7 @@ class NodeRunner:
             return self._failed(ctx, error, started)
 
     async def _attempt(self, ctx: Context, started: int) -> Input:
+        ctx.raise_if_cancelled()  # before its task had its first turn
         skip = self.exprs.get("run_if")
         if skip is not None and not skip(ctx):
             return Skipped(ctx.pointer.id, ctx.pointer.attempt)
@@ -359,7 +360,9 @@ def _for_each(runner: NodeRunner, ctx: Context) -> Input:
     if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         problem = f"for_each needs a list of items, got {type(items).__name__}"  # pyright: ignore[reportUnknownArgumentType]
         raise DefinitionError(problem, ctx.pointer.step)
-    return Items(ctx.pointer.id, ctx.pointer.attempt, encode(list(items), "items"))
+    return Items(
+        ctx.pointer.id, ctx.pointer.attempt, encode(list(cast("Iterable[object]", items)), "items")
+    )
 
 
 def _decide(runner: NodeRunner, ctx: Context) -> Input:

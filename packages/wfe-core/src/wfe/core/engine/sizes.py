@@ -19,7 +19,7 @@ from wfe.core.rules.state import folded
 
 if TYPE_CHECKING:
     from wfe.core.engine.live import LiveRun
-    from wfe.core.rules import Decision
+    from wfe.core.rules.inputs import Decision
 
 __all__ = ["Sizes", "as_key", "check_index", "check_name", "check_note", "storable_text"]
 

@@ -15,8 +15,9 @@ from wfe.core.engine.sizes import check_index
 from wfe.core.errors import DuplicateNameError, LeaseLostError
 from wfe.core.models import WorkflowInstance, WorkflowStatus, from_micros, to_micros
 from wfe.core.providers import Done, Header, Item, Refused
-from wfe.core.rules import State, apply, begin, begin_from
+from wfe.core.rules.decide import begin, begin_from
 from wfe.core.rules.inputs import Decision, Restored
+from wfe.core.rules.state import State, apply
 from wfe.core.steps import InstanceRef
 
 if TYPE_CHECKING:

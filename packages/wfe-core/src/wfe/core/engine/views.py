@@ -20,8 +20,7 @@ from wfe.core.models import (
     from_micros,
 )
 from wfe.core.providers import Loaded, Row, StoredInstance
-from wfe.core.rules import State, apply
-from wfe.core.rules.state import Pointer, state_from_json
+from wfe.core.rules.state import Pointer, State, apply, state_from_json
 from wfe.core.steps import InstanceRef
 from wfe.core.texts import plain
 

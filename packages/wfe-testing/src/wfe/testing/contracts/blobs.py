@@ -67,9 +67,9 @@ class BlobContract:
         assert list(await blobs.owners(0)) == ["event-12"]
 
     async def test_many_at_once(self, blobs: BlobProvider) -> None:
-        datas = [str(k % 10).encode() * 1000 for k in range(40)]
+        contents = [str(k % 10).encode() * 1000 for k in range(40)]
 
-        refs = await asyncio.gather(*(blobs.put(f"{k % 4}", data) for k, data in enumerate(datas)))
+        refs = await asyncio.gather(*(blobs.put(f"{k % 4}", data) for k, data in enumerate(contents)))
 
-        assert await asyncio.gather(*(blobs.get(ref) for ref in refs)) == datas
+        assert await asyncio.gather(*(blobs.get(ref) for ref in refs)) == contents
         assert len(set(refs)) == 20

@@ -8,7 +8,8 @@ import attrs
 
 from wfe.core.definition import Kind
 from wfe.core.policies import Compensate, Fail, Retry, Terminate
-from wfe.core.rules import Plan, State
+from wfe.core.rules.plan import Plan
+from wfe.core.rules.state import State
 from wfe.testing.simulator.laws import Broken, Law
 
 __all__ = ["Frames"]

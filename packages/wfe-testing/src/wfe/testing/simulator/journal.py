@@ -13,7 +13,8 @@ from typing import Any, Final
 from wfe.core.definition import Kind, Node
 from wfe.core.models import PointerStatus
 from wfe.core.policies import Fail, Retry, Suspend
-from wfe.core.rules import Plan, State
+from wfe.core.rules.plan import Plan
+from wfe.core.rules.state import State
 from wfe.testing.simulator.frames import Frames
 from wfe.testing.simulator.laws import Broken, Law
 

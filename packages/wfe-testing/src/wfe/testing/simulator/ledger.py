@@ -27,8 +27,8 @@ from wfe.core.providers import (
     Snapshot,
     StoredInstance,
 )
-from wfe.core.rules import Plan, State, apply
-from wfe.core.rules.state import state_from_json
+from wfe.core.rules.plan import Plan
+from wfe.core.rules.state import State, apply, state_from_json
 from wfe.testing.simulator.journal import GOES_BACK, Journal
 from wfe.testing.simulator.laws import Broken, Law
 from wfe.testing.simulator.places import Places

@@ -16,7 +16,7 @@ from unittest.mock import patch
 import attrs
 
 from wfe.core.engine import live
-from wfe.core.rules import make_plan
+from wfe.core.rules.plan import make_plan
 from wfe.core.steps import StepExecutionContext
 from wfe.testing.simulator.chance import drawn_from
 from wfe.testing.simulator.chaos import Chaos, Rates

@@ -25,7 +25,7 @@ from wfe.host.cli.stored import stored_definitions, unfinished
 from wfe.host.host import WorkflowHost
 
 if TYPE_CHECKING:
-    from wfe.core.rules import State
+    from wfe.core.rules.state import State
 
 __all__ = ["diff"]
 

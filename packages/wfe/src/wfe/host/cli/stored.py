@@ -21,8 +21,7 @@ from wfe.host.host import WorkflowHost
 if TYPE_CHECKING:
     from wfe.core.engine import Engine
     from wfe.core.providers import DefinitionRow, StoredInstance
-    from wfe.core.rules import State
-    from wfe.core.rules.state import Pointer
+    from wfe.core.rules.state import Pointer, State
 
 __all__ = [
     "Stuck",
