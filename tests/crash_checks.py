@@ -19,10 +19,20 @@ __all__ = ["Run", "Seen", "look", "outline", "sound", "violations"]
 Body: TypeAlias = tuple[str, int]
 """Idempotency key and attempt."""
 
+Schedule: TypeAlias = tuple[str, dict[str, Any], dict[str, Any]]
+"""Id, what it says, what it remembers."""
+
 _ENDS: Final = frozenset({"step_completed", "step_failed", "step_retrying", "step_cancelled"})
 # What depends on when a process died, or on who came first.
 _VOLATILE: Final = frozenset(
-    {"step_interrupted", "step_waiting", "places_granted", "signal_received", "step_sleeping", "message_ignored"}
+    {
+        "step_interrupted",
+        "step_waiting",
+        "places_granted",
+        "signal_received",
+        "step_sleeping",
+        "message_ignored",
+    }
 )
 _EMPTY: Final = ("inbox", "subscriptions", "holders", "waiters", "activities", "outbox")
 _FINAL: Final = frozenset({"complete", "failed", "terminated"})
@@ -57,7 +67,7 @@ class Seen:
     runs: list[Run] = attrs.field(factory=list[Run])
     effects: Counter[Body] = attrs.field(factory=Counter[Body])
     left: dict[str, int] = attrs.field(factory=dict[str, int])
-    schedules: list[tuple[str, dict[str, Any], dict[str, Any]]] = attrs.field(factory=list)
+    schedules: list[Schedule] = attrs.field(factory=list["Schedule"])
 
     def rows(self) -> Iterator[tuple[Run, list[Any]]]:
         """Return each row with its run."""
@@ -67,14 +77,17 @@ class Seen:
 
     def ends(self) -> Counter[Body]:
         """Return how often the journal says that a body came to its end."""
-        return Counter(
-            (_key(run, row), row[4] or 0) for run, row in self.rows() if row[1] in _ENDS
-        )
+        return Counter((_key(run, row), row[4] or 0) for run, row in self.rows() if row[1] in _ENDS)
+
+
+def _call(row: list[Any]) -> str | None:
+    info: dict[str, Any] = row[5] or {}
+    return info.get("call")
 
 
 def _key(run: Run, row: list[Any]) -> str:
     """Return the idempotency key that the body of *row* had."""
-    call = (row[5] or {}).get("call")
+    call = _call(row)
     return f"{run.id}:{row[2]}" + (f":{call}" if call else "")
 
 
@@ -104,7 +117,7 @@ _JOURNAL: Final = "SELECT seq, event FROM wfe_journal WHERE instance = ? ORDER B
 _SNAPSHOT: Final = "SELECT seq, state, data FROM wfe_snapshots WHERE n = ?"
 
 
-def _run(  # noqa: PLR0913 - the columns
+def _run(
     db: sqlite3.Connection,
     n: int,
     id: str,
@@ -156,11 +169,14 @@ def sound(end: Seen, undoable: Iterable[str] = ()) -> list[str]:
 
 def _different(wanted: Seen, end: Seen) -> Iterator[str]:
     """Results, statuses, runs and what happened to each step are those of an undisturbed run."""
-    parts = (("results", _results), ("rows", _happened))
-    for what, part in parts:
-        missing, extra = part(wanted) - part(end), part(end) - part(wanted)
-        if missing or extra:
-            yield f"{what}: {dict(missing)} are missing, {dict(extra)} are too many"
+    yield from _gap("results", _results(wanted), _results(end))
+    yield from _gap("rows", _happened(wanted), _happened(end))
+
+
+def _gap(what: str, wanted: Counter[Any], found: Counter[Any]) -> Iterator[str]:
+    if wanted != found:
+        missing, extra = dict(wanted - found), dict(found - wanted)
+        yield f"{what}: {missing} are missing, {extra} are too many"
 
 
 def _results(seen: Seen) -> Counter[str]:
@@ -198,7 +214,7 @@ def _repeated(deaths: Sequence[Seen], end: Seen) -> Iterator[str]:
 
 def _completed_twice(end: Seen) -> Iterator[str]:
     done = Counter(
-        (run.id, row[2], row[4], (row[5] or {}).get("call"))
+        (run.id, str(row[2]), str(row[4]), _call(row))
         for run, row in end.rows()
         if row[1] == "step_completed"
     )

@@ -1,7 +1,8 @@
 """The whole engine under kill -9: what runs, what the outside world does, and the processes.
 
-``python -m tests.crash_engine`` is the server that forks the processes.  Whatever happens outside of the runs (events, answers, repairs)
-can be done again by the next process: it looks first whether the last one got it done.
+``python -m tests.crash_engine`` is the server that forks the processes.  Whatever happens outside
+of the runs (events, answers, repairs) can be done again by the next process: it looks first
+whether the last one got it done.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 import attrs
-
 from tests.crash_outside import Effects, Outside, kill_switch, serve
+
 from wfe.core import (
     Activity,
     Compensate,
@@ -87,13 +88,17 @@ def _undo(name: str) -> Callable[[Any], Any]:
     return lambda b: b.then(effect).name(name).compensate_with(effect)
 
 
+def _both(p: Any) -> Any:
+    return p.branch(_undo("left")).branch(_undo("right"))
+
+
 def undoing() -> WorkflowDefinition:
     """Return a workflow with a saga that fails, hooks, retries, limits and pauses."""
     return (
         WorkflowBuilder()
         .saga(
             lambda b: _undo("reserve")(b)
-            .parallel(lambda p: p.branch(_undo("left")).branch(_undo("right")))
+            .parallel(_both)
             .then(flaky).name("flaky").on_error(ONCE_MORE).on_success(effect)
             .then(boom).name("pay").on_error(ONCE_MORE).compensate_with(effect)
             .on_failure(effect).ensure(effect)

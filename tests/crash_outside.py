@@ -81,7 +81,9 @@ class Outside:
 
     async def until(self, question: Callable[[], Awaitable[Any]]) -> None:
         """Ask until the answer is yes."""
-        while not await question():
+        while True:
+            if await question():
+                return
             await asyncio.sleep(0.002)
 
     def told(self, run: str, kind: str) -> int:

@@ -1,8 +1,7 @@
 """The workflows of the crash tests, and the processes that run them.
 
-``python crash_workflow.py serve`` reads one JSON request a line, forks a process for it, and
-answers how that process ended: the imports are paid once, yet every point dies in a process of
-its own.  ``python crash_workflow.py work DB EFFECTS`` is a worker that runs until it is killed.
+``python -m tests.crash_workflow serve`` is the server that forks a process for each request;
+``python -m tests.crash_workflow work DB EFFECTS`` is a worker that runs until it is killed.
 """
 
 from __future__ import annotations
@@ -10,15 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
-import traceback
-from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import attrs
+from tests.crash_outside import kill_switch, serve
 
 from wfe.core import StepExecutionContext, WorkflowBuilder, WorkflowDefinition
 from wfe.core.engine import seeking
@@ -96,19 +92,6 @@ def short() -> WorkflowDefinition:
     return builder.build("short")
 
 
-def _killer(kill_at: int, phase: str, marker: str) -> Callable[[str], None]:
-    """Return a hook that kills this process at commit number *kill_at*, before or after it."""
-    seen = {"before": 0, "after": 0}
-
-    def on_commit(now: str) -> None:
-        seen[now] += 1
-        if now == phase and seen[now] == kill_at:
-            Path(marker).write_text(f"{phase} {kill_at}", encoding="utf-8")
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return on_commit
-
-
 def _plant_a_rerun() -> None:
     """Make loading forget that the first completed step is done."""
     honest = vars(seeking)["state_of"]
@@ -126,7 +109,9 @@ def _plant_a_rerun() -> None:
 
 
 async def _drive(request: dict[str, Any]) -> None:
-    on_commit = _killer(request["kill_at"], request["phase"], request["marker"])
+    if request["plant"]:
+        _plant_a_rerun()
+    on_commit = kill_switch(request["kill_at"], request["phase"], request["marker"])
     store = open_url(f"sqlite:///{request['db']}", on_commit=on_commit)
     async with WorkflowHost(store, app=Effects(request["effects"])) as host:
         host.register(child(), pipeline())
@@ -137,32 +122,6 @@ async def _drive(request: dict[str, Any]) -> None:
         if instance.status != "complete":
             message = f"{instance.status}: {instance.error}"
             raise RuntimeError(message)
-
-
-def _fork(request: dict[str, Any]) -> int:
-    """Run *request* in a process of its own; return its exit code, negative for a signal."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            if request["plant"]:
-                _plant_a_rerun()
-            asyncio.run(_drive(request))
-            code = 0
-        except BaseException:  # noqa: BLE001 - a forked child must not run its parent's code
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
-def serve() -> None:
-    """Answer requests until the input ends."""
-    for line in sys.stdin:
-        sys.stdout.write(f"{_fork(json.loads(line))}\n")
-        sys.stdout.flush()
 
 
 async def _work(db: str, effects: str) -> None:
@@ -177,6 +136,6 @@ async def _work(db: str, effects: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        serve()
+        serve(_drive)
     else:
         asyncio.run(_work(sys.argv[2], sys.argv[3]))

@@ -110,13 +110,15 @@ def test_a_kill_at_any_commit_keeps_every_promise(
 ) -> None:
     wanted = processes.undisturbed(scenario, tmp_path / "undisturbed")
     assert violations(wanted, [], wanted, UNDONE) == []
-    for reached in itertools.count():
+    reached = 0
+    while True:
         point = (reached + 1, phase)
         folder = tmp_path / f"{reached + 1}"
         lives = _lives(processes, scenario, folder, wanted, [point, END])
         assert lives.wrong == [], f"killed {phase} commit {reached + 1}"
         if not lives.died:
             break
+        reached += 1
 
     assert reached >= LEAST[scenario], "the scenario has fewer commits than it should"
 
@@ -148,7 +150,7 @@ def test_planted_bugs_are_found(
     processes: Processes, tmp_path: Path, plant: str, scenario: str, symptom: str
 ) -> None:
     wanted = processes.undisturbed(scenario, tmp_path / "undisturbed")
-    found = []
+    found: list[str] = []
     for point in range(6, 30, 3):
         folder = tmp_path / str(point)
         folder.mkdir()

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import pytest
 
-SCRIPT = Path(__file__).with_name("crash_workflow.py")
+ROOT = Path(__file__).parents[1]
 STEPS = Counter(
     {
         **dict.fromkeys(
@@ -53,10 +53,11 @@ class Processes:
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Processes]:
     with subprocess.Popen(
-        [sys.executable, str(SCRIPT), "serve"],
+        [sys.executable, "-m", "tests.crash_workflow", "serve"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        cwd=ROOT,
     ) as server:
         yield Processes(server)
         assert server.stdin is not None

@@ -1,4 +1,4 @@
-"""Two processes on one SQLite file: every step once, and a dead one's work is taken over."""
+"""Processes on one SQLite file: every step once, and a dead one's work is taken over."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.crash_checks import look, outline, sound
+from tests.crash_shared import LIMIT, definitions
 from tests.crash_workflow import short
 
 from wfe.host import WorkflowHost
 
-SCRIPT = Path(__file__).with_name("crash_workflow.py")
+ROOT = Path(__file__).parents[1]
 RUNS = 500
 LEASE = 2.0  # seconds, as the workers have it
 
@@ -27,9 +29,10 @@ LEASE = 2.0  # seconds, as the workers have it
 @contextlib.contextmanager
 def _worker(db: Path, effects: Path) -> Generator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, str(SCRIPT), "work", str(db), str(effects)],
+        [sys.executable, "-m", "tests.crash_workflow", "work", str(db), str(effects)],
         stdout=subprocess.PIPE,
         text=True,
+        cwd=ROOT,
     ) as process:
         try:
             yield process
@@ -127,6 +130,126 @@ def _repeated_after_completion(
     """Return the steps that were recorded more than once: a transition happened twice."""
     assert {key for key, _ in effects} == set(completed)
     return [key for key, times in completed.items() if times != 1]
+
+
+SHARED = 60
+FIRES = 12
+EVERY = timedelta(milliseconds=80)
+
+
+@contextlib.contextmanager
+def _sharer(folder: Path) -> Generator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tests.crash_shared", f"{folder}/crash.db"]
+    with subprocess.Popen(
+        [*command, f"{folder}/effects"], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def _share(folder: Path, count: int, kill_after: int | None) -> set[int]:
+    """Let processes share work until all is done; return the ids of those that were killed."""
+    killed: set[int] = set()
+    host = WorkflowHost(f"sqlite:///{folder}/crash.db?synchronous=normal", max_live=0)
+    host.register(*definitions())
+    async with host:
+        with contextlib.ExitStack() as stack:
+            sharers = [stack.enter_context(_sharer(folder)) for _ in range(count)]
+            for each in sharers:
+                await asyncio.to_thread(_ready, each)
+            for number in range(SHARED):
+                await host.start_workflow("shared", {"number": number})
+            start = datetime.now(UTC) + EVERY
+            end = start + EVERY * FIRES
+            await host.schedules.create(
+                "often", "tick", every=EVERY, start=start, end=end, overlap="queue", catch_up=100
+            )
+            for number in range(SHARED):
+                await host.publish_event("go", str(number), number, id=f"go {number}")
+            if kill_after is not None:
+                await _until_lines(folder / "effects", kill_after)
+                sharers[0].kill()
+                sharers[0].wait()
+                killed.add(sharers[0].pid)
+            await _until_ended(host, SHARED + FIRES, 30)
+    return killed
+
+
+async def _until_lines(path: Path, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists() or len(_lines(path)) < count:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.002)
+
+
+async def _until_ended(host: WorkflowHost, count: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while len((await host.find(status="complete", limit=count)).items) < count:
+        assert time.monotonic() < deadline, "not everything settles"
+        await asyncio.sleep(0.05)
+
+
+def _lines(path: Path) -> list[list[str]]:
+    return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _most_at_a_time(lines: list[list[str]]) -> int:
+    """Return how many held a place at most; one that was killed keeps it until it was repeated."""
+    holding: set[str] = set()
+    most = 0
+    for key, _, what, _ in lines:
+        if what == "begin":
+            holding.add(key)
+        elif what == "end":
+            holding.discard(key)
+        most = max(most, len(holding))
+    return most
+
+
+def _check_shared(folder: Path) -> list[list[str]]:
+    """Check what holds after any sharing; return the effects."""
+    seen = look(folder)
+    assert sound(seen) == []
+    outlines = [outline(run) for run in seen.runs]
+    assert len(outlines) == SHARED + FIRES
+    for name in ("shared", "tick"):
+        same = {frozenset(each.items()) for each in outlines if any(name in key for key in each)}
+        assert len(same) == 1, f"runs of {name} differ: {same}"
+    data = [run.stored.data for run in seen.runs if run.definition == "shared"]
+    wanted = [{"number": k, "review": "fine", "went": k} for k in range(SHARED)]
+    assert sorted(data, key=lambda each: each["number"]) == wanted
+    lines = _lines(folder / "effects")
+    assert _most_at_a_time(lines) <= LIMIT
+    return lines
+
+
+async def test_three_processes_share_limits_activities_events_and_schedules(
+    tmp_path: Path,
+) -> None:
+    await _share(tmp_path, 3, None)
+
+    lines = _check_shared(tmp_path)
+    assert _most_at_a_time(lines) == LIMIT, "the limit was never reached: nothing is proved"
+    bodies = Counter((key, attempt, what) for key, attempt, what, _ in lines)
+    assert len(bodies) == SHARED * 5 + FIRES
+    assert set(bodies.values()) == {1}
+    assert len({pid for *_, pid in lines}) > 1, "one process did everything"
+
+
+@pytest.mark.parametrize("moment", [25, 80, 140, 200])
+async def test_all_that_a_killed_process_had_is_settled_by_the_other(
+    tmp_path: Path, moment: int
+) -> None:
+    killed = await _share(tmp_path, 2, moment)
+
+    lines = _check_shared(tmp_path)
+    first: dict[tuple[str, str, str], int] = {}
+    for key, attempt, what, pid in lines:
+        body = (key, attempt, what)
+        assert body not in first or (first[body] in killed and int(pid) not in killed), body
+        first[body] = int(pid)
 
 
 @pytest.fixture(autouse=True)

@@ -76,7 +76,7 @@ async def test_a_crash_while_writing_leaves_no_blob(
 async def test_a_partial_file_is_no_blob_and_goes_with_its_owner(blobs: FileBlobs) -> None:
     ref = await blobs.put("7", b"text")
     partial = blobs.directory / "7" / ".new-abc"
-    partial.write_bytes(b"te")
+    partial.write_bytes(b"tex")
 
     assert await blobs.get(ref) == b"text"
     assert list(await blobs.owners(0)) == ["7"]

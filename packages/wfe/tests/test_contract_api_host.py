@@ -137,6 +137,26 @@ async def test_a_subscription_names_its_kinds_in_a_collection(kinds: Any) -> Non
             test.host.subscribe(kinds)
 
 
+async def test_a_callback_is_no_coroutine() -> None:
+    async def callback(event: object) -> None:
+        """Would never be awaited."""
+
+    async with WorkflowTest() as test:
+        with pytest.raises(TypeError, match="pass a plain function"):
+            test.host.subscribe(callback)
+
+
+@pytest.mark.parametrize("timeout", ["1", object()])
+async def test_a_time_to_wait_is_a_duration(timeout: Any) -> None:
+    async with WorkflowTest(OPEN) as test:
+        run = await test.start("open")
+        for ask in (run.wait, run.result, test.host.stop):
+            with pytest.raises(TypeError, match="expected a timedelta or a number of seconds"):
+                await ask(timeout)
+        await test.host.signal(run.id, "go")
+        assert (await run.wait(5)).status == "complete"
+
+
 # -- orders
 
 
@@ -365,6 +385,17 @@ async def test_activities_take_their_arguments_by_position() -> None:
         assert activity is not None
         await test.host.activities.complete(activity.token, 1)
         assert (await run.wait(5)).data == {"r": 1}
+
+
+async def test_an_activity_fails_with_any_text() -> None:
+    flow = WorkflowBuilder().activity("a").build("d")
+    async with WorkflowTest(flow) as test:
+        run = await test.start("d")
+        activity = await test.host.activities.claim("a")
+        assert activity is not None
+        await test.host.activities.fail(activity.token, OSError("\udcff.txt"))
+        found = await run.wait(5)
+    assert (found.status, found.error and found.error.message) == ("failed", "\\udcff.txt")
 
 
 def test_the_blocking_activities_take_the_same() -> None:

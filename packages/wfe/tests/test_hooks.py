@@ -1,5 +1,9 @@
 """Steps that run after others, whatever became of these; and what is cancelled by a condition."""
 
+# The helpers add steps to builders of any kind of data, so what follows them is typed Any.
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -287,9 +291,11 @@ async def test_a_condition_cancels_a_step_and_its_branch_goes_on_or_ends(proceed
 
     def branches(p: Any) -> Any:
         p.branch(
-            lambda b: b.then(endless("a"))
-            .cancel_when(lambda d: d.get("stop", False), proceed=proceed)
-            .then(named("after"))
+            lambda b: (
+                b.then(endless("a"))
+                .cancel_when(lambda d: d.get("stop", False), proceed=proceed)
+                .then(named("after"))
+            )
         )
         return p.branch(lambda b: b.delay(MINUTE).then(stop))
 
@@ -303,9 +309,11 @@ async def test_a_condition_cancels_a_wait_and_an_open_container() -> None:
 
     def branches(p: Any) -> Any:
         p.branch(
-            lambda b: b.if_do(lambda _: True, lambda i: i.wait_for("never").then(named("no")))
-            .cancel_when("has(data.stop)", proceed=True)
-            .then(named("after"))
+            lambda b: (
+                b.if_do(lambda _: True, lambda i: i.wait_for("never").then(named("no")))
+                .cancel_when("has(data.stop)", proceed=True)
+                .then(named("after"))
+            )
         )
         return p.branch(lambda b: b.delay(MINUTE).then(stop))
 

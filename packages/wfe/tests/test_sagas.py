@@ -1,5 +1,9 @@
 """Sagas: what is undone, in which order, and what follows."""
 
+# The helpers add steps to builders of any kind of data, so what follows them is typed Any.
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -306,11 +310,9 @@ async def test_a_for_each_in_a_saga_undoes_the_items_that_were_done_with_their_i
 async def test_steps_in_a_nested_container_that_completed_are_undone() -> None:
     app = Book(b=1)
     flow = WorkflowBuilder().saga(
-        lambda s: (
-            s.if_do(lambda _: True, lambda i: i.while_do(_twice(), lambda w: pair(w, "deep"))).then(
-                named("b")
-            )
-        )
+        lambda s: s.if_do(
+            lambda _: True, lambda i: i.while_do(_twice(), lambda w: pair(w, "deep"))
+        ).then(named("b"))
     )
     await run(flow.build("w"), app)
     assert app.ran == ["deep", "deep", "b", "undo-deep", "undo-deep"]
@@ -422,9 +424,7 @@ async def test_a_saga_that_times_out_is_undone() -> None:
 async def test_a_run_that_times_out_undoes_its_sagas() -> None:
     app = Book()
     flow = WorkflowBuilder().saga(lambda s: pair(s, "a").then(gated("slow")))
-    instance, _ = await run(
-        flow.definition_timeout(60).build("w"), app, advance=timedelta(hours=1)
-    )
+    instance, _ = await run(flow.definition_timeout(60).build("w"), app, advance=timedelta(hours=1))
     assert instance.status == "failed"
     assert app.ran == ["a", "slow begins", "slow cancelled", "undo-a"]
 

@@ -43,11 +43,11 @@ class MemoryRuns:
         self.by_id: dict[str, MemoryRun] = {}
         self.by_name: dict[str, MemoryRun] = {}
         self.owned: defaultdict[int, dict[int, MemoryRun]] = defaultdict(dict)
-        self.due = MemoryDue(self.by_n)
-        self.topics = MemoryTopics(self.deliver)
-        self.limits = MemoryLimits(self.deliver)
-        self.activities = MemoryActivities()
-        self.schedules = MemorySchedules()
+        self.due: MemoryDue = MemoryDue(self.by_n)
+        self.topics: MemoryTopics = MemoryTopics(self.deliver)
+        self.limits: MemoryLimits = MemoryLimits(self.deliver)
+        self.activities: MemoryActivities = MemoryActivities()
+        self.schedules: MemorySchedules = MemorySchedules()
         self._by_idem: dict[tuple[str, str], MemoryRun] = {}
         # Those that are not final.
         self._by_dedup: dict[tuple[str, str], MemoryRun] = {}

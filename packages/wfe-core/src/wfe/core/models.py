@@ -45,7 +45,8 @@ def to_micros(when: datetime | timedelta) -> int:
     """
     if isinstance(when, timedelta):
         return when // _MICRO
-    if not isinstance(when, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+    given: object = when
+    if not isinstance(given, datetime):
         problem = f"expected a timedelta or an aware datetime, got {when!r} ({type(when).__name__})"
         raise TypeError(problem)
     if when.tzinfo is None:

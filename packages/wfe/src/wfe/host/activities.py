@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from wfe.core.engine.activities import check_names
+from wfe.core.engine.sizes import text_of
 from wfe.core.errors import ActivityTokenError, HostStoppingError, ProviderError
 from wfe.core.models import Activity, OpenActivity, to_micros
 
@@ -88,7 +89,8 @@ class Activities:
             kind, may = "ActivityError", retryable
         else:
             kind, may = type(error).__name__, retryable and getattr(error, "retryable", True)
-        await self._engine.activities.fail(token, kind, str(error), retryable=bool(may))
+        text = error if isinstance(error, str) else text_of(error)
+        await self._engine.activities.fail(token, kind, text, retryable=bool(may))
 
     async def heartbeat(
         self, token: str, progress: Any = None, *, lease: timedelta = _LEASE

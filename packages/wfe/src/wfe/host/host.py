@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -379,6 +380,9 @@ class WorkflowHost(Reads, Controls, Keeping):
             The iterator, or a function that ends the callback's subscription.
         """
         lifecycle = self._engine.report.lifecycle
+        if inspect.iscoroutinefunction(kinds):
+            problem = "a callback is called on the loop and not awaited; pass a plain function"
+            raise TypeError(problem)
         if callable(kinds):
             observer = kinds
             lifecycle.add(observer)

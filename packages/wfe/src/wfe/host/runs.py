@@ -17,9 +17,20 @@ if TYPE_CHECKING:
 __all__ = ["WorkflowRun", "result_of", "seconds"]
 
 
-def seconds(timeout: timedelta | float | None) -> float | None:
-    """Return *timeout* in seconds; a number is seconds already, ``None`` stays."""
-    return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+def seconds(timeout: object) -> float | None:
+    """Return *timeout* in seconds; a number is seconds already, ``None`` stays.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, timedelta):
+        return timeout.total_seconds()
+    if not isinstance(timeout, int | float):
+        problem = f"expected a timedelta or a number of seconds, got {timeout!r}"
+        raise TypeError(problem)
+    return timeout
 
 
 def result_of(instance: WorkflowInstance[Any]) -> Any:

@@ -140,15 +140,17 @@ def workflow(
     Raises:
         DefinitionError: The function is not async, or *id* or *version* does not fit.
     """
-    if not isinstance(id, str) or not id or len(id.encode()) > _LONGEST:  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+    name: object = id
+    if not isinstance(name, str) or not name or len(name.encode()) > _LONGEST:
         problem = f"a workflow's id is a text of 1 to {_LONGEST} bytes, got {id!r:.80}"
         hint = 'write @workflow("name")'
         raise DefinitionError(problem, None, hint)
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:  # pyright: ignore[reportUnnecessaryIsInstance] - users may
+    number: object = version
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise DefinitionError(f"version must be a whole number from 1, got {version!r}", id)
-    for name, given in (("timeout", timeout), ("retention", retention)):
+    for what, given in (("timeout", timeout), ("retention", retention)):
         if given is not None and not timedelta(0) < given <= _FOREVER:
-            problem = f"{name} must be positive and at most {_FOREVER.days:,} days"
+            problem = f"{what} must be positive and at most {_FOREVER.days:,} days"
             raise DefinitionError(problem, id, f"got {given!r}")
 
     def mark(

@@ -12,7 +12,7 @@ import orjson
 from wfe.core.codec import decode, encode
 from wfe.core.engine.ids import shown_name
 from wfe.core.engine.live import dumps
-from wfe.core.engine.sizes import check_index
+from wfe.core.engine.sizes import check_index, storable_text
 from wfe.core.errors import ActivityTokenError, LeaseLostError
 from wfe.core.models import Activity, OpenActivity, from_micros
 from wfe.core.providers import ActivityRow, Done, Refused, StoredInstance
@@ -124,7 +124,7 @@ class Activities:
         Raises:
             ActivityTokenError: The claim does not count any more.
         """
-        error = {"type": encode(kind, "error type"), "message": encode(message, "error message")}
+        error = {"type": encode(kind, "error type"), "message": storable_text(message)}
         await self._finish(token, {"error": error, "retryable": retryable})
 
     async def _finish(self, token: str, answer: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import attrs
 import orjson
 
+from wfe.core.engine.sizes import text_of
 from wfe.core.engine.strands import STRAND, Journal, Record, Strand, state_of_row
 from wfe.core.errors import DeterminismError, StepFailedError, StepTimeoutError
 from wfe.core.models import PointerStatus
@@ -160,7 +161,7 @@ class Calls:
             kind, message, step = error.error_type, error.message, error.step or self.step
         else:
             kind, step = type(error).__name__, self.step
-            message = str(error) or kind
+            message = text_of(error) or kind
         found = {"type": kind, "message": message, "step": step}
         return cast(
             "Input",

@@ -376,7 +376,8 @@ class LiveRun:
             for row in decision.rows:
                 apply(self.state, row)
             self.tail_bytes += self._bytes
-        self.fresh = False
+        # Taking note of the takeover alone is no progress: a run that kills its hosts is found.
+        self.fresh = self.fresh and all(isinstance(each, Recovered) for each in taken)
         for each in self.calls.values():
             each.committed(decision.rows, done.at, self.state.seq - len(decision.rows) + 1)
         if self._known:

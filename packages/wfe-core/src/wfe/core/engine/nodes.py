@@ -17,7 +17,7 @@ from wfe.core.data import same
 from wfe.core.definition import Kind, Node
 from wfe.core.engine.bodies import Body
 from wfe.core.engine.moments import after, moment, pause
-from wfe.core.engine.sizes import as_key, check_index, storable_text
+from wfe.core.engine.sizes import as_key, check_index, storable_text, text_of
 from wfe.core.errors import DefinitionError, StepTimeoutError, WfeError
 from wfe.core.expressions import Evaluate
 from wfe.core.models import to_micros
@@ -317,7 +317,7 @@ def failed(
         pointer=ctx.pointer.id,
         attempt=ctx.pointer.attempt,
         type=_own_text(error, "error_type") or type(error).__name__,
-        message=_own_text(error, "message") or _text(error) or type(error).__name__,
+        message=_own_text(error, "message") or text_of(error) or type(error).__name__,
         retryable=retryable,
         spread=random.uniform(-1, 1),  # noqa: S311 - jitter, not a secret
         started=started,
@@ -334,13 +334,6 @@ def _own_text(error: BaseException, name: str) -> str:
     """Return a text that an error carries; exceptions of others may hold anything there."""
     found: object = getattr(error, name, None)
     return storable_text(found) if isinstance(found, str) else ""
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return storable_text(str(error))
-    except Exception as problem:  # noqa: BLE001 - it is user code that failed, in its __str__
-        return f"(its text cannot be had: {type(problem).__name__})"
 
 
 def _if(runner: NodeRunner, ctx: Context) -> Input:

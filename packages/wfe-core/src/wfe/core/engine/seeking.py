@@ -246,7 +246,8 @@ class Seeker:
             if header.owner != engine.epoch:
                 continue  # this host was fenced meanwhile
             aside = header.status == WorkflowStatus.SUSPENDED
-            if times >= engine.settings.max_interruptions and not aside:  # else somebody asks for it again
+            # One that is set aside already is there because somebody asks for it again.
+            if times >= engine.settings.max_interruptions and not aside:
                 message = f"its host died {times} times while it ran"
                 reason = dumps({"type": "PoisonError", "message": message, "step": None})
                 await engine.set_aside(header.n, header.id, reason, 1)

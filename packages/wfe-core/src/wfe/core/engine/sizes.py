@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wfe.core.engine.live import LiveRun
     from wfe.core.rules.inputs import Decision
 
-__all__ = ["Sizes", "as_key", "check_index", "check_name", "check_note", "storable_text"]
+__all__ = ["Sizes", "as_key", "check_index", "check_name", "check_note", "storable_text", "text_of"]
 
 _INDEX_BYTES: Final = 512
 _SHOWN: Final = 80  # characters of a value that an error shows
@@ -102,6 +102,14 @@ def check_note(what: str, value: object) -> None:
 def storable_text(text: str) -> str:
     """Return *text* with its lone surrogates written as escapes: no store takes them."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception as it can be stored."""
+    try:
+        return storable_text(str(error))
+    except Exception as problem:  # noqa: BLE001 - it is user code that failed, in its __str__
+        return f"(its text cannot be had: {type(problem).__name__})"
 
 
 def _got(value: object) -> str:

@@ -69,7 +69,8 @@ class BlobContract:
     async def test_many_at_once(self, blobs: BlobProvider) -> None:
         contents = [str(k % 10).encode() * 1000 for k in range(40)]
 
-        refs = await asyncio.gather(*(blobs.put(f"{k % 4}", data) for k, data in enumerate(contents)))
+        stored = [blobs.put(f"{k % 4}", data) for k, data in enumerate(contents)]
+        refs = await asyncio.gather(*stored)
 
         assert await asyncio.gather(*(blobs.get(ref) for ref in refs)) == contents
         assert len(set(refs)) == 20

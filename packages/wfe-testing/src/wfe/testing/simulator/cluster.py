@@ -47,10 +47,10 @@ class Host:
         """Make a host without an engine."""
         self.name = name
         self.engine: Engine
-        self.dead = False
+        self.dead: bool = False
         self.fuse: int | None = None
         self.running: dict[int, Any] = {}
-        self.context = contextvars.Context()
+        self.context: contextvars.Context = contextvars.Context()
         self.context.run(HOST.set, self)
         self._loop = loop
         self._trace = trace

@@ -48,7 +48,7 @@ class Journal:
         self.kinds: Counter[tuple[str, str]] = Counter()
         self.turns: Counter[int] = Counter()
         self.named: Counter[str] = Counter()
-        self.rewritten = False
+        self.rewritten: bool = False
         self._ends: dict[str, set[int]] = {}
         self.seen: set[tuple[str, int | None, int | None]] = set()
         self._completed = 0

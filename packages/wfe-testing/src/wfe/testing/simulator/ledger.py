@@ -93,14 +93,15 @@ class Ledger:
         self.accounts: dict[int, Account] = {}
         self.by_id: dict[str, Account] = {}
         self.fenced: dict[int, int] = {}
-        self.commits = self.steps = 0
+        self.commits: int = 0
+        self.steps: int = 0
         self.live: Callable[[int, int], LiveRun | None] = lambda _epoch, _n: None
         self.truths: Truths | None = None
         self._keys: dict[tuple[str, str], Account] = {}
         self._names: dict[str, Account] = {}
         self._mail: dict[int, list[_Expected]] = {}
-        self.topics = Topics()
-        self.places = Places()
+        self.topics: Topics = Topics()
+        self.places: Places = Places()
 
     # -- workers
 

@@ -61,8 +61,8 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, rng: random.Random, *, shuffle: bool) -> None:
         """Draw the order of task steps from *rng*, if *shuffle*."""
-        self.micros = 0
-        self.turns = 0
+        self.micros: int = 0
+        self.turns: int = 0
         self.problems: list[str] = []
         self._rng = rng
         self._shuffle = shuffle

@@ -51,7 +51,7 @@ class Watch:
     def __init__(self, ledger: Ledger, trace: Trace, rng: random.Random) -> None:
         """Compare with what *ledger* knows."""
         self.calm = False
-        self.began = 0
+        self.began: int = 0
         self._ledger = ledger
         self._trace = trace
         self._rng = rng
