@@ -1,4 +1,4 @@
-"""Retention, purging, archives, streams, paged history, and the limits of sizes."""
+"""Retention, purging, archives, and the limits of sizes."""
 
 # pyright: reportPrivateUsage=false
 

@@ -1,5 +1,7 @@
 """What runs leave to read: histories and streams."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio

@@ -46,7 +46,7 @@ def to_micros(when: datetime | timedelta) -> int:
     if isinstance(when, timedelta):
         return when // _MICRO
     given: object = when
-    if not isinstance(given, datetime):
+    if not isinstance(given, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
         problem = f"expected a timedelta or an aware datetime, got {when!r} ({type(when).__name__})"
         raise TypeError(problem)
     if when.tzinfo is None:

@@ -141,12 +141,12 @@ def workflow(
         DefinitionError: The function is not async, or *id* or *version* does not fit.
     """
     name: object = id
-    if not isinstance(name, str) or not name or len(name.encode()) > _LONGEST:
+    if not isinstance(name, str) or not name or len(name.encode()) > _LONGEST:  # pyright: ignore[reportUnnecessaryIsInstance] - users may
         problem = f"a workflow's id is a text of 1 to {_LONGEST} bytes, got {id!r:.80}"
         hint = 'write @workflow("name")'
         raise DefinitionError(problem, None, hint)
     number: object = version
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:  # pyright: ignore[reportUnnecessaryIsInstance] - users may
         raise DefinitionError(f"version must be a whole number from 1, got {version!r}", id)
     for what, given in (("timeout", timeout), ("retention", retention)):
         if given is not None and not timedelta(0) < given <= _FOREVER:
