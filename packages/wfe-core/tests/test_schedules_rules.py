@@ -176,6 +176,20 @@ def test_the_newest_missed_fires_are_made_up_for_one_after_the_other() -> None:
     assert (memory.missed, memory.skipped, memory.at) == (7, 0, 11 * HOUR)
 
 
+def test_with_jitter_too_no_more_than_the_newest_are_made_up_for() -> None:
+    spec = Spec(every=MINUTE, catch_up=1, jitter=10 * MINUTE)
+    memory, now, starts = _memory(), 3 * HOUR, list[int]()
+
+    while firing := plan("s", spec, memory, now=now, running=False, times=Every(MINUTE, 0)):
+        assert firing.start is not None
+        starts.append(firing.start)
+        memory = firing.memory
+
+    late = [at for at in starts if at + jitter_of("s", at, spec.jitter) < now - LATE]
+    assert len(late) == 1
+    assert (starts[0], starts) == (late[0], sorted(starts))
+
+
 def test_cancel_makes_up_for_the_newest_only() -> None:
     now = 10 * HOUR + 30 * MINUTE
 
