@@ -275,3 +275,18 @@ async def test_the_timers_of_ended_runs_do_not_pile_up() -> None:
         waited_for = len(engine.timers)
 
     assert waited_for < 1500
+
+
+async def test_a_body_may_branch_over_values() -> None:
+    seen: list[tuple[object, int | None]] = []
+
+    def fan() -> ExecutionResult:
+        return ExecutionResult.branch(["a", "b"])
+
+    def work(ctx: StepExecutionContext[Any]) -> None:
+        seen.append((ctx.item, ctx.index))
+
+    flow = WorkflowBuilder().then(fan).when("each", lambda b: b.then(work))
+    async with WorkflowTest() as test:
+        assert (await test.run(flow.build("w"))).status == "complete"
+    assert sorted(seen, key=str) == [("a", 0), ("b", 1)]
