@@ -335,6 +335,20 @@ def test_a_saga_whose_own_hook_failed_is_undone_and_tidied_up_once() -> None:
     assert run.status == "failed"
 
 
+def test_hooks_that_ran_do_not_run_again_when_the_undo_after_them_is_terminated() -> None:
+    hooks = (("on_success", block(step("told"))), ("ensure", block(step("tidy"))))
+    run = Run(saga(undone("a"), hooks=hooks))
+    run.done("a")
+    run.fail("told")
+    run.done("tidy")
+    assert run.live["undo-a"] == PENDING
+    run.message("terminate")
+    if "undo-a" in run.live:
+        run.stop("undo-a")
+    assert "tidy" not in run.live
+    assert run.status == "terminated"
+
+
 def test_a_saga_whose_own_hook_failed_fails_when_it_is_undone() -> None:
     hooks = (("on_success", block(step("told"))),)
     run = Run(saga(undone("a"), hooks=hooks), step("next"))

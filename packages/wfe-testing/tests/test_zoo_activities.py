@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
+from zoo_parts import FAILURES, with_part, with_runs
 
 from wfe.core.clocks import VirtualClock
 from wfe.core.memory import MemoryStore
@@ -30,35 +31,12 @@ from wfe.testing.contracts import PersistenceContract
 from wfe.testing.contracts.activities import ActivityLaws
 from wfe.testing.contracts.machine import run_machine
 
-FAILURES = (AssertionError, TimeoutError, ValueError, LookupError)
-"""What a law raises that is not kept; unpacking too few rows is a ValueError."""
-
-
-def _with(part: Callable[[MemoryRuns], None]) -> Callable[[Clock], MemoryStore]:
-    """Return a store of which one part is broken."""
-
-    def new_store(clock: Clock) -> MemoryStore:
-        store = MemoryStore(clock)
-        part(store._runs)
-        return store
-
-    return new_store
-
-
-def _with_runs(kind: type[MemoryRuns]) -> Callable[[Clock], MemoryStore]:
-    def new_store(clock: Clock) -> MemoryStore:
-        store = MemoryStore(clock)
-        store._runs = kind()
-        return store
-
-    return new_store
-
 
 def _with_activities(kind: type[MemoryActivities]) -> Callable[[Clock], MemoryStore]:
     def put(runs: MemoryRuns) -> None:
         runs.activities = kind()
 
-    return _with(put)
+    return with_part(put)
 
 
 class AcceptsExpiredTokens(MemoryActivities):
@@ -201,8 +179,8 @@ class ListsAll(MemoryActivities):
 
 
 ZOO: list[tuple[Callable[[Clock], MemoryStore], str]] = [
-    (_with_runs(HoldsForTheFinal), "work_that_is_not_wanted_any_more_is_gone"),
-    (_with_runs(WantsForTheRefused), "a_refused_item_offers_and_ends_nothing"),
+    (with_runs(HoldsForTheFinal), "work_that_is_not_wanted_any_more_is_gone"),
+    (with_runs(WantsForTheRefused), "a_refused_item_offers_and_ends_nothing"),
     (_with_activities(FinishesWithAnyToken), "an_unknown_token_is_refused"),
     (_with_activities(LosesParameters), "offered_work_is_stored_as_it_is"),
     (_with_activities(ListsAll), "activities_are_listed_by_run_or_all"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
+from zoo_parts import FAILURES, with_part, with_runs
 
 from wfe.core.clocks import VirtualClock
 from wfe.core.memory import MemoryStore
@@ -29,35 +30,12 @@ from wfe.testing.contracts import PersistenceContract
 from wfe.testing.contracts.limits import LimitLaws
 from wfe.testing.contracts.machine import run_machine
 
-FAILURES = (AssertionError, TimeoutError, ValueError, LookupError)
-"""What a law raises that is not kept; unpacking too few rows is a ValueError."""
-
-
-def _with(part: Callable[[MemoryRuns], None]) -> Callable[[Clock], MemoryStore]:
-    """Return a store of which one part is broken."""
-
-    def new_store(clock: Clock) -> MemoryStore:
-        store = MemoryStore(clock)
-        part(store._runs)
-        return store
-
-    return new_store
-
-
-def _with_runs(kind: type[MemoryRuns]) -> Callable[[Clock], MemoryStore]:
-    def new_store(clock: Clock) -> MemoryStore:
-        store = MemoryStore(clock)
-        store._runs = kind()
-        return store
-
-    return new_store
-
 
 def _with_limits(kind: type[MemoryLimits]) -> Callable[[Clock], MemoryStore]:
     def put(runs: MemoryRuns) -> None:
         runs.limits = kind(runs.deliver)
 
-    return _with(put)
+    return with_part(put)
 
 
 class GrantsOneTooMany(MemoryLimits):
@@ -243,12 +221,12 @@ ZOO: list[tuple[Callable[[Clock], MemoryStore], str]] = [
     (_with_limits(AskingAgainLosesTheTurn), "asking_again_keeps_the_turn"),
     (_with_limits(KeepsTheFirstLimit), "a_raised_limit_is_for_those_who_wait_too"),
     (_with_limits(RemembersTheHighestLimit), "a_lowered_limit_grants_nothing_until_below"),
-    (_with_runs(AppliesBatchesBackwards), "places_in_one_batch_are_granted_in_its_order"),
+    (with_runs(AppliesBatchesBackwards), "places_in_one_batch_are_granted_in_its_order"),
     (_with_limits(MixesKeys), "keys_and_pointers_are_independent"),
-    (_with_runs(AskersFirst), "who_frees_and_asks_goes_behind_the_others"),
-    (_with_runs(HoldsForTheFinal), "a_final_run_waits_for_no_place"),
-    (_with_runs(WantsForTheRefused), "a_refused_item_holds_and_frees_nothing"),
-    (_with_runs(GrantsBeforeTheHeader), "a_place_granted_while_parking_is_no_sleep"),
+    (with_runs(AskersFirst), "who_frees_and_asks_goes_behind_the_others"),
+    (with_runs(HoldsForTheFinal), "a_final_run_waits_for_no_place"),
+    (with_runs(WantsForTheRefused), "a_refused_item_holds_and_frees_nothing"),
+    (with_runs(GrantsBeforeTheHeader), "a_place_granted_while_parking_is_no_sleep"),
     (CountsAtTheStore, "places_are_exact_with_many_hosts"),
     (_with_limits(IgnoresRates), "a_rate_grants_its_number_in_any_time"),
     (_with_limits(IgnoresRates), "a_rate_is_exact_with_many_hosts"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
+from zoo_parts import FAILURES, with_part, with_runs
 
 from wfe.core.clocks import VirtualClock
 from wfe.core.memory import MemoryStore
@@ -28,35 +29,12 @@ from wfe.core.providers import (
 from wfe.testing.contracts import PersistenceContract
 from wfe.testing.contracts.priorities import PriorityLaws
 
-FAILURES = (AssertionError, TimeoutError, ValueError, LookupError)
-"""What a law raises that is not kept; unpacking too few rows is a ValueError."""
-
-
-def _with(part: Callable[[MemoryRuns], None]) -> Callable[[Clock], MemoryStore]:
-    """Return a store of which one part is broken."""
-
-    def new_store(clock: Clock) -> MemoryStore:
-        store = MemoryStore(clock)
-        part(store._runs)
-        return store
-
-    return new_store
-
-
-def _with_runs(kind: type[MemoryRuns]) -> Callable[[Clock], MemoryStore]:
-    def new_store(clock: Clock) -> MemoryStore:
-        store = MemoryStore(clock)
-        store._runs = kind()
-        return store
-
-    return new_store
-
 
 def _with_due(kind: type[MemoryDue]) -> Callable[[Clock], MemoryStore]:
     def put(runs: MemoryRuns) -> None:
         runs.due = kind(runs.by_n)
 
-    return _with(put)
+    return with_part(put)
 
 
 class IgnoresPriorities(MemoryDue):
@@ -145,18 +123,18 @@ ZOO: list[tuple[Callable[[Clock], MemoryStore], str]] = [
     (_with_due(IgnoresPriorities), "priorities_count_over_all_definitions"),
     (_with_due(ForgetsTheUnimportant), "due_is_the_earliest_of_any_priority"),
     (HintsFirstComeFirstServed, "hinted_claims_go_by_priority_too"),
-    (_with_runs(LosesPrioritiesOnRelease), "a_run_keeps_its_priority"),
-    (_with_runs(ForgetsWhatToRetain), "how_long_to_retain_is_read_back"),
+    (with_runs(LosesPrioritiesOnRelease), "a_run_keeps_its_priority"),
+    (with_runs(ForgetsWhatToRetain), "how_long_to_retain_is_read_back"),
     (ForgetsPauses, "paused_definitions_are_remembered"),
     (AlwaysPausesAnew, "paused_definitions_are_remembered"),
-    (_with_runs(DedupsForEver), "dedup_is_unique_among_the_live_of_a_definition"),
-    (_with_runs(NeverDedups), "dedup_is_unique_among_the_live_of_a_definition"),
-    (_with_runs(NeverDedups), "same_dedup_twice_in_a_batch_is_one_start"),
-    (_with_runs(NeverDedups), "one_start_of_many_with_a_dedup_wins"),
-    (_with_runs(NeverDedups), "a_child_that_is_deduplicated_is_not_started"),
-    (_with_runs(RefusesItemsForTheirChildren), "a_child_that_is_deduplicated_is_not_started"),
-    (_with_runs(RevivesBesideRivals), "a_final_run_is_not_retried_beside_its_rival"),
-    (_with_runs(ForgetsDedupsOfTheRetried), "a_retried_run_has_its_dedup_again"),
+    (with_runs(DedupsForEver), "dedup_is_unique_among_the_live_of_a_definition"),
+    (with_runs(NeverDedups), "dedup_is_unique_among_the_live_of_a_definition"),
+    (with_runs(NeverDedups), "same_dedup_twice_in_a_batch_is_one_start"),
+    (with_runs(NeverDedups), "one_start_of_many_with_a_dedup_wins"),
+    (with_runs(NeverDedups), "a_child_that_is_deduplicated_is_not_started"),
+    (with_runs(RefusesItemsForTheirChildren), "a_child_that_is_deduplicated_is_not_started"),
+    (with_runs(RevivesBesideRivals), "a_final_run_is_not_retried_beside_its_rival"),
+    (with_runs(ForgetsDedupsOfTheRetried), "a_retried_run_has_its_dedup_again"),
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
@@ -18,6 +18,7 @@ from wfe.core import (
     StepBody,
     StepExecutionContext,
     WorkflowBuilder,
+    expr,
     step,
 )
 from wfe.core.memory import MemoryStore
@@ -290,3 +291,27 @@ async def test_a_body_may_branch_over_values() -> None:
     async with WorkflowTest() as test:
         assert (await test.run(flow.build("w"))).status == "complete"
     assert sorted(seen, key=str) == [("a", 0), ("b", 1)]
+
+
+async def test_what_a_body_returns_goes_to_the_field_that_its_output_names() -> None:
+    flow = WorkflowBuilder().then(lambda: 3).output("three")
+    async with WorkflowTest() as test:
+        assert (await test.run(flow.build("w"))).data == {"three": 3}
+
+
+@attrs.define
+class Since:
+    when: datetime
+
+
+async def test_a_wait_may_take_its_as_of_from_typed_data_by_an_expression() -> None:
+    flow = WorkflowBuilder(Since).wait_for("go", as_of=expr("data.when"))
+    async with WorkflowTest() as test:
+        late = test.clock.now() + timedelta(minutes=1)
+        run = await test.start(flow.build("w"), Since(late))
+        await test.host.publish_event("go")
+        await test.clock.settle()
+        assert (await test.host.get(run.id)).status == "runnable", "that event came before"
+        await test.clock.advance(timedelta(minutes=1))
+        await test.host.publish_event("go")
+        assert (await run.wait(5)).status == "complete"
