@@ -263,7 +263,8 @@ class Model(Tasks):
             policy = Compensate()  # what a step in the saga asked for, and the saga says nothing
         undoes = isinstance(policy, Retry) and policy.compensate
         if isinstance(policy, Retry):
-            if failure.retryable and (policy.max_retries is None or tries < policy.max_retries):
+            wanted = failure.wanted(frame.node, policy)
+            if wanted and (policy.max_retries is None or tries < policy.max_retries):
                 pause = policy.delay(tries, 0)
                 yield from self._undo_first(frame, undoes=undoes)
                 frame.state, frame.wake = "sleeping", self.now + pause
@@ -313,7 +314,8 @@ class Model(Tasks):
     # -- how a node ends
 
     def _leave(self, frame: Frame, how: str, detail: Any) -> Steps:
-        blocks = [b for b in map(frame.node.hook, HOOKS[how]) if b is not None and b.nodes]
+        named = "errored" if how == "failed" and detail.errs(frame.node) else how
+        blocks = [b for b in map(frame.node.hook, HOOKS[named]) if b is not None and b.nodes]
         if blocks and (frame.begun or how not in ("cancelled", "given_up")):
             how, detail = yield from self._hooks(frame, blocks, how, detail)
         self._completed(frame, how)
@@ -566,7 +568,7 @@ class Model(Tasks):
             if not self._must_wait(undo=True, left=left):
                 self._final("complete")
             self._ending = "end"
-            self._away(frame, Cancel("end", None, left=left, path=self._tasks(frame, left)))
+            self._away(frame, Cancel("end", None, left=left, path=frame.tasks_with(left)))
 
     def _goto(self, frame: Frame) -> None:
         goal = frame.node.config["target"]
@@ -576,7 +578,7 @@ class Model(Tasks):
             assert inside.parent is not None, goal
             inside = inside.parent
             left.append(inside)
-        path = self._tasks(frame, left)
+        path = frame.tasks_with(left)
         self._away(frame, Cancel("goto", inside, left=(frame, *left), path=path, goal=goal))
 
     def _beside(self, frame: Frame) -> list[str]:
@@ -584,9 +586,6 @@ class Model(Tasks):
         blocks = [self._root] if frame.parent is None else frame.parent.node.inner()
         names = [[n.name for n in block.nodes] for block in blocks]
         return next(each for each in names if frame.node.name in each)
-
-    def _tasks(self, frame: Frame, left: Sequence[Frame]) -> tuple[Task, ...]:
-        return tuple(dict.fromkeys([frame.task, *(f.task for f in left)]))
 
     def _away(self, frame: Frame, cancel: Cancel) -> None:
         self._mark(cancel.target, cancel)

@@ -53,6 +53,7 @@ AT_ONCE: Final = frozenset({Kind.SEQUENCE, Kind.SAGA, Kind.PARALLEL, Kind.DAG})
 HOOKS: Final = {
     "done": ("on_success", "ensure"),
     "failed": ("on_failure", "ensure"),
+    "errored": ("on_error", "ensure"),
     "cancelled": ("on_abort", "ensure"),
     "given_up": ("on_abort", "ensure"),
     "left": ("ensure",),
@@ -67,6 +68,7 @@ class Failure(Exception):  # noqa: N818 - of the run, not of the model
     Attributes:
         stop: The run is to be terminated.
         recovers: The saga that the run is to go on after.
+        errored: It did not say no itself.
     """
 
     step: str
@@ -74,6 +76,17 @@ class Failure(Exception):  # noqa: N818 - of the run, not of the model
     retryable: bool = True
     stop: bool = False
     recovers: Frame | None = None
+    errored: bool = False
+
+    def errs(self, node: Node) -> bool:
+        """Whether the hooks of an error run; a node that has none takes it for a failure."""
+        return self.errored and "on_error" in dict(node.hooks)
+
+    def wanted(self, node: Node, policy: Retry) -> bool:
+        """Whether *policy* tries *node* again; of its own errors a body has said so already."""
+        named = {"timeout", "error"}.intersection(policy.retry_on)
+        label = "timeout" if self.kind == "StepTimeoutError" else "error"
+        return self.retryable and (node.kind is Kind.STEP or not named or label in named)
 
 
 @attrs.define(eq=False)
@@ -191,6 +204,10 @@ class Frame:
         while frame is not None:
             yield frame
             frame = frame.parent
+
+    def tasks_with(self, others: Iterable[Frame]) -> tuple[Task, ...]:
+        """Return its task and those of *others*, each once."""
+        return tuple(dict.fromkeys([self.task, *(frame.task for frame in others)]))
 
 
 def cleans_up(node: Node) -> bool:

@@ -17,7 +17,8 @@ from wfe.core.builder import ParallelBuilder, WorkflowBuilder, expr
 from wfe.core.definition import Call, Cel, Kind, Node, Record, Value, WorkflowDefinition
 from wfe.core.errors import DefinitionError
 from wfe.core.policies import ErrorPolicy, Fail, Retry, Suspend, Terminate
-from wfe.core.steps import ExecutionResult, StepBody, StepExecutionContext, step
+from wfe.core.step_settings import step
+from wfe.core.steps import ExecutionResult, StepBody, StepExecutionContext
 
 
 @attrs.define

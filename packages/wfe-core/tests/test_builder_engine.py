@@ -26,7 +26,8 @@ from wfe.core.definition import (
 )
 from wfe.core.errors import DefinitionError
 from wfe.core.policies import ErrorPolicy, Fail, Retry, Suspend
-from wfe.core.steps import StepExecutionContext, step
+from wfe.core.step_settings import step
+from wfe.core.steps import StepExecutionContext
 
 
 @attrs.define

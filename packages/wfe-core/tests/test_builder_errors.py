@@ -18,7 +18,8 @@ from wfe.core.builder import WorkflowBuilder
 from wfe.core.errors import DefinitionError
 from wfe.core.fields import transient
 from wfe.core.policies import Fail, Suspend
-from wfe.core.steps import StepBody, step
+from wfe.core.step_settings import step
+from wfe.core.steps import StepBody
 
 
 @attrs.define

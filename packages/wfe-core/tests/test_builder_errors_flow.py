@@ -345,7 +345,10 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "cel-types": (
         lambda: some().run_if("data.id == 'x'").build("w"),
-        ("w: Plain: run_if(): `==` cannot take (int, string) (column 9 of `data.id == 'x'`)"),
+        (
+            "w: Plain: run_if(): `==` cannot take (int, string) (column 9 of `data.id == 'x'`); "
+            "both sides must be of one type: write `string(...)` around the other"
+        ),
     ),
     "cel-no-list": (
         lambda: some().for_each(expr("data.id"), branch).build("w"),

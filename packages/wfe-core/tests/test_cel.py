@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from wfe.core.cel import CelError, CelEvaluationError, CelType, cel_paths, cel_type_of, compile_cel
 
+_TOO_DEEP = "the expression is nested more than 32 deep, counting each part of `a + b + c`"
 T = CelType
 
 
@@ -84,7 +85,7 @@ def test_evaluation(
             [("expression of type 'string' cannot be the operand of a select operation", 1, 2)],
         ),
         ("d.?x", [("the result may be missing; end the expression with `.orValue(...)`", 1, 1)]),
-        ("(" * 100 + "n" + ")" * 100, [("the expression is nested too deeply", 1, 1)]),
+        ("(" * 100 + "n" + ")" * 100, [(_TOO_DEEP, 1, 1)]),
         ("'\ud800'", [("the expression contains a lone surrogate", 1, 1)]),
         ("n" * 30_000, [("the expression has 30000 characters, more than 20000", 1, 1)]),
     ],
@@ -110,7 +111,7 @@ def test_errors_say_what_and_where(text: str, problems: Sequence[tuple[str, int,
         ("d", {"d": {"a": ["x\0"]}}, "`d.a[0]` contains a NUL character"),
         ("d", {"d": "\ud800"}, "`d` contains a lone surrogate"),
         ("d", {"d": {"a": object()}}, "`d.a` is a object, which has no counterpart"),
-        ("d + 1", {"d": "x"}, "No matching overloads found"),
+        ("d + 1", {"d": "x"}, "`+` cannot take (string, int)"),
     ],
 )
 def test_values_that_do_not_work(text: str, values: Mapping[str, object], problem: str) -> None:

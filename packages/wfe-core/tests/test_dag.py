@@ -13,7 +13,7 @@ from wfe.core.dag import Dag, Trigger
 from wfe.core.definition import Call, Cel, Kind, Value
 from wfe.core.errors import DefinitionError
 from wfe.core.policies import Retry, Suspend
-from wfe.core.steps import step
+from wfe.core.step_settings import step
 
 
 @attrs.define

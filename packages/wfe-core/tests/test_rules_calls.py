@@ -286,7 +286,8 @@ def retried(run: Run) -> None:
     run.message("terminate")
     assert run.state.origin is not None
     seq, pointer = run.state.origin
-    run.back("retry", restored(as_of(run.rows, seq), None, pointer))
+    failed = frozenset(() if pointer is None else (pointer,))
+    run.back("retry", restored(as_of(run.rows, seq), None, failed))
     assert run.at("f").attempt == 1
 
 

@@ -69,6 +69,8 @@ _POLICIES: Final[Sequence[ErrorPolicy]] = (
     Retry(max_retries=2, then=Compensate()),
     Retry(max_retries=1, then=Suspend()),
     Retry(max_retries=0, then=Terminate()),
+    Retry(max_retries=1, retry_on="timeout"),
+    Retry(max_retries=1, retry_on="error", then=Continue()),
     CompensateThenRetry(1),
     CompensateThenRetry(1, then=Continue()),
     CompensateThenRetry(1, then=Suspend()),
@@ -172,8 +174,10 @@ class Maker:
     def dressed(self, node: Node) -> Node:
         """Draw what every node can have."""
         undo = self.tidy(0) if self.chance(3) else None
-        names = ("on_success", "on_failure", "on_abort", "ensure")
+        names = ("on_success", "on_failure", "on_error", "on_abort", "ensure")
         hooks = tuple((name, self.tidy(0)) for name in names if self.chance(10))
+        if hooks and self.chance(4):  # an empty one still says that errors are no failures
+            hooks = (("on_error", Block()), *(h for h in hooks if h[0] != "on_error"))
         policy = self.luck.pick(_POLICIES) if self.chance(3) else None
         timed = node.kind not in (Kind.STEP, Kind.DELAY, Kind.WAIT_FOR) and self.chance(6)
         config = {**node.config, "proceed": bool(self.luck.number(0, 1))}
@@ -430,8 +434,16 @@ class Pair:
 
     def outcome(self, key: Key, pointer: Pointer, node: Node, luck: int) -> None:
         at, attempt, count = pointer.id, pointer.attempt, node.config.get("n", 0)
-        failed = Failed(pointer=at, attempt=attempt, type="E", message="no", retryable=luck < 9)
-        failure = Failure(pointer.step, "E", retryable=luck < 9)
+        retryable, errored = luck < 9, luck == 7
+        failed = Failed(
+            pointer=at,
+            attempt=attempt,
+            type="E",
+            message="no",
+            retryable=retryable,
+            errored=errored,
+        )
+        failure = Failure(pointer.step, "E", retryable=retryable, errored=errored)
         match node.kind:
             case Kind.DELAY:
                 self.tell(Slept(at, attempt, self.now + SECOND))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from datetime import timedelta
+from random import Random  # noqa: TID251 - seeded, and only here
 from typing import Any
 
+import attrs
 import pytest
 from rules_run import SECOND, Run, block, step
 
@@ -12,7 +16,7 @@ from wfe.core.definition import Kind, Limit, Node
 from wfe.core.policies import Retry
 from wfe.core.rules.decide import begin_from
 from wfe.core.rules.inputs import Restored, Slept
-from wfe.core.rules.reviving import as_of, before_step, restored
+from wfe.core.rules.reviving import as_of, before_failures, before_step, restored
 from wfe.core.rules.state import State, folded
 
 PENDING, BLOCKED = "pending", "pending_predecessor"
@@ -23,7 +27,8 @@ def ended(run: Run) -> Restored:
     """Return the state that a retry goes on from, as the shell looks it up."""
     assert run.state.origin is not None
     seq, failed = run.state.origin
-    return restored(as_of(run.rows, seq), None, failed)
+    state, failures = before_failures(run.rows, seq, failed)
+    return restored(state, None, failures)
 
 
 def before(run: Run, name: str, **data: Any) -> Restored:
@@ -260,3 +265,139 @@ def test_the_state_after_the_last_row_is_the_present_one() -> None:
     run = Run(step("a"), step("b"))
     run.done("a")
     assert as_of(run.rows, 99) == run.state
+
+
+# -- branches that failed while the others went on ------------------------------------------------
+
+
+def test_what_completed_after_a_failure_stays_completed() -> None:
+    branches = (block(step("boom"), step("after")), block(step("b"), step("c")))
+    run = Run(step("p", Kind.PARALLEL, blocks=branches, config={"fail_fast": False}), step("end"))
+    run.fail("boom")
+    run.done("b")
+    run.done("c")
+    assert run.status == "failed"
+    retried(run)
+    assert run.live == {"boom": PENDING}
+    run.done("boom")
+    run.done("after")
+    assert run.live == {"end": PENDING}
+
+
+def test_every_branch_that_failed_begins_again_where_it_failed() -> None:
+    inner = step("seq", Kind.SEQUENCE, blocks=(block(step("a"), step("boom")),))
+    branches = (block(inner), block(step("bang")), block(step("c")))
+    run = Run(step("p", Kind.PARALLEL, blocks=branches, config={"fail_fast": False}))
+    run.done("a")
+    run.fail("boom")
+    run.done("c")
+    run.fail("bang")
+    retried(run)
+    assert run.live == {"boom": PENDING, "bang": PENDING}
+    run.done("bang")
+    run.fail("boom")
+    assert run.status == "failed"
+    retried(run)
+    assert run.live == {"boom": PENDING}
+    run.done("boom")
+    assert run.status == "complete"
+
+
+def test_failures_inside_of_a_branch_that_failed_are_tried_again_too() -> None:
+    config = {"fail_fast": False}
+    inner = step("q", Kind.PARALLEL, blocks=(block(step("x")), block(step("y"))), config=config)
+    branches = (block(inner), block(step("z")))
+    run = Run(step("p", Kind.PARALLEL, blocks=branches, config=config))
+    run.fail("x")
+    run.done("y")
+    run.done("z")
+    retried(run)
+    assert run.live == {"x": PENDING}
+
+
+def test_in_a_graph_what_could_not_run_waits_again() -> None:
+    nodes = block(
+        step("a"), step("b", needs=("a",)), step("c", needs=("b",)), step("other"),
+        step("late", needs=("c",), trigger="all_done"),
+    )  # fmt: skip
+    run = Run(step("g", Kind.DAG, blocks=(nodes,), config={"fail_fast": False}))
+    run.done("a")
+    run.fail("b")
+    run.done("late")
+    run.done("other")
+    assert run.status == "failed"
+    retried(run)
+    assert run.live == {"b": PENDING}
+    run.done("b")
+    assert run.live == {"c": PENDING}
+    run.done("c")
+    assert run.status == "complete"
+
+
+def test_a_failure_that_stops_the_others_keeps_those_before_it() -> None:
+    config = {"fail_fast": False}
+    inner = step("q", Kind.PARALLEL, blocks=(block(step("x")), block(step("y"))), config=config)
+    run = Run(step("p", Kind.PARALLEL, blocks=(block(inner), block(step("boom")))))
+    run.fail("x")
+    run.fail("boom")
+    run.stop("y")
+    retried(run)
+    assert run.live == {"x": PENDING, "y": PENDING, "boom": PENDING}
+
+
+def test_what_completed_in_a_container_that_timed_out_stays_completed() -> None:
+    inner = step("seq", Kind.SEQUENCE, blocks=(block(step("a"), step("b")),), timeout=10)
+    run = Run(inner)
+    run.done("a")
+    run.due("seq", 10)
+    run.stop("b")
+    assert run.status == "failed"
+    retried(run)
+    assert run.live == {"b": PENDING}
+    assert run.at("seq").wake == run.now + 10
+    run.done("b")
+    assert run.status == "complete"
+
+
+def grown(random: Random, names: Iterator[str], depth: int) -> Node:
+    """Return a node of steps that run side by side, one after the other, or as a graph."""
+    name = next(names)
+    if depth == 0 or random.random() < 0.25:
+        return step(name)
+    inner = [grown(random, names, depth - 1) for _ in range(random.randint(1, 3))]
+    kind = random.choice([Kind.SEQUENCE, Kind.PARALLEL, Kind.DAG])
+    if kind is Kind.SEQUENCE:
+        return step(name, kind, blocks=(block(*inner),))
+    config: dict[str, Any] = {"fail_fast": random.random() < 0.3}
+    if kind is Kind.PARALLEL:
+        config["limit"] = random.choice([None, 1, 2])
+        return step(name, kind, blocks=tuple(block(each) for each in inner), config=config)
+    nodes: list[Node] = []
+    for each in inner:
+        needs = tuple(other.name for other in nodes if random.random() < 0.4)
+        late = bool(needs) and random.random() < 0.3
+        nodes.append(attrs.evolve(each, needs=needs, trigger="all_done" if late else "all"))
+    return step(name, kind, blocks=(block(*nodes),), config=config)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_however_it_failed_every_step_completes_once(seed: int) -> None:
+    random = Random(seed)
+    run = Run(grown(random, (f"n{i}" for i in itertools.count()), 3), step("end"))
+    done: list[str] = []
+    failures = 6
+    while run.status != "complete":
+        name, status = random.choice(sorted(run.live.items()))
+        if status == "cancelled":
+            run.stop(name)
+        elif failures and random.random() < 0.4:
+            failures -= 1
+            run.fail(name)
+        else:
+            run.done(name)
+            done.append(name)
+        if run.status == "failed":
+            retried(run)
+
+    steps = {row[3] for row in run.rows if row[1] == "step_completed"}
+    assert sorted(done) == sorted(steps)

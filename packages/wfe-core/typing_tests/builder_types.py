@@ -20,7 +20,8 @@ from wfe.core.dag import Dag
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.fields import merged, transient
 from wfe.core.policies import Compensate, CompensateThenRetry, Retry, Suspend
-from wfe.core.steps import ExecutionResult, StepBody, StepExecutionContext, step
+from wfe.core.step_settings import step
+from wfe.core.steps import ExecutionResult, StepBody, StepExecutionContext
 
 
 @attrs.define

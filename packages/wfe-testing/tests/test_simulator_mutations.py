@@ -167,6 +167,10 @@ async def nothing(original: Any, self: Any, *rest: Any, **more: Any) -> None:
     return None
 
 
+def ends_nobody(original: Any, self: Any, *rest: Any) -> None:
+    return None
+
+
 def never_stopped(original: Any, self: Any, key: int) -> None:
     branch = self.branches.get(key)
     if branch is None or branch.ctx is not None:
@@ -197,7 +201,11 @@ PLANTED: dict[str, tuple[Plant, set[Law]]] = {
     ),
     "store: a limit grants one too many": (
         wrapped(MemoryLimits, "hold", one_too_many),
-        {Law.LIMITS},
+        {Law.LIMITS, Law.WAKES},
+    ),
+    "store: who takes a place ends nobody": (
+        wrapped(MemoryLimits, "_supersede", ends_nobody),
+        {Law.WAKES},
     ),
     "store: a key starts two runs": (
         wrapped(MemoryRuns, "_new_problem", two_for_a_key),

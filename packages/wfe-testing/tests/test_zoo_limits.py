@@ -25,6 +25,7 @@ from wfe.core.providers import (
     Hold,
     Item,
     Outcome,
+    superseded,
 )
 from wfe.testing.contracts import PersistenceContract
 from wfe.testing.contracts.limits import LimitLaws
@@ -52,7 +53,9 @@ class GrantsTheLatest(MemoryLimits):
 
 
 class GrantsLater(MemoryLimits):
-    def _tell(self, run: MemoryRun, hold: Hold, at: int, commit: MemoryCommit) -> bool:
+    def _tell(
+        self, run: MemoryRun, hold: Hold, at: int, commit: MemoryCommit, *, taken: bool = False
+    ) -> bool:
         return False
 
 
@@ -98,7 +101,7 @@ class CountsPointersTwice(MemoryLimits):
         again = (run.new.n, hold.pointer) in self._holders[hold.key]
         super().hold(run, hold, commit)
         if again:
-            self._holders[hold.key].add((0, len(self._holders[hold.key])))
+            self._holders[hold.key][0, len(self._holders[hold.key])] = run
 
 
 class AskingAgainLosesTheTurn(MemoryLimits):
@@ -159,9 +162,9 @@ class CountsAtTheStore(MemoryStore):
 
     async def commit(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome]:
         limits = self._runs.limits
-        before = {key: set(holders) for key, holders in limits._holders.items()}
+        before = {key: dict(holders) for key, holders in limits._holders.items()}
         await asyncio.sleep(0)
-        now, limits._holders = limits._holders, defaultdict(set, before)
+        now, limits._holders = limits._holders, defaultdict(dict, before)
         outcomes = await super().commit(epoch, items)
         for key, holders in now.items():
             limits._holders[key] |= holders
@@ -205,6 +208,36 @@ class AppliesBatchesBackwards(MemoryRuns):
         return super().commit(epoch, items[::-1], now)[::-1]
 
 
+class QueuesWhoSkips(MemoryLimits):
+    def hold(self, run: MemoryRun, hold: Hold, commit: MemoryCommit) -> None:
+        super().hold(run, attrs.evolve(hold, on_conflict="queue"), commit)
+
+
+class SkipsPastTheQueue(MemoryLimits):
+    def _full(self, hold: Hold) -> bool:
+        return len(self._holders.get(hold.key, ())) >= hold.limit
+
+
+class CancelsAll(MemoryLimits):
+    def _full(self, hold: Hold) -> bool:
+        return True
+
+    def _supersede(self, run: MemoryRun, hold: Hold, commit: MemoryCommit) -> None:
+        super()._supersede(run, attrs.evolve(hold, limit=0), commit)
+
+
+class CancelsTheYoungest(MemoryLimits):
+    def _supersede(self, run: MemoryRun, hold: Hold, commit: MemoryCommit) -> None:
+        holders = self._holders[hold.key]
+        self._holders[hold.key] = dict(reversed(holders.items()))
+        super()._supersede(run, hold, commit)
+
+
+class CancelsItself(MemoryLimits):
+    def _supersede(self, run: MemoryRun, hold: Hold, commit: MemoryCommit) -> None:
+        self._deliver(run, superseded(run.new.n, hold.key), commit)
+
+
 ZOO: list[tuple[Callable[[Clock], MemoryStore], str]] = [
     (_with_limits(GrantsOneTooMany), "no_place_too_many_is_granted"),
     (_with_limits(GrantsOneTooMany), "places_are_exact_with_many_hosts"),
@@ -228,6 +261,12 @@ ZOO: list[tuple[Callable[[Clock], MemoryStore], str]] = [
     (with_runs(WantsForTheRefused), "a_refused_item_holds_and_frees_nothing"),
     (with_runs(GrantsBeforeTheHeader), "a_place_granted_while_parking_is_no_sleep"),
     (CountsAtTheStore, "places_are_exact_with_many_hosts"),
+    (_with_limits(QueuesWhoSkips), "who_skips_is_answered_at_once_and_does_not_wait"),
+    (_with_limits(SkipsPastTheQueue), "who_skips_does_not_pass_those_that_wait"),
+    (_with_limits(CancelsAll), "who_cancels_ends_the_oldest_holders_and_those_that_wait"),
+    (_with_limits(CancelsAll), "who_cancels_ends_nobody_where_there_is_a_place"),
+    (_with_limits(CancelsTheYoungest), "who_cancels_ends_the_oldest_holders_and_those_that_wait"),
+    (_with_limits(CancelsItself), "a_run_does_not_cancel_itself"),
     (_with_limits(IgnoresRates), "a_rate_grants_its_number_in_any_time"),
     (_with_limits(IgnoresRates), "a_rate_is_exact_with_many_hosts"),
     (_with_limits(RatesByFixedWindows), "a_rate_looks_back_over_its_time"),

@@ -9,6 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wfe.core.artifacts import (
+        ArtifactError,
+        ArtifactInfo,
+        ArtifactNotFoundError,
+        DamagedArtifactError,
+    )
     from wfe.core.builder import (
         BranchBuilder,
         ParallelBuilder,
@@ -82,13 +88,16 @@ if TYPE_CHECKING:
     from wfe.core.polling import PollEndpoint
     from wfe.core.reducers import append, union
     from wfe.core.schedules import Schedule
-    from wfe.core.steps import (
-        CancelToken,
-        ExecutionResult,
-        StepBody,
-        StepExecutionContext,
-        step,
+    from wfe.core.secret_commands import CommandSecrets
+    from wfe.core.secret_files import FileSecrets
+    from wfe.core.secrets import (
+        EnvSecrets,
+        MissingSecretError,
+        SecretInDataError,
+        SecretsProvider,
     )
+    from wfe.core.step_settings import step
+    from wfe.core.steps import CancelToken, ExecutionResult, StepBody, StepExecutionContext
     from wfe.core.tasks import task
 
 __all__ = [
@@ -96,14 +105,19 @@ __all__ = [
     "ActivityTokenError",
     "Approval",
     "ArchivedRun",
+    "ArtifactError",
+    "ArtifactInfo",
+    "ArtifactNotFoundError",
     "Backoff",
     "BranchBuilder",
     "CancelToken",
+    "CommandSecrets",
     "Compensate",
     "CompensateThenRetry",
     "CompensateThenSuspend",
     "Continue",
     "Dag",
+    "DamagedArtifactError",
     "DataTypeError",
     "DefinitionConflictError",
     "DefinitionError",
@@ -111,11 +125,13 @@ __all__ = [
     "DeterminismError",
     "DuplicateNameError",
     "DurableFunction",
+    "EnvSecrets",
     "ErrorInfo",
     "ErrorPolicy",
     "ExecutionPointer",
     "ExecutionResult",
     "Fail",
+    "FileSecrets",
     "Flow",
     "FlowBuilder",
     "FlowNode",
@@ -127,6 +143,7 @@ __all__ = [
     "LeaseLostError",
     "LifecycleEvent",
     "LogLine",
+    "MissingSecretError",
     "OpenActivity",
     "Page",
     "ParallelBuilder",
@@ -139,6 +156,8 @@ __all__ = [
     "Saga",
     "Schedule",
     "ScheduleNotFoundError",
+    "SecretInDataError",
+    "SecretsProvider",
     "StepBody",
     "StepBuilder",
     "StepExecutionContext",
@@ -173,6 +192,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "wfe.core.artifacts": (
+        "ArtifactError",
+        "ArtifactInfo",
+        "ArtifactNotFoundError",
+        "DamagedArtifactError",
+    ),
     "wfe.core.builder": (
         "BranchBuilder",
         "ParallelBuilder",
@@ -261,13 +286,16 @@ _HOMES = {
         "union",
     ),
     "wfe.core.schedules": ("Schedule",),
-    "wfe.core.steps": (
-        "CancelToken",
-        "ExecutionResult",
-        "StepBody",
-        "StepExecutionContext",
-        "step",
+    "wfe.core.secret_commands": ("CommandSecrets",),
+    "wfe.core.secret_files": ("FileSecrets",),
+    "wfe.core.secrets": (
+        "EnvSecrets",
+        "MissingSecretError",
+        "SecretInDataError",
+        "SecretsProvider",
     ),
+    "wfe.core.step_settings": ("step",),
+    "wfe.core.steps": ("CancelToken", "ExecutionResult", "StepBody", "StepExecutionContext"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -15,6 +15,7 @@ import attrs
 from wfe.core.codec import decode, encode
 from wfe.core.conversion import checker
 from wfe.core.definition import Json
+from wfe.core.equality import same
 from wfe.core.errors import DataTypeError, DefinitionError
 from wfe.core.fields import DataField, data_fields
 from wfe.core.merging import Merge, merge_of
@@ -263,23 +264,6 @@ def _with_text_keys(value: Any, path: str) -> Mapping[str, Any]:
 
 def _wanted(what: str, value: object) -> str:
     return f"expected {what}, got {value!r:.80} ({type(value).__name__})"
-
-
-def same(one: Json, other: Json) -> bool:
-    """Return whether two stored values are the same: 1, 1.0 and True all differ."""
-    if one is other:
-        return True
-    kind = one.__class__
-    if kind is not other.__class__:
-        return False
-    if kind is dict:
-        return len(one) == len(other) and all(
-            name in other and same(value, other[name]) for name, value in one.items()
-        )
-    if kind is list:
-        return len(one) == len(other) and all(map(same, one, other))
-    # -0.0 equals 0.0, but is another value.
-    return bool(one == other) and (kind is not float or one != 0 or str(one) == str(other))
 
 
 def model_for(data_type: Any) -> DataModel:

@@ -12,13 +12,17 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 import orjson
 
 from wfe.core.errors import DefinitionError
 from wfe.core.policies import ErrorPolicy, policy_from_json, policy_to_json
+
+if TYPE_CHECKING:
+    from wfe.core.artifacts import ArtifactUse
+    from wfe.core.caching import Caching
 
 __all__ = [
     "HOOKS",
@@ -45,7 +49,7 @@ Json: TypeAlias = Any
 
 LIMIT = 512  # bytes of an indexed name (engine.md 1.10)
 
-HOOKS = ("on_success", "on_failure", "on_abort", "ensure")
+HOOKS = ("on_success", "on_failure", "on_error", "on_abort", "ensure")
 """Blocks that run after a node, in this order; by what became of it, ``ensure`` always."""
 
 TRIGGERS = ("all", "any", "all_done", "any_failed", "none_failed")
@@ -177,11 +181,15 @@ class Limit:
         key: Computes which ones count together; ``None``: all of this step or definition.
         limit: At least 1.
         per: µs; at most *limit* begin within this; ``None``: at most *limit* run at a time.
+        on_conflict: What one does that finds no place: ``queue``: it waits; ``skip``: a step is
+            skipped, a run ends as TERMINATED; ``cancel_running``: the runs that have the places,
+            or wait for one, are terminated, and it waits for their end.
     """
 
     key: Expr | None
     limit: int
     per: int | None = None
+    on_conflict: str = "queue"
 
 
 @attrs.frozen(kw_only=True)
@@ -211,6 +219,9 @@ class Node:
         cancel_when: The node is cancelled as soon as this holds; ``config["proceed"]``: the run
             goes on after it, else its branch ends there.
         trigger: In a ``dag``: one of :data:`TRIGGERS`, about ``needs``.
+        secrets: Each gives the name of a secret that its attempts get.
+        cache: When an earlier result may be used, for steps with a body; ``None``: never.
+        artifacts: Files that it gets before and keeps after its body.
     """
 
     name: str
@@ -230,6 +241,9 @@ class Node:
     limits: tuple[Limit, ...] = ()
     cancel_when: Expr | None = None
     trigger: str = "all"
+    secrets: tuple[Expr, ...] = ()
+    cache: Caching | None = None
+    artifacts: ArtifactUse | None = None
 
     def hook(self, name: str) -> Block | None:
         """Return the hook called *name*, ``None`` when there is none."""
@@ -284,17 +298,49 @@ def _around_to_json(node: Node) -> dict[str, Json]:
         stored["cancel_when"] = expr_to_json(node.cancel_when)
     if node.trigger != "all":
         stored["trigger"] = node.trigger
+    if node.secrets:
+        stored["secrets"] = [expr_to_json(expr) for expr in node.secrets]
+    if node.cache is not None or node.artifacts is not None:
+        stored.update(_kept_to_json(node))
     return stored
+
+
+def _kept_to_json(node: Node) -> dict[str, Json]:
+    from wfe.core.artifacts import artifact_use_to_json  # noqa: PLC0415 - few steps keep anything
+    from wfe.core.caching import caching_to_json  # noqa: PLC0415 - as above
+
+    stored: dict[str, Json] = {}
+    if node.cache is not None:
+        stored["cache"] = caching_to_json(node.cache, expr_to_json)
+    if node.artifacts is not None:
+        stored["artifacts"] = artifact_use_to_json(node.artifacts, expr_to_json)
+    return stored
+
+
+def _kept_from_json(stored: Mapping[str, Json]) -> dict[str, Any]:
+    """Return what a stored node says of its cache and artifacts, for :class:`Node`."""
+    if "cache" not in stored and "artifacts" not in stored:
+        return {}
+    from wfe.core.artifacts import artifact_use_from_json  # noqa: PLC0415 - as above
+    from wfe.core.caching import caching_from_json  # noqa: PLC0415 - as above
+
+    found: dict[str, Any] = {}
+    if "cache" in stored:
+        found["cache"] = caching_from_json(stored["cache"], expr_from_json)
+    if "artifacts" in stored:
+        found["artifacts"] = artifact_use_from_json(stored["artifacts"], expr_from_json)
+    return found
 
 
 def _limit_to_json(limit: Limit) -> Json:
     key = None if limit.key is None else expr_to_json(limit.key)
-    return [key, limit.limit, limit.per]
+    stored = [key, limit.limit, limit.per]
+    return stored if limit.on_conflict == "queue" else [*stored, limit.on_conflict]
 
 
 def _limit_from_json(stored: Json) -> Limit:
-    key, limit, per = stored
-    return Limit(None if key is None else expr_from_json(key), limit, per)
+    key, limit, per, *more = stored
+    return Limit(None if key is None else expr_from_json(key), limit, per, *more)
 
 
 def _block_to_json(block: Block) -> Json:
@@ -329,6 +375,8 @@ def _node_from_json(stored: Mapping[str, Json]) -> Node:
         limits=tuple(_limit_from_json(limit) for limit in stored.get("limits", ())),
         cancel_when=expr_from_json(stored["cancel_when"]) if "cancel_when" in stored else None,
         trigger=stored.get("trigger", "all"),
+        secrets=tuple(expr_from_json(expr) for expr in stored.get("secrets", ())),
+        **_kept_from_json(stored),
     )
 
 
@@ -346,6 +394,19 @@ def _limit_calls(step: str, limits: tuple[Limit, ...]) -> Iterator[tuple[str, st
             yield step, f"limit:{position}"
 
 
+def _expressions(node: Node) -> Iterator[tuple[str, Expr | None]]:
+    """Yield role and expression of all that a node may compute, but for its limits."""
+    yield "run_if", node.run_if
+    yield "cancel_when", node.cancel_when
+    for position, expr in enumerate(node.secrets):
+        yield f"secret:{position}", expr
+    if node.cache is not None:
+        yield "cache:key", node.cache.key
+    for prefix, pairs in (("input:", node.inputs), ("output:", node.outputs), ("", node.exprs)):
+        for name, expr in pairs:
+            yield prefix + name, expr
+
+
 @attrs.frozen(kw_only=True, slots=False)
 class WorkflowDefinition:
     """What a workflow does, as data; build one with a builder or load one from a file.
@@ -358,6 +419,7 @@ class WorkflowDefinition:
         timeout: Of a whole run in µs; ``None``: none.
         limits: For whole runs, per definition; callable keys have the roles ``/limit:0`` …
         retention: µs that a finished run is kept; ``None``: the host's setting; -1: for ever.
+        retentions: The same, by the status of the run (``failed`` …); wins over *retention*.
         requires: Labels that a host must have to run it.
         handlers: Names of its ``update:NAME``, ``validate:NAME`` and ``query:NAME`` callables
             (roles ``/update:NAME`` …).
@@ -375,6 +437,7 @@ class WorkflowDefinition:
     timeout: int | None = None
     limits: tuple[Limit, ...] = ()
     retention: int | None = None
+    retentions: Mapping[str, int] = attrs.field(factory=dict[str, int])
     requires: tuple[str, ...] = ()
     handlers: tuple[str, ...] = ()
     result: str | None = None
@@ -397,6 +460,7 @@ class WorkflowDefinition:
             "timeout": self.timeout,
             "limits": [_limit_to_json(limit) for limit in self.limits] or None,
             "retention": self.retention,
+            "retentions": dict(self.retentions) or None,
             "requires": list(self.requires) or None,
             "handlers": list(self.handlers) or None,
             "result": self.result,
@@ -425,6 +489,7 @@ class WorkflowDefinition:
             timeout=stored.get("timeout"),
             limits=tuple(_limit_from_json(limit) for limit in stored.get("limits", ())),
             retention=stored.get("retention"),
+            retentions=stored.get("retentions", {}),
             requires=tuple(stored.get("requires", ())),
             handlers=tuple(stored.get("handlers", ())),
             result=stored.get("result"),
@@ -460,16 +525,10 @@ class WorkflowDefinition:
         for node in self.walk():
             if node.kind in (Kind.STEP, Kind.FUNCTION) and "uses" not in node.config:
                 yield node.name, "body"
-            if isinstance(node.run_if, Call):
-                yield node.name, "run_if"
-            if isinstance(node.cancel_when, Call):
-                yield node.name, "cancel_when"
             yield from _limit_calls(node.name, node.limits)
-            roles = (("input:", node.inputs), ("output:", node.outputs), ("", node.exprs))
-            for prefix, pairs in roles:
-                for name, expr in pairs:
-                    if isinstance(expr, Call):
-                        yield node.name, prefix + name
+            for role, expr in _expressions(node):
+                if isinstance(expr, Call):
+                    yield node.name, role
 
     def missing(self) -> tuple[str, ...]:
         """Return the callables (``step/role``) that :attr:`code` does not have."""

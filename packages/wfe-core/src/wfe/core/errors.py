@@ -288,6 +288,8 @@ class PluginNotFoundError(WfeError):
         install: The ``pip`` line that brings it, ``None`` when we do not know one.
     """
 
+    errored: ClassVar[bool] = True
+
     group: str
     name: str
     installed: tuple[str, ...]
@@ -324,6 +326,7 @@ class ProviderError(WfeError):
     """
 
     retryable: ClassVar[bool] = True
+    errored: ClassVar[bool] = True  # a step that it ends errored: it did not say no itself
 
     provider: str
     problem: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
@@ -21,7 +22,21 @@ __all__ = ["CEL_NAMES", "Evaluate", "compile_expr", "render", "with_context"]
 Evaluate: TypeAlias = "Callable[[StepExecutionContext[Any]], Any]"
 """Computes a value from a context."""
 
-CEL_NAMES: Final = ("data", "inputs", "steps", "item", "index", "event", "run", "env")
+_WHOLE: Final = 2**53  # up to which a float is an integer without doubt
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+CEL_NAMES: Final = (
+    "data",
+    "inputs",
+    "steps",
+    "step",
+    "item",
+    "index",
+    "event",
+    "run",
+    "env",
+    "secrets",
+)
 """What every CEL expression of a definition may read, besides the ``as`` names around it."""
 
 
@@ -66,6 +81,8 @@ def render(value: Any) -> str:
         return value
     if value is None:
         return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE:
+        return str(int(value))
     return orjson.dumps(value, default=str).decode()
 
 
@@ -122,6 +139,7 @@ def _run(ctx: StepExecutionContext[Any]) -> dict[str, Any]:
         "name": ref.name or "",
         "definition": ref.definition,
         "version": ref.version,
+        "started": _EPOCH + timedelta(microseconds=ctx.created_at),
     }
 
 
@@ -134,4 +152,10 @@ _ROOTS: Final[Mapping[str, Evaluate]] = {
     "event": lambda ctx: ctx.event or {},
     "run": _run,
     "env": lambda ctx: dict(ctx.environment),
+    "step": lambda ctx: ctx.hooked or {},
+    "secrets": lambda ctx: ctx.secrets,
+    # What `success()`, `failure()` and `always()` are compiled to.
+    "_success_": lambda ctx: not ctx.failed,
+    "_failure_": lambda ctx: ctx.failed,
+    "_always_": lambda _ctx: True,
 }

@@ -14,6 +14,7 @@ import attrs
 
 from wfe.core.clocks import SystemClock
 from wfe.core.errors import ProviderError
+from wfe.core.memory_cache import MemoryArtifacts, MemoryCache, MemoryResults
 from wfe.core.memory_keeping import MemoryKeeping, MemoryStreams
 from wfe.core.memory_queue import MemoryQueue
 from wfe.core.memory_run import MemoryRun
@@ -63,14 +64,14 @@ def open_url(url: str, **options: Any) -> MemoryStore:
     return MemoryStore(**options)
 
 
-class MemoryStore(MemoryKeeping):
+class MemoryStore(MemoryKeeping, MemoryResults):
     """Persistence, queue and lock in dictionaries, for one event loop; nothing survives it.
 
     Args:
         clock: The store's clock; ``None``: the machine's.
     """
 
-    features: frozenset[str] = frozenset({"queue", "lock"})
+    features: frozenset[str] = frozenset({"queue", "lock", "cache", "artifacts"})
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock: Clock = SystemClock() if clock is None else clock
@@ -81,6 +82,8 @@ class MemoryStore(MemoryKeeping):
         self._paused: set[str] = set()
         self._logs: defaultdict[int, list[LogRow]] = defaultdict(list)
         self._streams = MemoryStreams()
+        self._cache = MemoryCache()
+        self._artifacts = MemoryArtifacts()
         self._locks: dict[str, tuple[int, int]] = {}
         self._last_n = self._last_l = 0
 

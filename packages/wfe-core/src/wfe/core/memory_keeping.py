@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from wfe.core.memory_cache import MemoryArtifacts
 from wfe.core.memory_run import MemoryRun
 from wfe.core.memory_runs import MemoryRuns
 from wfe.core.providers import Clock, LogRow, PurgeQuery, StoredInstance, StreamRow
@@ -41,6 +42,7 @@ class MemoryKeeping:
     clock: Clock
     _runs: MemoryRuns
     _streams: MemoryStreams
+    _artifacts: MemoryArtifacts
     _logs: defaultdict[int, list[LogRow]]
 
     async def append_stream(self, rows: Sequence[StreamRow]) -> None:
@@ -73,6 +75,7 @@ class MemoryKeeping:
             for run in reversed(family):
                 self._logs.pop(run.new.n, None)
                 self._streams.forget(run.new.n)
+                self._artifacts.forget(run.new.n)
                 self._runs.forget(run)
             deleted += len(family)
         return deleted

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from wfe.core.memory_run import Deliver, MemoryCommit, MemoryRun
-from wfe.core.providers import Hold, Message, granted_payload
+from wfe.core.providers import Hold, Message, granted_payload, superseded
 
 __all__ = ["MemoryLimits"]
 
@@ -25,7 +25,7 @@ class MemoryLimits:
 
     def __init__(self, deliver: Deliver) -> None:
         self._deliver = deliver
-        self._holders: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
+        self._holders: defaultdict[str, dict[tuple[int, int], MemoryRun]] = defaultdict(dict)
         self._waiters: defaultdict[str, dict[tuple[int, int], tuple[MemoryRun, Hold]]] = (
             defaultdict(dict)
         )
@@ -46,11 +46,29 @@ class MemoryLimits:
         if place in self._holders[hold.key]:
             self._tell(run, hold, commit.now, commit)
             return
+        if hold.on_conflict != "queue" and self._full(hold):
+            if hold.on_conflict == "skip":
+                self._tell(run, hold, commit.now, commit, taken=True)
+                return
+            self._supersede(run, hold, commit)
         waiters = self._waiters[hold.key]
         self._limits[hold.key] = hold.limit
         waiters[place] = (run, hold)
         self._wanted[run.new.n].add((hold.pointer, hold.key))
         self._grant(hold.key, commit)
+
+    def _full(self, hold: Hold) -> bool:
+        waiting = bool(self._waiters.get(hold.key))
+        return waiting or len(self._holders.get(hold.key, ())) >= hold.limit
+
+    def _supersede(self, run: MemoryRun, hold: Hold, commit: MemoryCommit) -> None:
+        """End the runs that have the places, the oldest first, and those that wait for one."""
+        holders = self._holders[hold.key]
+        extra = max(len(holders) - hold.limit + 1, 0)
+        held = [each for each in holders.values() if each is not run][:extra]
+        waiting = [each for each, _ in self._waiters[hold.key].values() if each is not run]
+        for each in {other.new.n: other for other in (*held, *waiting)}.values():
+            self._deliver(each, superseded(each.new.n, hold.key), commit)
 
     def unhold(self, run: MemoryRun, pointers: Iterable[int], commit: MemoryCommit) -> None:
         """Free what these pointers hold, and end their waiting."""
@@ -71,7 +89,7 @@ class MemoryLimits:
         freed: set[str] = set()
         for pointer, key in tuple(places):
             if (n, pointer) in self._holders[key]:
-                self._holders[key].remove((n, pointer))
+                del self._holders[key][n, pointer]
                 freed.add(key)
             self._waiters[key].pop((n, pointer), None)
             self._wanted[n].remove((pointer, key))
@@ -86,7 +104,7 @@ class MemoryLimits:
         while waiters and len(holders) < self._limits[key]:
             place = next(iter(waiters))
             run, hold = waiters.pop(place)
-            holders.add(place)
+            holders[place] = run
             self._tell(run, hold, commit.now, commit)
         if not waiters:
             del self._waiters[key]
@@ -109,11 +127,13 @@ class MemoryLimits:
             insort(grants, at)
             heapq.heappush(self._over, (at + per, hold.key, at))
 
-    def _tell(self, run: MemoryRun, hold: Hold, at: int, commit: MemoryCommit) -> bool:
+    def _tell(
+        self, run: MemoryRun, hold: Hold, at: int, commit: MemoryCommit, *, taken: bool = False
+    ) -> bool:
         message = Message(
             target=run.new.n,
             kind="granted",
-            payload=granted_payload(hold, at),
+            payload=granted_payload(hold, at, taken=taken),
             dedupe=f"granted:{hold.pointer}:{hold.attempt}:{hold.key}",
         )
         return self._deliver(run, message, commit)

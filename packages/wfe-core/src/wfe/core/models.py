@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic
 
 import attrs
 from typing_extensions import TypeVar
+
+from wfe.core.micros import from_micros, to_micros
 
 __all__ = [
     "Activity",
@@ -31,33 +33,6 @@ __all__ = [
 
 T = TypeVar("T")
 D = TypeVar("D", default=Any)
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICRO = timedelta(microseconds=1)
-
-
-def to_micros(when: datetime | timedelta) -> int:
-    """Return an aware datetime as µs since 1970 (UTC), or a duration as µs.
-
-    Raises:
-        ValueError: The datetime is naive.
-        TypeError: It is neither.
-    """
-    if isinstance(when, timedelta):
-        return when // _MICRO
-    given: object = when
-    if not isinstance(given, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
-        problem = f"expected a timedelta or an aware datetime, got {when!r} ({type(when).__name__})"
-        raise TypeError(problem)
-    if when.tzinfo is None:
-        problem = f"{when!r} has no time zone; use an aware datetime, for example datetime.now(UTC)"
-        raise ValueError(problem)
-    return (when - _EPOCH) // _MICRO
-
-
-def from_micros(micros: int) -> datetime:
-    """Return the aware UTC datetime for *micros* (µs since 1970)."""
-    return _EPOCH + timedelta(microseconds=micros)
 
 
 class WorkflowStatus(StrEnum):
@@ -267,6 +242,7 @@ class Approval:
         prompt: What is asked.
         options: The answers that it takes.
         since: When it began to wait.
+        round: Name of the round of a loop that it stands in; ``""``: it stands in none.
     """
 
     run_id: str
@@ -277,6 +253,7 @@ class Approval:
     prompt: str
     options: tuple[str, ...]
     since: datetime
+    round: str = ""
 
 
 @attrs.frozen(kw_only=True)

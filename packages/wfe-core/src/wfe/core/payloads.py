@@ -34,10 +34,17 @@ from wfe.core.texts import Texts
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from wfe.core.cache_index import CacheEntry
+
 __all__ = ["StoredTexts", "with_texts"]
 
 _MONTH: Final = 30 * 86_400_000_000  # µs
 _CHUNK: Final = 500
+
+
+def _cache_owner(key: str) -> str:
+    """Return the owner of an entry's blobs; owners have at most 64 characters."""
+    return f"cache-{key[:56]}"
 
 
 def with_texts(
@@ -125,6 +132,12 @@ class StoredTexts:
     async def put_schedule(self, row: ScheduleRow) -> bool:
         data = self._texts.here("schedule's data", row.data)
         return await self._store.put_schedule(attrs.evolve(row, data=data))
+
+    async def cache_put(self, entry: CacheEntry, holder: str | None = None) -> None:
+        put, owner = self._texts.put, _cache_owner(entry.key)
+        document, result = await put(owner, entry.document), await put(owner, entry.result)
+        inner: Any = self._store
+        await inner.cache_put(attrs.evolve(entry, document=document, result=result), holder)
 
     def enqueue(self, connection: Any, item: Item) -> Outcome | Awaitable[Outcome]:
         here = self._texts.here
@@ -239,7 +252,31 @@ class StoredTexts:
     async def _schedule(self, row: ScheduleRow) -> ScheduleRow:
         return attrs.evolve(row, data=await self._texts.get(row.data))
 
+    async def cache_get(self, key: str) -> CacheEntry | None:
+        inner: Any = self._store
+        entry: CacheEntry | None = await inner.cache_get(key)
+        return None if entry is None else await self._entry(entry)
+
+    async def cache_find(
+        self, definition: str | None = None, step: str | None = None, limit: int = 100
+    ) -> Sequence[CacheEntry]:
+        inner: Any = self._store
+        entries: Sequence[CacheEntry] = await inner.cache_find(definition, step, limit)
+        return [await self._entry(entry) for entry in entries]
+
+    async def _entry(self, entry: CacheEntry) -> CacheEntry:
+        get = self._texts.get
+        document, result = await get(entry.document), await get(entry.result)
+        return attrs.evolve(entry, document=document, result=result)
+
     # -- forgetting ---------------------------------------------------------------------------
+
+    async def cache_purge(self, limit: int, **which: Any) -> Sequence[str]:
+        inner: Any = self._store
+        gone: Sequence[str] = await inner.cache_purge(limit, **which)
+        if self._texts.blobs is not None and gone:
+            await self._texts.blobs.delete([_cache_owner(key) for key in gone])
+        return gone
 
     async def purge(self, roots: Sequence[int]) -> int:
         blobs = self._texts.blobs

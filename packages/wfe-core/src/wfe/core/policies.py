@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 from attrs import validators as v
 
-from wfe.core.models import to_micros
+from wfe.core.micros import to_micros
 
 __all__ = [
     "Backoff",
@@ -145,7 +145,16 @@ Errors: TypeAlias = "type[BaseException] | str | Iterable[type[BaseException] | 
 def _names_of(given: Errors) -> tuple[str, ...]:
     """Return the names of error classes: a definition is data and holds no class."""
     many = (given,) if isinstance(given, str | type) else tuple(given)
-    return tuple(each if isinstance(each, str) else each.__name__ for each in many)
+    return tuple(each if isinstance(each, str) else _name_of(each) for each in many)
+
+
+_LABELS: Final = frozenset({"timeout", "error"})
+
+
+def _name_of(cls: type[BaseException]) -> str:
+    """Return the name of a class, with its module where it would be taken for a label."""
+    name = cls.__name__
+    return f"{cls.__module__}.{name}" if name in _LABELS else name  # zlib.error, struct.error …
 
 
 @attrs.frozen
@@ -161,7 +170,8 @@ class Retry:
         then: What follows when the retries are used up.
         compensate: Undo what was done before each further attempt, and wait for the undo's end.
         retry_on: Only these errors (classes, or their names) and those derived from them are worth
-            another attempt; none: all are.
+            another attempt; none: all are.  Also labels: ``timeout``, ``error`` (whatever is no
+            time-out) and what an exception has as ``retry_labels``, such as ``exit:3``.
         never_retry_on: These errors and those derived from them are not.
         max_time: No attempt begins later than this after the first one; ``None``: no bound.
     """
@@ -177,12 +187,25 @@ class Retry:
     never_retry_on: tuple[str, ...] = attrs.field(default=(), converter=_names_of, kw_only=True)
     max_time: timedelta | None = attrs.field(default=None, validator=_positive, kw_only=True)
 
-    def wants(self, error: type[BaseException]) -> bool:
-        """Return whether an error of this class is worth another attempt."""
-        names = {cls.__name__ for cls in error.__mro__}
+    def wants(self, error: BaseException | type[BaseException]) -> bool:
+        """Return whether an error, or one of this class, is worth another attempt."""
+        cls = error if isinstance(error, type) else type(error)
+        names = {_name_of(each) for each in cls.__mro__}
+        own: Iterable[str] = () if isinstance(error, type) else getattr(error, "retry_labels", ())
+        names.update(own or ("timeout" if "StepTimeoutError" in names else "error",))
         if not names.isdisjoint(self.never_retry_on):
             return False
         return not self.retry_on or not names.isdisjoint(self.retry_on)
+
+    def wants_named(self, error: str) -> bool:
+        """Return whether a failure that is no step's own is worth another attempt.
+
+        Args:
+            error: The class name of what failed in a container, or of its time-out.  Only the
+                labels ``timeout`` and ``error`` say something of these.
+        """
+        labels = _LABELS.intersection(self.retry_on)
+        return not labels or ("timeout" if error == "StepTimeoutError" else "error") in labels
 
     def delay(self, k: int, spread: float) -> int:
         """Return the pause in µs before retry *k* (from 0).

@@ -36,6 +36,7 @@ from wfe.core.records import (
     WorkerRow,
     data_has,
     event_payload,
+    superseded,
 )
 from wfe.core.side_records import (
     ActivityRow,
@@ -94,6 +95,7 @@ __all__ = [
     "data_has",
     "event_payload",
     "granted_payload",
+    "superseded",
 ]
 
 PROVIDER_API: Final = 1

@@ -43,6 +43,7 @@ __all__ = [
     "WorkerRow",
     "data_has",
     "event_payload",
+    "superseded",
 ]
 
 
@@ -143,6 +144,12 @@ class Message:
     reason: str | None = None
     strict: bool = False
     allow_final: bool = False
+
+
+def superseded(target: int, key: str) -> Message:
+    """Return what tells an instance that another one takes its place under the limit *key*."""
+    reason = f"another run takes its place under the limit {key!r}"
+    return Message(target=target, kind="terminate", actor="concurrency", reason=reason)
 
 
 @attrs.frozen(kw_only=True)

@@ -9,11 +9,13 @@ that is what is seen after the loop.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
-__all__ = ["PREFIX", "of_round", "recorded", "round_field"]
+__all__ = ["PREFIX", "of_round", "outputs_of", "recorded", "round_field", "round_name"]
 
 PREFIX: Final = "steps."
+_SCALARS: Final = (str, int, float, bool)
+_LONGEST: Final = 80  # characters of one item in the name of a round
 
 
 def round_field(field: str, path: Sequence[int]) -> str:
@@ -48,6 +50,44 @@ def of_round(fields: Iterable[str], path: Sequence[int]) -> list[str]:
             if theirs[: len(wanted)] == wanted:
                 mine.append(field)
     return mine
+
+
+def outputs_of(records: Mapping[str, Any], path: Sequence[int]) -> dict[str, Any]:
+    """Return the outputs of all steps that stand in the round *path* itself, by output name."""
+    wanted = tuple(path)
+    found: dict[str, Any] = {}
+    for field, record in records.items():
+        if _parsed(field)[1] == wanted:
+            found.update(record.get("outputs") or {})
+    return found
+
+
+def round_name(rounds: Iterable[Sequence[Any]]) -> str:
+    """Return what people call a round: its items, outermost first; ``""`` outside of a loop.
+
+    Args:
+        rounds: (index, item in stored form, step) of each for-each around, innermost first.
+    """
+    return ", ".join(reversed([_item_name(each[0], each[1]) for each in rounds]))
+
+
+def _item_name(index: int, item: Any) -> str:
+    if isinstance(item, dict):
+        parts = cast("dict[str, Any]", item)
+        if parts and all(isinstance(part, _SCALARS) for part in parts.values()):
+            return _short(", ".join(f"{key}={_text(part)}" for key, part in parts.items()))
+    elif isinstance(item, _SCALARS):
+        return _short(_text(item))
+    return str(index + 1)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _parsed(field: str) -> tuple[str, tuple[int, ...]]:

@@ -80,6 +80,10 @@ class Hold:
         per: µs; a rate: at most *limit* grants within any time of this length.  A grant of a rate
             is given at once, with the time ``at`` from which it counts, and never freed.
             ``None``: a place that is held until it is freed.
+        on_conflict: When there is no place: ``queue``: it is waited for; ``skip``: the store
+            answers at once, with a ``granted`` message that says ``taken``, and nothing waits;
+            ``cancel_running``: the oldest holders, as many as are too many, and all who wait are
+            told to ``terminate``, unless they are of the same instance; then it is waited for.
     """
 
     pointer: int
@@ -87,12 +91,20 @@ class Hold:
     key: str
     limit: int
     per: int | None = None
+    on_conflict: str = "queue"
 
 
-def granted_payload(hold: Hold, at: int) -> str:
-    """Return the payload of the ``granted`` message; *at* (µs): from when it counts."""
+def granted_payload(hold: Hold, at: int, *, taken: bool = False) -> str:
+    """Return the payload of the ``granted`` message.
+
+    Args:
+        hold: What was asked for.
+        at: µs: from when it counts.
+        taken: There was no place, and none will come.
+    """
     key = orjson.dumps(hold.key).decode()
-    return f'{{"pointer":{hold.pointer},"attempt":{hold.attempt},"key":{key},"at":{at}}}'
+    more = ',"taken":true' if taken else ""
+    return f'{{"pointer":{hold.pointer},"attempt":{hold.attempt},"key":{key},"at":{at}{more}}}'
 
 
 @attrs.frozen(kw_only=True)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, overload, runtime_checkable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Protocol, runtime_checkable
 
 import attrs
 from typing_extensions import TypeVar
 
-from wfe.core.errors import DefinitionError
-from wfe.core.policies import ErrorPolicy, Retry
+if TYPE_CHECKING:
+    from wfe.core.artifacts import StepArtifacts
+    from wfe.core.masking import Masker
 
 __all__ = [
     "CancelToken",
@@ -21,14 +23,9 @@ __all__ = [
     "StepBody",
     "StepExecutionContext",
     "StepLog",
-    "StepSettings",
-    "settings_of",
-    "step",
 ]
 
 D = TypeVar("D", default=Any)
-_LONGEST = timedelta(days=365_000)
-F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
@@ -251,6 +248,26 @@ class Services(Protocol):
         """Return the numbers of the for-each items around the step, outermost first."""
         ...
 
+    def masks(self) -> Masker | None:
+        """Return what masks the secrets that the run was given on this host."""
+        ...
+
+    def mask(self, secrets: Mapping[str, str]) -> None:
+        """Mask *secrets* from now on."""
+        ...
+
+    def failed(self, ctx: StepExecutionContext[Any]) -> bool:
+        """Return whether something failed that the step comes after."""
+        ...
+
+    def hooked(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any] | None:
+        """Return what became of the step whose hook this is, ``None`` outside of one."""
+        ...
+
+    def artifacts(self, ctx: StepExecutionContext[Any]) -> StepArtifacts:
+        """Return what the step keeps and gets."""
+        ...
+
     def environment(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any]:
         """Return the step's declared environment."""
         ...
@@ -284,6 +301,7 @@ class Services(Protocol):
 
 
 _UNSET: Any = object()
+_NO_SECRETS: Mapping[str, str] = MappingProxyType({})
 
 
 class StepExecutionContext(Generic[D]):
@@ -294,13 +312,16 @@ class StepExecutionContext(Generic[D]):
         pointer: The place in it.
         persistence_data: What an earlier call of this body kept; ``None`` at first.
         event: ``name, key, id, data`` of the event that woke this body; ``None`` otherwise.
+        secrets: Name to value, of the secrets that the step declares; never stored.
         cancelled: Set when the result is not wanted any more.
     """
 
     __slots__ = (
+        "_artifacts",
         "_data",
         "_item",
         "_services",
+        "asked",
         "before",
         "cancelled",
         "created_at",
@@ -310,6 +331,7 @@ class StepExecutionContext(Generic[D]):
         "persistence_data",
         "pointer",
         "retryable",
+        "secrets",
         "seq",
         "starts",
     )
@@ -328,6 +350,8 @@ class StepExecutionContext(Generic[D]):
         self._services = services
         self._data: Any = _UNSET
         self._item: Any = _UNSET
+        self._artifacts: StepArtifacts | None = None
+        self.asked: bool = False  # whether data was read other than for parameters
         self.instance: InstanceRef = instance
         self.pointer: PointerRef = pointer
         self.before: Mapping[str, Any] = before
@@ -336,6 +360,7 @@ class StepExecutionContext(Generic[D]):
         self.persistence_data: Any = extra.get("memory")
         self.event: Mapping[str, Any] | None = extra.get("event")
         self.retryable: bool | None = None  # what the body's is_retryable said of its error
+        self.secrets: Mapping[str, str] = _NO_SECRETS
         self.starts: int = 0  # runs that this attempt has started
         self.held: bool = "held" in extra  # whether it has its places under limits
         self.cancelled: CancelToken = CancelToken()
@@ -343,6 +368,11 @@ class StepExecutionContext(Generic[D]):
     @property
     def data(self) -> D:
         """The workflow's data as of the start of this attempt; changes are merged at its end."""
+        self.asked = True
+        return self.loaded_data()
+
+    def loaded_data(self) -> D:
+        """Return :attr:`data` without counting it as read by the body (the engine does this)."""
         if self._data is _UNSET:
             self._data = self._services.load_data(self)
         data: D = self._data
@@ -379,9 +409,52 @@ class StepExecutionContext(Generic[D]):
         return self.item if level == 0 else self._services.item(self, level)[1]
 
     @property
+    def failed(self) -> bool:
+        """Whether something failed that this step comes after.
+
+        In a hook that is its step; in a DAG a step that this one needs, by way of others too.
+        """
+        return self._services.failed(self)
+
+    @property
+    def hooked(self) -> Mapping[str, Any] | None:
+        """What became of the step whose hook this is; ``None`` outside of a hook.
+
+        It has ``name``, ``status`` (``complete``, ``failed``, ``errored``, ``aborted`` or
+        ``skipped``), ``error`` (``type`` and ``message``, or ``None``) and ``outputs``.
+        """
+        return self._services.hooked(self)
+
+    @property
+    def artifacts(self) -> StepArtifacts:
+        """Keeps files for later steps, and gets those of earlier ones; its methods are awaited."""
+        if self._artifacts is None:
+            self._artifacts = self._services.artifacts(self)
+        return self._artifacts
+
+    @property
+    def has_artifacts(self) -> bool:
+        """Whether :attr:`artifacts` was used."""
+        return self._artifacts is not None
+
+    @property
     def environment(self) -> Mapping[str, Any]:
         """The environment that the definition declares for this step, without the machine's."""
         return self._services.environment(self)
+
+    @property
+    def masks(self) -> Masker | None:
+        """Masks the secrets that this run was given, for what does not go through :attr:`log`.
+
+        Whoever reads the output of a process uses its ``stream()`` on the bytes, before lines are
+        cut.  ``None``: there are no secrets.
+        """
+        return self._services.masks()
+
+    def give_secrets(self, secrets: Mapping[str, str]) -> None:
+        """Take the secrets of this attempt and mask them from now on (the engine does this)."""
+        self.secrets = secrets
+        self._services.mask(secrets)
 
     @property
     def attempt(self) -> int:
@@ -468,93 +541,3 @@ class StepExecutionContext(Generic[D]):
     def heartbeat(self, progress: Any = None) -> None:
         """Say that the body lives, with an optional *progress* for observers."""
         self._services.progress(self, "heartbeat", progress)
-
-
-@attrs.frozen(kw_only=True)
-class StepSettings:
-    """What ``@step`` says of a body; a builder's own calls win."""
-
-    name: str | None = None
-    retry: ErrorPolicy | None = None
-    timeout: timedelta | None = None
-    process: bool = False
-
-
-_DEFAULT = StepSettings()
-
-
-def settings_of(body: object) -> StepSettings:
-    """Return what ``@step`` said of *body* (or of its class)."""
-    found: StepSettings = getattr(body, "__wfe_step__", _DEFAULT)
-    return found
-
-
-def _retries(given: object, name: str | None) -> Retry | None:
-    if given is None or isinstance(given, Retry):
-        return given
-    if isinstance(given, bool) or not isinstance(given, int):
-        problem = "retry must be a number of retries or Retry(...)"
-        raise DefinitionError(problem, name, f"got {given!r}")
-    if given < 0:
-        raise DefinitionError("retry must not be negative", name, f"got {given}")
-    return Retry(max_retries=given)
-
-
-def _duration(given: object, name: str | None) -> timedelta | None:
-    if given is None:
-        return None
-    found: object = given
-    if isinstance(given, int | float) and not isinstance(given, bool):
-        try:
-            found = timedelta(seconds=given)
-        except (OverflowError, ValueError):
-            found = None
-    if not isinstance(found, timedelta):
-        problem = "timeout must be a timedelta or a number of seconds"
-        raise DefinitionError(problem, name, f"got {given!r}")
-    if not timedelta(0) < found <= _LONGEST:
-        problem = f"timeout must be positive and at most {_LONGEST.days:,} days"
-        raise DefinitionError(problem, name, f"got {given!r}")
-    return found
-
-
-@overload
-def step(body: F, /) -> F: ...
-@overload
-def step(
-    *,
-    name: str | None = None,
-    retry: int | Retry | None = None,
-    timeout: timedelta | float | None = None,
-    process: bool = False,
-) -> Callable[[F], F]: ...
-def step(
-    body: F | None = None,
-    /,
-    *,
-    name: str | None = None,
-    retry: int | Retry | None = None,
-    timeout: timedelta | float | None = None,
-    process: bool = False,
-) -> F | Callable[[F], F]:
-    """Mark a function or class as a step and say how it runs.
-
-    Args:
-        body: The function or class, when used without parentheses.
-        name: Instead of the function's or class's own.
-        retry: Number of retries (2 retries are 3 attempts), or a policy.
-        timeout: Of one attempt; a number is seconds.
-        process: Run the (sync, importable) function in a process pool.
-
-    Raises:
-        DefinitionError: *retry* or *timeout* is negative.
-    """
-    settings = StepSettings(
-        name=name, retry=_retries(retry, name), timeout=_duration(timeout, name), process=process
-    )
-
-    def mark(body: F) -> F:
-        setattr(body, "__wfe_step__", settings)  # noqa: B010 - a plain assignment does not type
-        return body
-
-    return mark if body is None else mark(body)

@@ -18,7 +18,7 @@ from wfe.core.codec import decode
 from wfe.core.conversion import checker
 from wfe.core.errors import DefinitionError
 from wfe.core.fields import DataField, data_fields
-from wfe.core.steps import step
+from wfe.core.step_settings import step
 
 if TYPE_CHECKING:
     from wfe.core.policies import Retry

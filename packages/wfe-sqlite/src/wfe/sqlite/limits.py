@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from wfe.core.providers import Hold, Message, granted_payload
+from wfe.core.providers import Hold, Message, granted_payload, superseded
 from wfe.sqlite.tx import Tx
 
 __all__ = ["end", "hold", "unhold"]
@@ -16,6 +16,10 @@ _LOOK: Final = """
 SELECT EXISTS (SELECT 1 FROM wfe_holders WHERE key = ?1 AND instance = ?2 AND pointer = ?3),
     (SELECT count(*) FROM wfe_holders WHERE key = ?1),
     (SELECT lim FROM wfe_waiters WHERE key = ?1 ORDER BY w LIMIT 1)"""
+# Others that hold a place, the oldest first, and others that wait for one.
+_OTHERS: Final = """
+SELECT instance FROM wfe_holders WHERE key = ? AND instance <> ? ORDER BY at, instance LIMIT ?"""
+_WAITING: Final = "SELECT instance FROM wfe_waiters WHERE key = ? AND instance <> ?"
 _TAKE: Final = "INSERT INTO wfe_holders (key, instance, pointer, at) VALUES (?, ?, ?, ?)"
 _LIMIT: Final = "UPDATE wfe_waiters SET lim = ? WHERE key = ?"
 _ASK_AGAIN: Final = """
@@ -54,12 +58,26 @@ def hold(tx: Tx, n: int, wanted: Hold) -> None:
     if has:
         _tell(tx, n, wanted, tx.now)
         return
+    if wanted.on_conflict == "skip":
+        _tell(tx, n, wanted, tx.now, taken=True)
+        return
+    if wanted.on_conflict == "cancel_running":
+        _supersede(tx, n, wanted, holders)
     if limit is not None and limit != wanted.limit:
         tx.run(_LIMIT, (wanted.limit, key))
     if limit is None or not tx.run(_ASK_AGAIN, (wanted.attempt, n, pointer, key)).rowcount:
         tx.run(_QUEUE, (key, wanted.limit, n, pointer, wanted.attempt))
     if holders < wanted.limit:
         _grant(tx, key)
+
+
+def _supersede(tx: Tx, n: int, wanted: Hold, holders: int) -> None:
+    """End the runs that have the places, the oldest first, and those that wait for one."""
+    extra = max(holders - wanted.limit + 1, 0)
+    held = tx.run(_OTHERS, (wanted.key, n, extra)).fetchall()
+    waiting = tx.run(_WAITING, (wanted.key, n)).fetchall()
+    for (other,) in dict.fromkeys([*held, *waiting]):
+        tx.deliver(other, superseded(other, wanted.key))
 
 
 def unhold(tx: Tx, n: int, pointers: Iterable[int]) -> None:
@@ -105,12 +123,12 @@ def _hold_rate(tx: Tx, n: int, wanted: Hold, per: int) -> None:
         tx.run(_GRANTED, (wanted.key, at, at + per))
 
 
-def _tell(tx: Tx, n: int, granted: Hold, at: int) -> bool:
+def _tell(tx: Tx, n: int, granted: Hold, at: int, *, taken: bool = False) -> bool:
     # Who holds or waits is not final, or is just being retried.
     message = Message(
         target=n,
         kind="granted",
-        payload=granted_payload(granted, at),
+        payload=granted_payload(granted, at, taken=taken),
         dedupe=f"granted:{granted.pointer}:{granted.attempt}:{granted.key}",
         strict=True,
         allow_final=True,

@@ -37,7 +37,14 @@ parent IS NULL AND {_OVER} AND NOT EXISTS (
     SELECT 1 FROM below CROSS JOIN wfe_instances m ON m.n = below.n
     WHERE m.completed_at IS NULL OR m.owner IS NOT NULL
         OR (m.wake IS NOT NULL AND m.status <> '{PURGED}'))"""  # noqa: S608 - constants
-_LONG: Final = ("wfe_journal", "wfe_logs", "wfe_stream", "wfe_inbox", "wfe_activities")
+_LONG: Final = (
+    "wfe_journal",
+    "wfe_logs",
+    "wfe_stream",
+    "wfe_inbox",
+    "wfe_activities",
+    "wfe_artifacts",
+)
 _SHORT: Final = ("wfe_subscriptions", "wfe_holders", "wfe_waiters")  # few in any case
 _SLICE: Final = """
 DELETE FROM {0} WHERE rowid IN (SELECT rowid FROM {0} WHERE instance = ? LIMIT ?)"""

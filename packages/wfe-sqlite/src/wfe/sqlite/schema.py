@@ -183,6 +183,35 @@ CREATE TABLE wfe_outbox (
     at INTEGER NOT NULL, payload TEXT NOT NULL, expires INTEGER)""",
         ),
     ),
+    (
+        "0003_results_and_artifacts",
+        (
+            """
+CREATE TABLE wfe_cache (
+    c INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, definition TEXT NOT NULL, step TEXT NOT NULL,
+    run TEXT NOT NULL, document TEXT NOT NULL, result TEXT NOT NULL, created INTEGER NOT NULL,
+    expires INTEGER, duration INTEGER NOT NULL, artifacts TEXT)""",
+            """
+CREATE INDEX wfe_cache_step ON wfe_cache (definition, step, created)""",
+            """
+CREATE INDEX wfe_cache_expires ON wfe_cache (expires) WHERE expires IS NOT NULL""",
+            """
+CREATE INDEX wfe_cache_artifacts ON wfe_cache (artifacts) WHERE artifacts IS NOT NULL""",
+            """
+CREATE TABLE wfe_cache_claims (
+    key TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID""",
+            """
+CREATE TABLE wfe_artifacts (
+    a INTEGER PRIMARY KEY, instance INTEGER NOT NULL, root TEXT NOT NULL, run TEXT NOT NULL,
+    step TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, manifest TEXT NOT NULL,
+    size INTEGER NOT NULL, files INTEGER NOT NULL, media_type TEXT NOT NULL,
+    created INTEGER NOT NULL, UNIQUE (root, name))""",
+            """
+CREATE INDEX wfe_artifacts_instance ON wfe_artifacts (instance)""",
+            """
+CREATE INDEX wfe_artifacts_digest ON wfe_artifacts (digest)""",
+        ),
+    ),
 )
 
 SCHEMA: Final = len(MIGRATIONS)

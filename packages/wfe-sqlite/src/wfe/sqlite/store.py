@@ -30,6 +30,7 @@ from wfe.sqlite.commit import BulkFailedError, Commit
 from wfe.sqlite.faults import translate
 from wfe.sqlite.file import SqliteFile
 from wfe.sqlite.keeping import SqliteKeeping
+from wfe.sqlite.results import SqliteResults
 from wfe.sqlite.schedules import SqliteSchedules
 from wfe.sqlite.tx import Tx
 
@@ -48,7 +49,7 @@ _LOG: Final = """
 INSERT INTO wfe_logs (instance, at, step, pointer, stream, line) VALUES (?, ?, ?, ?, ?, ?)"""
 
 
-class SqliteStore(SqliteFile, SqliteKeeping, SqliteSchedules):
+class SqliteStore(SqliteFile, SqliteKeeping, SqliteSchedules, SqliteResults):
     """Persistence, queue and lock in one file; several processes may share it.
 
     Nothing touches the disk before :meth:`open`.  Writing may be done from any thread's event
@@ -64,7 +65,7 @@ class SqliteStore(SqliteFile, SqliteKeeping, SqliteSchedules):
             changed something; for crash tests.
     """
 
-    features: frozenset[str] = frozenset({"queue", "lock", "outbox"})
+    features: frozenset[str] = frozenset({"queue", "lock", "outbox", "cache", "artifacts"})
 
     # -- workers ------------------------------------------------------------------------------
 

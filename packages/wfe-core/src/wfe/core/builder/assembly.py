@@ -12,13 +12,13 @@ from wfe.core.builder.bodies import input_names, needed_values
 from wfe.core.builder.drafts import Branch, Draft
 from wfe.core.builder.expressions import CelCheck
 from wfe.core.data import DataModel, model_for
-from wfe.core.definition import HOOKS, Block, Json, Kind, Limit, Node, WorkflowDefinition
+from wfe.core.definition import HOOKS, Block, Json, Kind, Limit, Node, Value, WorkflowDefinition
 from wfe.core.errors import DefinitionError
 from wfe.core.fields import data_fields
 from wfe.core.models import to_micros
 from wfe.core.nearest import nearest
 from wfe.core.policies import ErrorPolicy
-from wfe.core.steps import settings_of
+from wfe.core.step_settings import settings_of
 
 __all__ = ["Defaults", "assemble"]
 
@@ -154,6 +154,8 @@ class _Assembly:
             limits=tuple(draft.limits),
             cancel_when=draft.cancel_when,
             trigger=draft.trigger,
+            cache=draft.cache,
+            secrets=tuple(Value(name) for name in draft.secrets),
             needs=draft.needs,
             needs_any=draft.needs_any,
             run_if=draft.run_if,

@@ -12,7 +12,8 @@ import attrs
 
 from wfe.core.builder.arguments import accepts, got, parameters_of
 from wfe.core.errors import DefinitionError
-from wfe.core.steps import StepExecutionContext, settings_of
+from wfe.core.step_settings import settings_of
+from wfe.core.steps import StepExecutionContext
 
 __all__ = ["body_name", "check_body", "inline", "input_names", "needed_values"]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from wfe.core.caching import Caching
 from wfe.core.definition import HOOKS, Expr, Json, Kind, Limit
 from wfe.core.policies import ErrorPolicy
 
@@ -59,6 +60,8 @@ class Draft:
     limits: list[Limit] = attrs.field(factory=list[Limit])
     cancel_when: Expr | None = None
     trigger: str = "all"
+    secrets: dict[str, None] = attrs.field(factory=dict[str, None])
+    cache: Caching | None = None
 
     @property
     def shown(self) -> str:

@@ -103,6 +103,8 @@ def _expressions(draft: Draft) -> Iterator[tuple[str, Expr]]:
         yield "run_if", draft.run_if
     if draft.cancel_when is not None:
         yield "cancel_when", draft.cancel_when
+    if draft.cache is not None and draft.cache.key is not None:
+        yield "cache(key=...)", draft.cache.key
     for name, expression in draft.inputs.items():
         yield f"input {name!r}", expression
     yield from draft.exprs.items()

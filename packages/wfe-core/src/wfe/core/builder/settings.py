@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Generic, Self, TypeAlias, overload
 
@@ -10,9 +10,12 @@ from typing_extensions import TypeVar
 
 from wfe.core.builder import arguments as args
 from wfe.core.builder.drafts import Draft
-from wfe.core.definition import Cel, Kind
+from wfe.core.caching import Caching
+from wfe.core.definition import Cel, Expr, Kind, Value
 from wfe.core.errors import DefinitionError
+from wfe.core.globs import GlobError, check_pattern
 from wfe.core.policies import ErrorPolicy
+from wfe.core.secret_names import SecretNameError, check_secret_name
 from wfe.core.steps import StepExecutionContext
 
 __all__ = ["StepSettingsMixin", "input_value", "set_output"]
@@ -76,6 +79,22 @@ class StepSettingsMixin(Generic[D, B]):
         draft.inputs[name] = draft.keep(f"input:{name}", input_value(name, value, draft.shown))
         return self
 
+    def secrets(self, *names: str) -> Self:
+        """Give the step these secrets, in ``ctx.secrets``; see ``WorkflowHost(secrets=...)``.
+
+        Their values are never stored, and masked in the log and in errors.
+
+        Raises:
+            DefinitionError: A name cannot be that of a secret.
+        """
+        draft = self._step("secrets()")
+        for name in names:
+            try:
+                draft.secrets[check_secret_name(name)] = None
+            except SecretNameError as error:
+                raise DefinitionError(str(error), draft.shown) from None
+        return self
+
     def output(self, field: str, mapper: Callable[[B], Any] | None = None) -> Self:
         """Store something of the finished step in a data field.
 
@@ -119,6 +138,52 @@ class StepSettingsMixin(Generic[D, B]):
             hint = _TIMELESS[draft.kind].format(draft.method.removesuffix("()"))
             raise DefinitionError(problem, draft.shown, hint)
         draft.timeout = args.seconds(timeout, "timeout()", draft.shown)
+        return self
+
+    def cache(
+        self,
+        *,
+        key: OfData[D] | OfBoth[D] | str | Cel | None = None,
+        files: str | Sequence[str] = (),
+        ttl: timedelta | float | None = None,
+        inputs: bool = True,
+        env: str | Sequence[str] = (),
+        platform: bool = False,
+        salt: str = "",
+    ) -> Self:
+        """Take the step's result from an earlier run of it when nothing that counts has changed.
+
+        What counts: the definition's id, the step's name, its source, its inputs and parameters,
+        and what is named here.  What it calls, imports or reads from elsewhere does not, and what
+        it does besides returning results is not done again.  Only successes are kept.
+
+        Args:
+            key: A value that counts: a callable over the data, or a CEL text.
+            files: Glob patterns below the current directory; the contents of what they match count.
+            ttl: How long a result may be used; a number is seconds; ``None``: while it is kept.
+            inputs: Whether inputs and parameters count.
+            env: Names of environment variables that count.
+            platform: Whether operating system, machine and Python's version count.
+            salt: Change it to begin anew.
+
+        Raises:
+            DefinitionError: The step has no body, a pattern leads out of the directory, or the
+                time is not positive.
+        """
+        draft = self._step("cache()")
+        if draft.cache is not None:
+            raise DefinitionError("cache() is given twice", draft.shown, "leave one of them out")
+        patterns = [files] if isinstance(files, str) else list(files)
+        names = [env] if isinstance(env, str) else list(env)
+        draft.cache = Caching(
+            key=None if key is None else _cache_key(draft, key),
+            inputs=bool(inputs),
+            env=tuple(args.check_text("an environment variable", n, draft.shown) for n in names),
+            files=tuple(Value(_checked_pattern(each, draft.shown)) for each in patterns),
+            ttl=None if ttl is None else args.seconds(ttl, "cache(ttl=...)", draft.shown),
+            platform=bool(platform),
+            salt=str(salt),
+        )
         return self
 
     @overload
@@ -180,6 +245,23 @@ _TIMELESS: Final[Mapping[Kind, str]] = {
     Kind.GOTO: "leave it out",
     Kind.END: "leave it out",
 }
+
+
+def _cache_key(draft: Draft, key: Any) -> Expr:
+    what = "cache(key=...)"
+    if isinstance(key, str):
+        return args.cel_text(key, what, draft.shown)
+    found = args.computed(key, what, "a callable over the data", draft.shown)
+    return draft.keep("cache:key", found)
+
+
+def _checked_pattern(pattern: object, where: str) -> str:
+    text = args.check_text("a pattern of cache(files=...)", pattern, where)
+    try:
+        check_pattern(text)
+    except GlobError as error:
+        raise DefinitionError(f"cache(files=...): {error}", where) from error
+    return text
 
 
 def input_value(name: str, value: Any, where: str) -> tuple[Any, Any]:

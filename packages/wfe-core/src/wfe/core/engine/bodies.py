@@ -14,8 +14,10 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
+from wfe.core.engine.secrets import log_exception
 from wfe.core.errors import DataTypeError, DefinitionError
-from wfe.core.steps import StepExecutionContext, settings_of
+from wfe.core.step_settings import settings_of
+from wfe.core.steps import StepExecutionContext
 
 __all__ = ["Body", "Pools", "StepFactory", "make_body"]
 
@@ -120,7 +122,7 @@ class _ClassBody:
         try:
             await self._run(method, ctx, error)
         except Exception:  # noqa: BLE001 - the error of run() is the one that counts
-            _LOG.exception("on_failure of step %s failed", ctx.pointer.step)
+            log_exception(_LOG, ctx.masks, "on_failure of step %s failed", ctx.pointer.step)
 
     def _body(self, inputs: Mapping[str, Any]) -> Any:
         if self.make is None:
@@ -245,7 +247,7 @@ def _argument(parameter: inspect.Parameter, ctx: Context, inputs: Mapping[str, A
     if name in inputs:
         return inputs[name]
     if name in ctx.before:
-        data: Any = ctx.data
+        data: Any = ctx.loaded_data()
         return data[name] if hasattr(data, "keys") else getattr(data, name)
     if parameter.default is not _NO_DEFAULT:
         return parameter.default

@@ -10,12 +10,16 @@ import orjson
 
 from wfe.core.codec import decode, encode
 from wfe.core.engine.options import StartOptions
+from wfe.core.engine.secrets import masking_more, refuse_secrets
 from wfe.core.engine.sizes import check_name, storable_text
+from wfe.core.engine.surroundings import failed_before, hooked_by, rounds_around
 from wfe.core.models import from_micros
 from wfe.core.steps import PointerRef, StepExecutionContext
 
 if TYPE_CHECKING:
+    from wfe.core.engine.artifacts import ArtifactsOfStep
     from wfe.core.engine.live import LiveRun
+    from wfe.core.masking import Masker
     from wfe.core.rules.state import Pointer
 
 __all__ = ["call_context", "live_of", "make_context"]
@@ -116,7 +120,7 @@ class _Services:
         return self._run.ready.model.load(ctx.before)
 
     def item(self, ctx: StepExecutionContext[Any], level: int) -> tuple[int | None, Any]:
-        rounds = self._rounds(ctx)
+        rounds = rounds_around(self._run.state.pointers, ctx.pointer.id)
         if level >= len(rounds):
             return None, None
         index, item, step = rounds[level]
@@ -125,21 +129,26 @@ class _Services:
         return index, value if typed is None else typed(value, f"item of {step}")
 
     def path(self, ctx: StepExecutionContext[Any]) -> tuple[int, ...]:
-        return tuple(index for index, _, _ in reversed(self._rounds(ctx)))
+        rounds = rounds_around(self._run.state.pointers, ctx.pointer.id)
+        return tuple(index for index, _, _ in reversed(rounds))
 
-    def _rounds(self, ctx: StepExecutionContext[Any]) -> list[tuple[int, Any, str]]:
-        """Return number, item and name of each for-each around a step, innermost first."""
-        pointers = self._run.state.pointers
-        found: list[tuple[int, Any, str]] = []
-        here = pointers.get(ctx.pointer.id)
-        while here is not None:
-            if "rounds" in here.extra:  # it was taken out of where it stood, with what it saw
-                return [*found, *((i, item, step) for i, item, step in here.extra["rounds"])]
-            index = here.extra.get("index")
-            here = None if here.parent is None else pointers.get(here.parent)
-            if here is not None and index is not None and "items" in here.extra:
-                found.append((index, here.extra["items"][index], here.step))
-        return found
+    def failed(self, ctx: StepExecutionContext[Any]) -> bool:
+        return failed_before(self._run, ctx.pointer.id)
+
+    def hooked(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any] | None:
+        return hooked_by(self._run, ctx.pointer.id, ctx.path)
+
+    def masks(self) -> Masker | None:
+        return self._run.masks
+
+    def mask(self, secrets: Mapping[str, str]) -> None:
+        self._run.masks = masking_more(self._run.masks, secrets.items())
+
+    def artifacts(self, ctx: StepExecutionContext[Any]) -> ArtifactsOfStep:
+        from wfe.core.engine.artifacts import ArtifactsOfStep  # noqa: PLC0415 - few steps have any
+
+        owner: Any = self._run.owner
+        return ArtifactsOfStep(owner.artifacts, ctx, self._run.n)
 
     def environment(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any]:
         node = self._run.ready.plan.places[ctx.pointer.step].node
@@ -147,12 +156,18 @@ class _Services:
         return found
 
     def write_log(self, ctx: StepExecutionContext[Any], stream: str, line: str) -> None:
-        text = storable_text(str(line))
+        text = str(line)
+        if self._run.masks is not None:
+            text = self._run.masks.mask(text)
+        text = storable_text(text)
         self._run.owner.report.log(self._run, ctx.pointer, stream, text)
 
     def emit(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
         check_name("stream item's name", name)
-        text = orjson.dumps(encode(payload, f"payload of {name!r}")).decode()
+        stored = encode(payload, f"payload of {name!r}")
+        refuse_secrets(self._run.masks, f"payload of {name!r}", stored)
+        refuse_secrets(self._run.masks, "stream item's name", name)
+        text = orjson.dumps(stored).decode()
         owner = self._run.owner
         owner.sizes.check(f"payload of {name!r}", text)
         owner.report.emit(self._run, ctx.pointer, name, text)
@@ -169,6 +184,10 @@ class _Services:
         key: str | None,
     ) -> str:
         ctx.starts += 1
+        masks = self._run.masks
+        if masks is not None:
+            refuse_secrets(masks, "start data", encode(data, "start data"))
+            refuse_secrets(masks, "name, reference or key", [name, reference, key])
         options = StartOptions(
             name=name,
             reference=reference,
@@ -178,4 +197,6 @@ class _Services:
         return await self._run.owner.start_run(definition, version, data, options)
 
     def progress(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
+        if self._run.masks is not None:
+            payload = self._run.masks.mask_value(payload)
         self._run.owner.report.progress(self._run, ctx.pointer, name, payload)

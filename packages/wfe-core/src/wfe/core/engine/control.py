@@ -363,8 +363,8 @@ class Control:
         header = await self._engine.reads.header(id_or_name)
         asked = [
             (key, question)
-            for key, where, question in await self._engine.reads.questions(header.n)
-            if step in (None, where) and pointer in (None, key)
+            for key, names, question in await self._engine.reads.questions(header.n)
+            if (step is None or step in names) and pointer in (None, key)
         ]
         if len(asked) != 1 or WorkflowStatus(header.status).final:
             why = "it asks several things" if asked else "nothing is asked there now"

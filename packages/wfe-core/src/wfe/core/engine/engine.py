@@ -11,8 +11,10 @@ import asyncio
 import logging
 import os
 import socket
+import traceback
 from collections.abc import Sequence
-from typing import Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -37,6 +39,7 @@ from wfe.core.engine.reporting import Reporter
 from wfe.core.engine.retention import Archive, Retention
 from wfe.core.engine.schedules import Schedules
 from wfe.core.engine.scheduling import Scheduling
+from wfe.core.engine.secrets import Vault
 from wfe.core.engine.seeking import FAULTS, Seeker
 from wfe.core.engine.shared import Shared
 from wfe.core.engine.sizes import Sizes
@@ -59,7 +62,13 @@ from wfe.core.providers import (
 )
 from wfe.core.rules.inputs import Received
 from wfe.core.rules.state import State
+from wfe.core.secrets import EnvSecrets, SecretsProvider
 from wfe.core.steps import InstanceRef
+
+if TYPE_CHECKING:
+    from wfe.core.artifact_index import ArtifactStore
+    from wfe.core.engine.artifacts import Artifacts
+    from wfe.core.engine.caching import CacheMode, Results
 
 __all__ = ["Engine", "Settings"]
 
@@ -135,6 +144,9 @@ class Engine:
         archive: Archive | None = None,
         codec: PayloadCodec | None = None,
         blobs: BlobProvider | None = None,
+        secrets: SecretsProvider | None = None,
+        artifacts: ArtifactStore | None = None,
+        caching: CacheMode = "on",
     ) -> None:
         """Make an engine that does not run yet."""
         self.settings: Settings = settings or Settings()
@@ -168,6 +180,9 @@ class Engine:
         self.hooks: tuple[WorkflowMiddleware, ...] = tuple(
             m for m in middleware if isinstance(m, WorkflowMiddleware)
         )
+        self._artifact_store = artifacts
+        self._caching = caching
+        self.vault: Vault = Vault(secrets or EnvSecrets())
         self.registry: Registry = Registry(
             Surroundings(
                 clock=self.clock,
@@ -175,6 +190,9 @@ class Engine:
                 factory=step_factory,
                 middleware=[m.handle for m in middleware if isinstance(m, StepMiddleware)],
                 start_child=self.starter.child,
+                vault=self.vault,
+                results=lambda: self.results,
+                artifacts=lambda: self.artifacts,
             ),
             strict=self.settings.strict_versions,
         )
@@ -280,13 +298,38 @@ class Engine:
         except ProviderError as error:
             # What is owned is taken over from a dead worker instead: later, but as surely.
             _LOG.warning("the store did not take the good-bye of this host: %s", error)
+        await self._finish_artifacts()
         self.live.clear()
         self._by_id.clear()
         self.waits.close()
         await self.shared.close()
+        await self.vault.close()
         self.pools.close()
         await self.store.close()
         return len(left)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """The files that steps keep."""
+        from wfe.core.engine.artifacts import Artifacts  # noqa: PLC0415 - most hosts keep none
+
+        return Artifacts(self, self._artifact_store)
+
+    @cached_property
+    def results(self) -> Results:
+        """The results that steps keep."""
+        from wfe.core.engine.caching import Results  # noqa: PLC0415 - as above
+
+        return Results(self, self._lock, self._caching)
+
+    async def _finish_artifacts(self) -> None:
+        if "artifacts" not in self.__dict__:  # nobody asked for them
+            return
+        try:
+            await self.artifacts.finish()
+        except ProviderError as error:  # what is written now only helps
+            _LOG.warning("the names of the artifacts were not written for other tools: %s", error)
+        await self.artifacts.close()
 
     async def _settle(self, grace: float) -> list[asyncio.Task[None]]:
         """Wait until no body runs, at most *grace* seconds; return the tasks that still do."""
@@ -362,9 +405,9 @@ class Engine:
         if self.hooks:
             self._later(self._post(run))
 
-    def retain_until(self, run: LiveRun) -> int | None:
-        """Return when retention may delete *run* if it ends now, µs; ``None``: never."""
-        return self.retention.until(run)
+    def retain_until(self, run: LiveRun, status: str) -> int | None:
+        """Return when retention may delete *run* if it ends now so, µs; ``None``: never."""
+        return self.retention.until(run, status)
 
     def idled(self, run: LiveRun) -> None:
         """A run only waits now."""
@@ -409,10 +452,15 @@ class Engine:
 
     def broken(self, run: LiveRun, error: Exception) -> None:
         """The engine failed on *run*: set it aside for a while, and for good after five times."""
-        _LOG.error("internal error on run %s", run.ref.id, exc_info=error)
+        if run.masks is None:
+            _LOG.error("internal error on run %s", run.ref.id, exc_info=error)
+        else:
+            trace = "".join(traceback.format_exception(error)).rstrip()
+            _LOG.error("internal error on run %s\n%s", run.ref.id, run.masks.mask(trace))
         self.forget(run)
         run.close()
-        reason = dumps({"type": type(error).__name__, "message": str(error), "step": None})
+        message = str(error) if run.masks is None else run.masks.mask(str(error))
+        reason = dumps({"type": type(error).__name__, "message": message, "step": None})
         self._later(self.set_aside(run.n, run.ref.id, reason, FAULTS))
 
     async def set_aside(self, n: int, id: str, reason: str, limit: int) -> None:

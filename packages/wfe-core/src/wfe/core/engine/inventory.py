@@ -13,9 +13,11 @@ from wfe.core.data import model_for
 from wfe.core.definition import Kind, WorkflowDefinition
 from wfe.core.engine.ids import shown_name
 from wfe.core.engine.registry import Registered
+from wfe.core.engine.surroundings import rounds_around
 from wfe.core.engine.views import state_of
 from wfe.core.models import Approval, StoredDefinition, WorkflowStatus, from_micros
 from wfe.core.providers import InstanceQuery, StoredInstance
+from wfe.core.rounds import round_name
 from wfe.core.rules.plan import make_plan
 from wfe.core.rules.state import Pointer, State
 
@@ -112,14 +114,17 @@ class Inventory:
         async for headers in self.unfinished(definition):
             numbers = [header.n for header in headers if header.d in asking]
             for loaded in await self._engine.store.load(numbers) if numbers else ():
-                for pointer in state_of(loaded)[0].pointers.values():
+                pointers = state_of(loaded)[0].pointers
+                for pointer in pointers.values():
                     if "approval" in pointer.extra:
-                        approval = _approval(loaded.header, pointer)
+                        approval = _approval(loaded.header, pointer, pointers)
                         found.append((approval.since, loaded.header.n, approval))
         return [approval for _, _, approval in sorted(found, key=lambda each: each[:2])]
 
 
-def _approval(header: StoredInstance, pointer: Pointer) -> Approval:
+def _approval(
+    header: StoredInstance, pointer: Pointer, pointers: Mapping[int, Pointer]
+) -> Approval:
     asked: Mapping[str, Any] = pointer.extra["approval"]
     return Approval(
         run_id=header.id,
@@ -130,4 +135,5 @@ def _approval(header: StoredInstance, pointer: Pointer) -> Approval:
         prompt=asked["prompt"],
         options=tuple(asked["options"]),
         since=from_micros(asked["since"]),
+        round=round_name(rounds_around(pointers, pointer.id)),
     )

@@ -18,6 +18,7 @@ import orjson
 from wfe.core.definition import Kind
 from wfe.core.engine.branches import Branch
 from wfe.core.engine.contexts import make_context
+from wfe.core.engine.secrets import guarded
 from wfe.core.engine.views import instance_of
 from wfe.core.models import PointerStatus, WorkflowInstance, WorkflowStatus
 from wfe.core.providers import HeaderChange, Item, Message, Snapshot
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from wfe.core.engine.calls import Calls
     from wfe.core.engine.owner import Owner
     from wfe.core.engine.registry import Registered
+    from wfe.core.masking import Masker
     from wfe.core.providers import Done, InboxRow
 
 __all__ = ["LiveRun", "dumps"]
@@ -94,6 +96,7 @@ class LiveRun:
         draining: Whether the host stops, or its definition is paused: no body starts any more.
         looking_up: Messages for which something is being looked up, by number.
         final_at: When it became final, µs; ``None`` before.
+        masks: Of the secrets that its attempts were given here; ``None``: none were.
         leaving: Tasks of bodies that were stopped because the run went back.
     """
 
@@ -121,6 +124,7 @@ class LiveRun:
     branches: dict[int, Branch] = attrs.field(factory=dict[int, Branch], init=False)
     leaving: set[asyncio.Task[None]] = attrs.field(factory=set[asyncio.Task[None]], init=False)
     services: Any = attrs.field(default=None, init=False)
+    masks: Masker | None = attrs.field(default=None, init=False)
     calls: dict[int, Calls] = attrs.field(factory=dict[int, "Calls"], init=False)
     _taken: list[Input] = attrs.field(factory=list[Input], init=False)
     _decision: Decision | None = attrs.field(default=None, init=False)
@@ -206,6 +210,8 @@ class LiveRun:
     def feed(self, each: Input) -> None:
         """Add something that happened; it is decided with whatever else arrives."""
         if not self.closed:
+            if self.masks is not None:
+                each = guarded(each, self.masks)
             self.inputs.append(each)
             self.owner.changed(self)
 
@@ -312,7 +318,7 @@ class LiveRun:
 
     def _header(self, decision: Decision) -> HeaderChange:
         error = None if decision.error is None else dumps(decision.error)
-        until = self.owner.retain_until(self) if decision.final else None
+        until = self.owner.retain_until(self, decision.status) if decision.final else None
         return HeaderChange(
             status=decision.status, error=error, final=decision.final, retain_until=until
         )

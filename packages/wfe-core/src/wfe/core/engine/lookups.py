@@ -11,15 +11,18 @@ import orjson
 from wfe.core.codec import decode, encode
 from wfe.core.engine.handlers import call_handler
 from wfe.core.errors import ProviderError
+from wfe.core.models import WorkflowStatus
 from wfe.core.rules.inputs import Answered, Received
-from wfe.core.rules.reviving import as_of, before_step, restored
+from wfe.core.rules.reviving import before_failures, before_step, restored
 
 if TYPE_CHECKING:
     from wfe.core.engine.engine import Engine
     from wfe.core.engine.live import LiveRun
+    from wfe.core.rules.state import State
 
 __all__ = ["Lookups"]
 
+_ENDED_EARLY: Final = (WorkflowStatus.FAILED.value, WorkflowStatus.TERMINATED.value)
 _PAGE: Final = 1000
 _PAUSE: Final = (0.05, 5.0)  # seconds, first and longest pause after a store's failure
 
@@ -78,7 +81,18 @@ class Lookups:
         if run.state.origin is None:
             return None
         seq, failed = run.state.origin
-        return restored(as_of(await self.rows(run.n), seq), None, failed)
+        state, failures = before_failures(await self.rows(run.n), seq, failed)
+        return restored(state, None, failures, await self._children(state))
+
+    async def _children(self, state: State) -> frozenset[int]:
+        """Return the pointers whose sub-workflow can go on where it failed or was terminated."""
+        found: set[int] = set()
+        for pointer in state.pointers.values():
+            child = pointer.extra.get("child_id")
+            header = None if child is None else await self._engine.store.get(child)
+            if header is not None and header.status in _ENDED_EARLY:
+                found.add(pointer.id)
+        return frozenset(found)
 
     async def rows(self, n: int) -> list[list[Any]]:
         """Return all journal rows of a run."""

@@ -20,6 +20,7 @@ from wfe.core.engine.moments import after, moment, pause
 from wfe.core.engine.sizes import as_key, check_index, storable_text, text_of
 from wfe.core.errors import DefinitionError, StepTimeoutError, WfeError
 from wfe.core.expressions import Evaluate
+from wfe.core.matrices import combinations
 from wfe.core.models import to_micros
 from wfe.core.policies import ErrorPolicy, Retry
 from wfe.core.rules.inputs import (
@@ -44,6 +45,7 @@ from wfe.core.steps import ExecutionResult, StepExecutionContext
 
 if TYPE_CHECKING:
     from wfe.core.data import DataModel
+    from wfe.core.engine.secrets import Vault
     from wfe.core.providers import Clock, Item
 
 __all__ = ["CallNext", "NodeRunner", "StepMiddleware", "failed"]
@@ -63,7 +65,8 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 def _is_plain(runner: NodeRunner) -> bool:
     node = runner.node
     around = runner.inputs or runner.middleware or "run_if" in runner.exprs or node.limits
-    return runner.timeout is None and not around
+    given = node.secrets or runner.around
+    return runner.timeout is None and not around and not given
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +78,10 @@ class NodeRunner:
         plain: Whether nothing but the body must be called.
         timeout: Of one attempt, µs; ``None``: none.
         policy: What happens when an attempt fails.
+        vault: Gives attempts their secrets.
+        secrets: Each computes the name of one.
         function: Runs a durable function; ``None``: the node is none.
+        around: Runs an attempt of a step with a cache or artifacts; ``None``: it has neither.
     """
 
     node: Node
@@ -88,7 +94,10 @@ class NodeRunner:
     middleware: Sequence[StepMiddleware]
     start_child: ChildStart
     policy: ErrorPolicy
+    vault: Vault
+    secrets: tuple[Evaluate, ...] = ()
     function: Callable[[Context], Awaitable[Input]] | None = None
+    around: Callable[[NodeRunner, Context, int], Awaitable[Input]] | None = None
     plain: bool = attrs.field(
         default=attrs.Factory(_is_plain, takes_self=True),
         init=False,
@@ -115,7 +124,7 @@ class NodeRunner:
     def _failed(self, ctx: Context, error: BaseException, started: int) -> Failed:
         retryable = ctx.retryable
         policy = self.policy
-        if retryable is None and isinstance(policy, Retry) and not policy.wants(type(error)):
+        if retryable is None and isinstance(policy, Retry) and not policy.wants(error):
             retryable = False
         return failed(ctx, error, started, retryable=retryable)
 
@@ -149,24 +158,35 @@ class NodeRunner:
             return Skipped(ctx.pointer.id, ctx.pointer.attempt)
         if self.node.limits and not ctx.held:
             return self._places(ctx)
+        if self.secrets:
+            await self.vault.open(ctx, [name(ctx) for name in self.secrets])
         if self.body is None:
             return await self._control(ctx)
+        if self.around is not None:
+            return await self.around(self, ctx, started)
+        return await self.called(ctx, self.arguments(ctx), started)
+
+    async def called(self, ctx: Context, inputs: Mapping[str, Any], started: int) -> Input:
+        """Call the body and return what came of it."""
         if self.middleware:
-            seen, result = await self._wrapped(ctx, self.body)
+            seen, result = await self._wrapped(ctx, inputs)
         else:
-            seen, result = await self.body(ctx, self._inputs(ctx))
+            seen, result = await cast("Body", self.body)(ctx, inputs)
         return self._interpreted(ctx, seen, result, started)
 
     def _places(self, ctx: Context) -> AsksPlaces:
         """Return which places the node needs before it may begin."""
         wanted: list[tuple[str, int, int | None]] = []
+        conflicts: dict[str, str] = {}
         for position, limit in enumerate(self.node.limits):
             computed = self.value(ctx, f"limit:{position}")
             key = None if computed is None else as_key("limit key", computed)
             name = limit_key(ctx, self.node.name, key, rate=limit.per is not None)
             check_index("limit key", name)
             wanted.append((name, limit.limit, limit.per))
-        return AsksPlaces(ctx.pointer.id, ctx.pointer.attempt, tuple(wanted))
+            if limit.on_conflict != "queue":
+                conflicts[name] = limit.on_conflict
+        return AsksPlaces(ctx.pointer.id, ctx.pointer.attempt, tuple(wanted), conflicts)
 
     async def _control(self, ctx: Context) -> Input:
         if self.function is not None:
@@ -190,9 +210,9 @@ class NodeRunner:
         timeout = self.node.config.get("timeout", self.node.timeout)
         return None if timeout is None else after(self.clock.now(), timeout, "the timeout")
 
-    async def _wrapped(self, ctx: Context, body: Body) -> tuple[Any, Any]:
+    async def _wrapped(self, ctx: Context, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
         """Call the body inside the middleware, which sees and may change what it returned."""
-        inputs = self._inputs(ctx)
+        body = cast("Body", self.body)
         seen: list[Any] = [None]
 
         async def innermost() -> Any:
@@ -205,7 +225,8 @@ class NodeRunner:
         result = await call()
         return seen[0], result
 
-    def _inputs(self, ctx: Context) -> Mapping[str, Any]:
+    def arguments(self, ctx: Context) -> Mapping[str, Any]:
+        """Return what the body is given: its inputs, evaluated."""
         if not self.inputs:
             return _NOTHING
         return {name: evaluate(ctx) for name, evaluate in self.inputs}
@@ -284,7 +305,8 @@ class NodeRunner:
 
     def _writes(self, ctx: Context, seen: Any, returned: Any) -> Writes:
         """Return what the attempt changed: data, then returned fields, then output mappings."""
-        changed = self.model.changes(ctx.before, ctx.data, ctx.seq) if ctx.touched else None
+        data = ctx.loaded_data() if ctx.touched else None
+        changed = self.model.changes(ctx.before, data, ctx.seq) if ctx.touched else None
         fields: dict[str, Any] = {}
         if isinstance(returned, Mapping):
             fields.update(returned)  # pyright: ignore[reportUnknownArgumentType]
@@ -321,6 +343,7 @@ def failed(
         retryable=retryable,
         spread=random.uniform(-1, 1),  # noqa: S311 - jitter, not a secret
         started=started,
+        errored=bool(getattr(error, "errored", False)),
     )
 
 
@@ -350,12 +373,26 @@ def _while(runner: NodeRunner, ctx: Context) -> Input:
 
 def _for_each(runner: NodeRunner, ctx: Context) -> Input:
     items = runner.exprs["items"](ctx)
+    if runner.node.config.get("matrix"):
+        items = _matrix(items, ctx)
     if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         problem = f"for_each needs a list of items, got {type(items).__name__}"  # pyright: ignore[reportUnknownArgumentType]
         raise DefinitionError(problem, ctx.pointer.step)
     return Items(
         ctx.pointer.id, ctx.pointer.attempt, encode(list(cast("Iterable[object]", items)), "items")
     )
+
+
+def _matrix(parts: Mapping[str, Any], ctx: Context) -> list[dict[str, Any]]:
+    """Return the runs of a matrix whose axes were computed."""
+    axes: dict[str, list[Any]] = {}
+    for name, values in parts["axes"].items():
+        if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+            problem = f"the axis {name!r} of a matrix needs a list, got {type(values).__name__}"  # pyright: ignore[reportUnknownArgumentType]
+            raise DefinitionError(problem, ctx.pointer.step)
+        axes[name] = encode(list(cast("Iterable[object]", values)), name)
+    exclude, include = encode(parts["exclude"], "exclude"), encode(parts["include"], "include")
+    return combinations(axes, exclude, include)
 
 
 def _decide(runner: NodeRunner, ctx: Context) -> Input:

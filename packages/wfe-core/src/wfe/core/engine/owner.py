@@ -27,8 +27,8 @@ class Owner(Protocol):
     shared: Shared
     sizes: Sizes
 
-    def retain_until(self, run: LiveRun) -> int | None:
-        """Return when retention may delete *run* if it ends now, µs; ``None``: never."""
+    def retain_until(self, run: LiveRun, status: str) -> int | None:
+        """Return when retention may delete *run* if it ends now so, µs; ``None``: never."""
         ...
 
     @property

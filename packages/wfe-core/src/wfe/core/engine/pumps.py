@@ -32,6 +32,7 @@ class Pump(Generic[R]):
         self._timer: asyncio.TimerHandle | None = None
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._trouble = False  # told once, not at every try
 
     @property
     def waiting(self) -> bool:
@@ -63,9 +64,12 @@ class Pump(Generic[R]):
                 batch, self._rows = self._rows[:_MOST], self._rows[_MOST:]
                 try:
                     await self._store(batch)
+                    self._trouble = False
                 except ProviderError as error:
                     self._rows = [*batch, *self._rows]
-                    _LOG.warning("%s wait, the store refuses writes: %s", self._what, error)
+                    if not self._trouble:
+                        _LOG.warning("%s wait, the store refuses writes: %s", self._what, error)
+                    self._trouble = True
                     self._again()
                     return
 

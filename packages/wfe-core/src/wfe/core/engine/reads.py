@@ -12,6 +12,7 @@ import orjson
 
 from wfe.core.codec import encode
 from wfe.core.engine.ids import number_in
+from wfe.core.engine.surroundings import rounds_around
 from wfe.core.engine.views import entry_of, instance_of, state_of
 from wfe.core.errors import DataTypeError, WorkflowNotFoundError
 from wfe.core.models import (
@@ -24,9 +25,11 @@ from wfe.core.models import (
     to_micros,
 )
 from wfe.core.providers import InstanceQuery, StoredInstance
+from wfe.core.rounds import round_name
 
 if TYPE_CHECKING:
     from wfe.core.engine.engine import Engine
+    from wfe.core.rules.state import Pointer
 
 __all__ = ["Reads"]
 
@@ -78,12 +81,16 @@ class Reads:
         instances = await self._views([header])
         return instances[0] if instances else None
 
-    async def questions(self, n: int) -> list[tuple[int, str, Mapping[str, Any]]]:
-        """Return (pointer, step, question) of each approval that a run waits for."""
+    async def questions(self, n: int) -> list[tuple[int, frozenset[str], Mapping[str, Any]]]:
+        """Return (pointer, names, question) of each approval that a run waits for.
+
+        Inside a loop a name is that of the step, and ``STEP [ROUND]``.
+        """
         return [
-            (pointer.id, pointer.step, pointer.extra["approval"])
+            (pointer.id, _names(state.pointers, pointer), pointer.extra["approval"])
             for loaded in await self._engine.store.load([n])
-            for pointer in state_of(loaded)[0].pointers.values()
+            for state in [state_of(loaded)[0]]
+            for pointer in state.pointers.values()
             if "approval" in pointer.extra
         ]
 
@@ -216,3 +223,8 @@ def _position(cursor: str | None) -> tuple[int, int] | None:
 def _is_text(text: str) -> bool:
     """Whether *text* can be a stored one: no store takes lone surrogates."""
     return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _names(pointers: Mapping[int, Pointer], pointer: Pointer) -> frozenset[str]:
+    name = round_name(rounds_around(pointers, pointer.id))
+    return frozenset({pointer.step, f"{pointer.step} [{name}]"} if name else {pointer.step})

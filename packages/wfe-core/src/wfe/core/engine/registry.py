@@ -13,11 +13,15 @@ from wfe.core.data import DataModel, model_for
 from wfe.core.definition import Block, Call, Expr, Kind, Node, WorkflowDefinition
 from wfe.core.engine.bodies import Pools, StepFactory, make_body
 from wfe.core.engine.nodes import ChildStart, NodeRunner, StepMiddleware
+from wfe.core.engine.secrets import Vault
 from wfe.core.errors import DefinitionConflictError, DefinitionError, DefinitionNotFoundError
 from wfe.core.expressions import Evaluate, compile_expr
 from wfe.core.rules.plan import CONTAINERS, WHOLE, Plan, make_plan
 
 if TYPE_CHECKING:
+    from wfe.core.engine.artifacts import Artifacts
+    from wfe.core.engine.caching import Results
+    from wfe.core.engine.kept import Around
     from wfe.core.providers import Clock, DefinitionRow, PersistenceProvider
     from wfe.core.rules.inputs import Input
     from wfe.core.steps import StepExecutionContext
@@ -34,6 +38,9 @@ class Surroundings:
     factory: StepFactory | None
     middleware: Sequence[StepMiddleware]
     start_child: ChildStart
+    vault: Vault
+    results: Callable[[], Results]
+    artifacts: Callable[[], Artifacts]
 
 
 @attrs.frozen(kw_only=True)
@@ -112,9 +119,28 @@ def _runner(
         timeout=timeout if node.kind is Kind.STEP else None,
         middleware=around.middleware,
         start_child=around.start_child,
+        vault=around.vault,
+        secrets=tuple(exprs[f"secret:{k}"] for k in range(len(node.secrets))),
         policy=plan.places[node.name].policy,
         function=_function(definition, node, around) if node.kind is Kind.FUNCTION else None,
+        around=None if body is None else _kept(definition, node, exprs, around),
     )
+
+
+def _kept(
+    definition: WorkflowDefinition,
+    node: Node,
+    exprs: Mapping[str, Evaluate],
+    around: Surroundings,
+) -> Around | None:
+    if node.cache is None and node.artifacts is None:
+        return None
+    from wfe.core.engine.kept import around_of  # noqa: PLC0415 - most definitions have neither
+
+    code = definition.code
+    target = code.get(f"{node.name}/body") or builtin_body(node)
+    mappers = {name: code[f"{node.name}/output:{name}"] for name, _ in node.outputs}
+    return around_of(node, target, mappers, exprs, around.results(), around.artifacts())
 
 
 def _function(
@@ -142,8 +168,13 @@ def _exprs(
         pairs.append(("cancel_when", node.cancel_when))
     keys = [(f"limit:{k}", limit.key) for k, limit in enumerate(node.limits)]
     pairs += [(role, key) for role, key in keys if key is not None]
+    pairs += [(f"secret:{k}", expr) for k, expr in enumerate(node.secrets)]
     pairs += [(f"input:{name}", expr) for name, expr in node.inputs]
     pairs += list(node.exprs)
+    if node.cache is not None or node.artifacts is not None:
+        from wfe.core.engine.kept import kept_exprs  # noqa: PLC0415 - most have neither
+
+        pairs += kept_exprs(node)
     step = "" if node.name == WHOLE else node.name
     exprs = {
         role: compile_expr(expr, definition.code.get(f"{step}/{role}"), names)

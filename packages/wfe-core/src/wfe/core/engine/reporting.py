@@ -11,8 +11,10 @@ import orjson
 from wfe.core.engine.lifecycle import Lifecycle
 from wfe.core.engine.logs import LogPump
 from wfe.core.engine.streams import StreamPump
+from wfe.core.engine.surroundings import rounds_around
 from wfe.core.models import LifecycleEvent, from_micros
 from wfe.core.providers import Done, Item, LogRow, PersistenceProvider, StreamRow
+from wfe.core.rounds import round_name
 from wfe.core.steps import PointerRef
 
 if TYPE_CHECKING:
@@ -93,7 +95,11 @@ class Reporter:
         """Tell observers that a body starts."""
         if self.lifecycle.watched:
             ref = PointerRef(pointer.id, pointer.step, pointer.attempt, ())
-            self._send("step_started", run, ref, None)
+            place = run.ready.plan.places.get(pointer.step)
+            name = ""
+            if place is not None and place.looped:
+                name = round_name(rounds_around(run.state.pointers, pointer.id))
+            self._send("step_started", run, ref, {"round": name} if name else None)
 
     def _send(
         self, kind: str, run: LiveRun, pointer: PointerRef, data: Mapping[str, Any] | None

@@ -51,14 +51,15 @@ class Retention:
 
     # -- what is kept for how long
 
-    def until(self, run: LiveRun) -> int | None:
+    def until(self, run: LiveRun, status: str) -> int | None:
         """Return when *run* may be deleted if it ends now, µs; ``None``: never, or with its root.
 
-        A definition's own retention wins over the host's.
+        A definition's own retention, for *status* before that for any, wins over the host's.
         """
         if run.parent is not None:
             return None
-        own = run.ready.definition.retention
+        definition = run.ready.definition
+        own = definition.retentions.get(status, definition.retention)
         kept = self._engine.settings.retention if own is None else own
         return None if kept is None or kept < 0 else self._after(kept)
 
@@ -165,6 +166,7 @@ class Retention:
             more = await store.purge_events(_EVENTS) >= _EVENTS
         if isinstance(store, StoredTexts):
             await store.sweep(_DAY)
+        await self._sweep_results()
         now, deleted = engine.clock.now(), 0
         mine = (None,) if engine.roots is None else tuple({each.id for each in given})
         for id_ in mine:
@@ -174,6 +176,16 @@ class Retention:
         if deleted:
             _LOG.info("deleted %d run(s) whose retention is over", deleted)
         return deleted
+
+    async def _sweep_results(self) -> None:
+        """Delete results that have expired, and artifacts that nothing names any more."""
+        engine = self._engine
+        if engine.results.index is not None:
+            now = engine.clock.now()
+            while len(await engine.results.index.cache_purge(_EVENTS, expired=now)) >= _EVENTS:
+                pass
+        if engine.artifacts.used and await self._alone():
+            await engine.artifacts.sweep()
 
     async def _alone(self) -> bool:
         """Whether no other host deletes now."""

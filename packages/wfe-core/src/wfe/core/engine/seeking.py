@@ -341,7 +341,7 @@ class Seeker:
             status=status.value, wake=run.next_wake, release=True, error=run.error_text
         )
         if status.final:  # a retry that came to nothing: it ends as it had ended
-            until = self._engine.retain_until(run)
+            until = self._engine.retain_until(run, status.value)
             header = attrs.evolve(header, release=False, final=True, retain_until=until)
         item = Item(n=run.n, base=run.state.seq, header=header, seen=run.seen)
         try:

@@ -22,7 +22,8 @@ from wfe.core.errors import DataTypeError, DefinitionError, StepTimeoutError
 from wfe.core.policies import ErrorPolicy
 from wfe.core.rules.called import CallDone, CallFailed
 from wfe.core.rules.state import Pointer
-from wfe.core.steps import StepExecutionContext, StepSettings, settings_of
+from wfe.core.step_settings import StepSettings, settings_of
+from wfe.core.steps import StepExecutionContext
 
 if TYPE_CHECKING:
     from wfe.core.engine.calls import Calls, Made

@@ -132,7 +132,8 @@ def _clear_leaf(clearing: Clearing, inner: Pointer, home: int) -> int:
             )
         for call in clearing.children.get(inner.id, ()):
             cancel(draft, call)
-        extra = {"rounds": draft.rounds(inner)} if cleans_up(node) else {}
+        told = cleans_up(node) or draft.place(inner).looped
+        extra = {"rounds": draft.rounds(inner)} if told else {}
         ending = {} if clearing.undo else {"ending": ["aborted", False]}
         draft.let_go(inner)
         draft.move(inner, home, CANCELLED, {**extra, **ending})

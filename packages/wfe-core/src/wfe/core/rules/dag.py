@@ -14,6 +14,12 @@ from wfe.core.rules.triggers import verdict
 __all__ = ["node_over", "open_dag"]
 
 _NEVER: Final[Mapping[str, str]] = {"skip": "s", "lost": "x"}
+_SAID: Final[Mapping[str, str]] = {
+    "f": "failed",
+    "x": "could not run",
+    "c": "failed",
+    "s": "was skipped",
+}
 
 
 def open_dag(draft: Draft, pointer: Pointer, node: Node) -> None:
@@ -53,7 +59,16 @@ def _skip(draft: Draft, pointer: Pointer, node: Node) -> Pointer:
             states = pointer.extra["st"]
             fate = None if inner.name in states else _NEVER.get(verdict(inner, states))
             if fate is not None:
-                draft.note("step_skipped", inner.name)
+                draft.note("step_skipped", inner.name, _reason(inner, states))
                 pointer = draft.entry(pointer, "st", inner.name, fate)
                 found = True
     return pointer
+
+
+def _reason(node: Node, states: Mapping[str, str]) -> Mapping[str, str] | None:
+    """Return why *node* never begins, by what it needs and did not get."""
+    for state, said in _SAID.items():
+        found = next((n for n in (*node.needs, *node.needs_any) if states.get(n) == state), None)
+        if found is not None:
+            return {"why": f"need {found!r} {said}"}
+    return None

@@ -157,9 +157,12 @@ def _completed(draft: Draft, pointer: Pointer, each: Completed) -> None:
     info: dict[str, Any] = {"started": each.started} if each.started else {}
     if each.outcome is not None:
         info["outcome"] = each.outcome
+    if each.notes is not None:
+        info.update(each.notes)
     draft.row("step_completed", pointer, info or None)
     conflicts = draft.write(each.writes)
-    if conflicts:
+    # The rounds of a file's loop share their flat fields, and what they give is kept by round.
+    if conflicts and not draft.place(pointer).looped:
         draft.row("data_conflict", pointer, {"fields": conflicts})
     if node.kind is Kind.END:
         _end(draft, pointer)
@@ -217,6 +220,8 @@ def _slept(draft: Draft, pointer: Pointer, each: Slept) -> None:
 def _failed(draft: Draft, pointer: Pointer, each: Failed) -> None:
     info = {"started": each.started} if each.started else None
     error = error_of(each.type, each.message, pointer.step)
+    if each.errored:
+        error["errored"] = True
     fail(draft, pointer, error, retryable=each.retryable, spread=each.spread, info=info)
 
 
@@ -236,6 +241,8 @@ def _due(draft: Draft, pointer: Pointer, _each: Due) -> None:
         if not any(key in pointer.extra for key in ("closing", "hooks", "undoing")):
             message = "took longer than its timeout"
             error = error_of("StepTimeoutError", message, pointer.step)
+            # A retry of the run goes on with what was open in it.
+            error |= {"at": draft.seq, "by": pointer.id}
             draft.row("step_timed_out", pointer)
             close(draft, pointer, ["fail", error])
     elif "slept" in pointer.extra:

@@ -9,7 +9,7 @@ from wfe.core.definition import Kind, Node
 from wfe.core.errors import DefinitionError
 from wfe.core.models import PointerStatus, WorkflowStatus
 from wfe.core.providers import ActivityStart, Hold, Item, Message, Subscription
-from wfe.core.rounds import of_round
+from wfe.core.rounds import of_round, round_name
 from wfe.core.rules.inputs import Decision, Writes
 from wfe.core.rules.plan import CALL, Place, Plan
 from wfe.core.rules.state import FORMAT, Log, Pointer, State, Undo, merged_logs
@@ -120,10 +120,14 @@ class Draft:
             return self._signals[name]
         return self._state.signals.get(name, ())
 
+    def records(self, path: tuple[int, ...]) -> dict[str, Any]:
+        """Return what the steps of a round, and of rounds inside it, recorded, by field."""
+        fields = {**self._state.data, **self._fields}
+        return {name: fields[name] for name in of_round(fields, path)}
+
     def forget_round(self, path: tuple[int, ...]) -> None:
         """Delete what the steps of a round recorded."""
-        fields = [*self._state.data, *self._fields]
-        gone = list(dict.fromkeys(of_round(fields, path)))
+        gone = list(self.records(path))
         if gone:
             self._ops.append(["x", gone])
 
@@ -146,17 +150,29 @@ class Draft:
         if pointer is None:
             self.rows.append([FORMAT, kind, None, None, None, info, self._ops])
         else:
+            if self.plan.rounds:
+                info = self._in_round(pointer, info)
             row = [FORMAT, kind, pointer.id, pointer.step, pointer.attempt, info, self._ops]
             self.rows.append(row)
+
+    def _in_round(
+        self, pointer: Pointer, info: Mapping[str, Any] | None
+    ) -> Mapping[str, Any] | None:
+        """Add the name of the round that *pointer* stands in, when it stands in one."""
+        place = self.plan.places.get(pointer.step)
+        if place is None or not place.looped:
+            return info
+        name = round_name(self.rounds(pointer))
+        return {**(info or {}), "round": name} if name else info
 
     def next_input(self) -> None:
         """Another input is decided on: what it changes belongs to rows of its own."""
         self._ops = _NO_ROW
 
-    def note(self, kind: str, step: str) -> None:
+    def note(self, kind: str, step: str, info: Mapping[str, Any] | None = None) -> None:
         """Begin a row about a node that has no pointer."""
         self._ops = []
-        self.rows.append([FORMAT, kind, None, step, None, None, self._ops])
+        self.rows.append([FORMAT, kind, None, step, None, info, self._ops])
 
     def put(
         self,

@@ -17,7 +17,7 @@ from wfe.core.policies import (
     Suspend,
     Terminate,
 )
-from wfe.core.rules import flow, leaving, undoing
+from wfe.core.rules import flow, leaving, recording, undoing
 from wfe.core.rules.draft import Draft
 from wfe.core.rules.plan import CONTAINERS
 from wfe.core.rules.state import Pointer
@@ -30,6 +30,9 @@ _FAILED: Final = PointerStatus.FAILED.value
 
 KEPT: Final = frozenset({"index", "cur", "since", "memory", "rounds", "call", "began"})
 """Extras that outlive an attempt."""
+
+_OWN: Final = frozenset({Kind.STEP, Kind.FUNCTION, Kind.ACTIVITY, Kind.CALL})
+"""Kinds whose failures were looked at when the exception was there."""
 
 _THEN: Final[Mapping[type, str]] = {
     Fail: "fail",
@@ -71,7 +74,8 @@ def fail(
         used = pointer.attempt - pointer.extra.get("since", 0)
         delay = policy.delay(used, spread)
         left = policy.max_retries is None or used < policy.max_retries
-        if retryable and left and _in_time(draft, pointer, policy, delay):
+        wanted = draft.place(pointer).node.kind in _OWN or policy.wants_named(error["type"])
+        if retryable and wanted and left and _in_time(draft, pointer, policy, delay):
             if not _undone_first(draft, pointer, ["retry", delay, shown], undoes, error):
                 again(draft, pointer, draft.now + delay, shown)
             return
@@ -150,9 +154,13 @@ def give_up(
         frame: The saga around it, which undoes it: it may have had half its effect.
     """
     node = draft.place(pointer).node
-    if "at" not in error or node.kind is Kind.SAGA:
+    # A container that went on after a failure is tried again with what ended since.
+    settled = pointer.extra.get("live") == 0 and "lost" in pointer.extra
+    if "at" not in error or node.kind is Kind.SAGA or settled:
         error = {**error, "at": draft.seq, "by": pointer.id}
     draft.row("step_failed", pointer, {**shown, "error": error})
+    if then in ("continue", "compensate"):
+        recording.passed_over(draft, pointer)
     if frame is not None and node.undo is not None and node.kind not in CONTAINERS:
         draft.push(frame.id, pointer)
     leaving.leave(draft, pointer, ["failed", then, error])
@@ -213,8 +221,7 @@ def outwards(draft: Draft, pointer: Pointer, error: Mapping[str, Any]) -> None:
             container = draft.extra(container, closing=["fail", dict(error)])
         flow.branch_over(draft, container.id, pointer, state="f")
     elif not error.get("stop") and _goes_on(draft, container, pointer.step):
-        if "error" not in container.extra:
-            draft.extra(container, error=dict(error))
+        _note_lost(draft, container, pointer, error)
         flow.branch_over(draft, container.id, pointer, state="f")
     elif container.extra["live"] > 1:
         container = draft.extra(container, live=container.extra["live"] - 1)
@@ -227,8 +234,17 @@ def _first(container: Pointer, error: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what failed first: a failure that a DAG went on after, else *error*."""
     if error.get("stop"):
         return error
-    found: Mapping[str, Any] = container.extra.get("error") or error
-    return found
+    found: Mapping[str, Any] | None = container.extra.get("error")
+    return error if found is None else {**found, "at": error["at"], "by": error["by"]}
+
+
+def _note_lost(draft: Draft, container: Pointer, branch: Pointer, error: Mapping[str, Any]) -> None:
+    """Keep the error of a branch that the others go on after, and where a retry begins it."""
+    if "lost" not in container.extra:  # runs that began before it was kept have the error alone
+        container = draft.extra(
+            container, error=container.extra.get("error") or dict(error), lost={}
+        )
+    draft.entry(container, "lost", str(branch.id), [error["at"], error["by"]])
 
 
 def _goes_on(draft: Draft, container: Pointer, failed: str) -> bool:

@@ -7,9 +7,12 @@ What a pointer keeps in its extras:
 ``done``     parallel: branches that completed
 ``next``     for-each, parallel with a limit: the next item or branch to begin
 ``items``    for-each: the collection, evaluated once
+``got``      for-each whose results are wanted: outputs by number of the round
 ``st``       dag: what became of each node, see ``wfe.core.rules.triggers``
 ``turns``    while, recur: completed turns
 ``error``    the first failure of a branch, kept until the others have ended
+``lost``     [seq, pointer] of each failure that the others went on after, by the branch's pointer:
+             where a retry of the run begins that branch again
 ``closing``  what follows once the cancelled branches have ended (``wfe.core.rules.leaving``)
 ``ending``   of a cancelled pointer: what follows once its body has ended, likewise
 ``hooks``    names of the hooks that are still to run, the first of them runs now
@@ -37,7 +40,7 @@ from typing import Any, Final
 
 from wfe.core.definition import Kind, Node
 from wfe.core.models import PointerStatus
-from wfe.core.rules import dag, leaving, undoing
+from wfe.core.rules import dag, leaving, recording, undoing
 from wfe.core.rules.draft import Draft
 from wfe.core.rules.state import Pointer
 
@@ -121,7 +124,8 @@ def open_items(draft: Draft, pointer: Pointer, items: list[Any]) -> None:
         return
     window = 1 if node.config.get("sequential") else node.config.get("limit") or WINDOW
     pointer = _opened(draft, pointer, node)
-    pointer = draft.extra(pointer, items=items)
+    got: dict[str, Any] = {"got": {}} if node.config.get("results") and draft.plan.rounds else {}
+    pointer = draft.extra(pointer, items=items, **got)
     _open_window(draft, pointer, min(window, len(items)))
 
 
@@ -154,7 +158,10 @@ def carried(pointer: Pointer) -> dict[str, Any]:
 
 def finish(draft: Draft, pointer: Pointer) -> None:
     """A node is done: drop its pointer and go on after it."""
-    if draft.place(pointer).bare:
+    place = draft.place(pointer)
+    if place.recorded:
+        recording.container_done(draft, pointer)
+    if place.bare:
         draft.drop(pointer)
         proceed(draft, pointer)
     else:
@@ -207,7 +214,7 @@ def _joined(draft: Draft, pointer: Pointer, child: Pointer | None, state: str) -
     elif node.kind is Kind.PARALLEL:
         _parallel_over(draft, pointer, node, state)
     elif "items" in pointer.extra:
-        _item_over(draft, pointer, child)
+        _item_over(draft, pointer, child, state)
     elif live == 0 and node.kind in _TURNING:
         turns = pointer.extra.get("turns", 0) + 1
         gone = {"memory": None} if node.kind is Kind.RECUR else {}
@@ -225,16 +232,11 @@ def _merge(
     return merged
 
 
-def _forget_round(draft: Draft, pointer: Pointer, child: Pointer) -> None:
-    """Drop what a round recorded; the last round's is what is seen after the loop."""
-    index = child.extra.get("index")
-    if index is not None and index < len(pointer.extra["items"]) - 1:
-        draft.forget_round((*draft.path(pointer), index))
-
-
-def _item_over(draft: Draft, pointer: Pointer, child: Pointer | None) -> None:
-    if child is not None and draft.plan.rounds:
-        _forget_round(draft, pointer, child)
+def _item_over(draft: Draft, pointer: Pointer, child: Pointer | None, state: str) -> None:
+    # What a round that failed recorded is there when a retry of the run goes on in it.
+    if child is not None and draft.plan.rounds and state != "f":
+        index = child.extra.get("index")
+        pointer = pointer if index is None else recording.round_over(draft, pointer, index)
     following = pointer.extra["next"]
     if following < len(pointer.extra["items"]):
         live = pointer.extra["live"] + 1

@@ -60,13 +60,18 @@ NO_WRITES = Writes({})
 
 @attrs.frozen
 class Completed:
-    """A body is done; *outcome* selects ``when`` blocks."""
+    """A body is done; *outcome* selects ``when`` blocks.
+
+    Attributes:
+        notes: What else the history says of it, for example where the result comes from.
+    """
 
     pointer: int
     attempt: int
     outcome: Any = None
     writes: Writes = NO_WRITES
     started: int = 0
+    notes: Mapping[str, Any] | None = None
 
 
 @attrs.frozen
@@ -162,11 +167,15 @@ class WaitsSignal:
 
 @attrs.frozen
 class AsksPlaces:
-    """A node with limits wants places: (key, limit, per µs or ``None``) each."""
+    """A node with limits wants places: (key, limit, per µs or ``None``) each.
+
+    *conflicts* has what a key does that finds no place, unless it waits.
+    """
 
     pointer: int
     attempt: int
     places: tuple[tuple[str, int, int | None], ...]
+    conflicts: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
 @attrs.frozen
@@ -190,6 +199,7 @@ class Failed:
     Attributes:
         type: Class name of the error.
         spread: -1 to 1, drawn by the shell: where in the jitter's range the pause falls.
+        errored: Whether not the step said no, but what it needs did not work.
     """
 
     pointer: int
@@ -199,6 +209,7 @@ class Failed:
     retryable: bool = True
     spread: float = 0.0
     started: int = 0
+    errored: bool = False
 
 
 @attrs.frozen
@@ -258,14 +269,16 @@ class Restored:
     Attributes:
         pointers, logs, next: As in a stored state.
         data: Field by field as of then; ``None``: the data stays as it is.
-        failed: The pointer whose failure is undone by trying it again; ``None``: none.
+        failed: The pointers whose failure is undone by trying them again.
+        children: Pointers whose sub-workflow ended before it was complete: it goes on, too.
     """
 
     pointers: list[Any]
     logs: Mapping[str, Any]
     next: int
     data: Mapping[str, Any] | None = None
-    failed: int | None = None
+    failed: frozenset[int] = frozenset()
+    children: frozenset[int] = frozenset()
 
 
 @attrs.frozen(kw_only=True)

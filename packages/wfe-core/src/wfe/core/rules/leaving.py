@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from wfe.core.definition import Kind
+from wfe.core.definition import Kind, Node
 from wfe.core.models import WorkflowStatus
 from wfe.core.rules import closing, failing, flow, undoing
 from wfe.core.rules.draft import Draft
@@ -47,6 +47,7 @@ Outcome: TypeAlias = list[Any]
 _HOOKS: Final[Mapping[str, tuple[str, ...]]] = {
     "done": ("on_success", "ensure"),
     "failed": ("on_failure", "ensure"),
+    "errored": ("on_error", "ensure"),
     "cancelled": ("on_abort", "ensure"),
     "aborted": ("on_abort", "ensure"),
     "given_up": ("on_abort", "ensure"),
@@ -61,9 +62,7 @@ def leave(draft: Draft, pointer: Pointer, outcome: Outcome) -> None:
     """End a node that has no live branch any more: first its hooks, then what *outcome* says."""
     node = draft.place(pointer).node
     if node.hooks and "tidied" not in pointer.extra:
-        aborts = outcome[0] != "end" or outcome[1] != WorkflowStatus.COMPLETE
-        wanted = _HOOKS[outcome[0]] if aborts else ("ensure",)
-        names = [name for name in wanted if (block := node.hook(name)) and block.nodes]
+        names = [name for name in _wanted(node, outcome) if (b := node.hook(name)) and b.nodes]
         if names:
             gone = {key: None for key in pointer.extra if key not in failing.KEPT}
             draft.let_go(pointer)
@@ -72,6 +71,15 @@ def leave(draft: Draft, pointer: Pointer, outcome: Outcome) -> None:
             _run_hook(draft, draft.extra(pointer, leaving=outcome), names)
             return
     end(draft, pointer, outcome)
+
+
+def _wanted(node: Node, outcome: Outcome) -> tuple[str, ...]:
+    """Return which hooks an outcome calls for."""
+    if outcome[:2] == ["end", WorkflowStatus.COMPLETE]:
+        return ("ensure",)
+    # Who says nothing of errors, not even by an empty hook, takes them for failures.
+    errored = outcome[0] == "failed" and outcome[2].get("errored")
+    return _HOOKS["errored" if errored and node.hook("on_error") is not None else outcome[0]]
 
 
 def _run_hook(draft: Draft, pointer: Pointer, names: list[str]) -> None:

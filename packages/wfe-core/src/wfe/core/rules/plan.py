@@ -40,6 +40,8 @@ class Place:
         following: The node after it in its block, ``None`` at the end and in a DAG.
         policy: Its own or the definition's default.
         bare: Whether ending it is nothing but going on: no undo, no hooks, no saga.
+        looped: Whether it stands in a for-each, whose rounds have names (in files).
+        recorded: Whether it records that it is done, as ``wfe.core.rules.recording`` does it.
     """
 
     node: Node
@@ -48,6 +50,8 @@ class Place:
     following: Node | None
     policy: ErrorPolicy
     bare: bool = True
+    looped: bool = False
+    recorded: bool = False
 
 
 CALL = Place(Node(name="(call)", kind=Kind.CALL), (), None, None, Fail())
@@ -89,9 +93,9 @@ def make_plan(
     if definition.limits:
         limits = definition.limits
         root = Block((Node(name=WHOLE, kind=Kind.SEQUENCE, blocks=(root,), limits=limits),))
+    rounds = bool(definition.meta.get("records"))
     _index(definition, root, None, places)
     watched = frozenset(n.name for n in definition.walk() if n.cancel_when is not None)
-    rounds = bool(definition.meta.get("records"))
     return Plan(definition, root, watched, places, reducers or {}, rounds)
 
 
@@ -101,6 +105,8 @@ def _index(
     dag = container is not None and container.kind is Kind.DAG
     dag = dag and any(block is inner for inner in (container.blocks if container else ()))
     undo = container is not None and block is container.undo
+    rounds = bool(definition.meta.get("records"))
+    looped = rounds and container is not None and _in_loop(container, block, places)
     for position, node in enumerate(block.nodes):
         after = block.nodes[position + 1 : position + 2]
         policy = _policy(definition, node)
@@ -111,9 +117,16 @@ def _index(
             after[0] if after and not dag else None,
             _undo_policy(node.on_error) if undo else policy,
             bare=node.undo is None and not node.hooks and node.kind is not Kind.SAGA,
+            looped=looped,
+            recorded=rounds and node.kind in CONTAINERS and "key" in node.config,
         )
         for inner in node.inner():
             _index(definition, inner, node, places)
+
+
+def _in_loop(container: Node, block: Block, places: Mapping[str, Place]) -> bool:
+    inside = any(block is inner for inner in container.blocks)
+    return (container.kind is Kind.FOR_EACH and inside) or places[container.name].looped
 
 
 def _undo_policy(given: ErrorPolicy | None) -> ErrorPolicy:

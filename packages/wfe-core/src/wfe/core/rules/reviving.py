@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from wfe.core.models import PointerStatus
+from wfe.core.providers import Message
 from wfe.core.rules import failing, waiting
 from wfe.core.rules.draft import Draft
 from wfe.core.rules.inputs import Restored
@@ -18,7 +19,7 @@ from wfe.core.rules.state import (
     pointers_to_json,
 )
 
-__all__ = ["as_of", "before_step", "go_on_from", "restored"]
+__all__ = ["as_of", "before_failures", "before_step", "go_on_from", "restored"]
 
 _BEGUN_ANEW: Final = frozenset({"workflow_retried", "workflow_rewound", "workflow_forked"})
 _PENDING: Final = PointerStatus.PENDING.value
@@ -26,6 +27,7 @@ _WAITING: Final = PointerStatus.WAITING_FOR_EVENT.value
 _SLEEPING: Final = PointerStatus.SLEEPING.value
 _CANCELLED: Final = PointerStatus.CANCELLED.value
 _BLOCKED: Final = PointerStatus.PENDING_PREDECESSOR.value
+_RETRY: Final = '{"from_step":null}'
 
 
 def go_on_from(draft: Draft, found: Restored) -> None:
@@ -41,13 +43,25 @@ def go_on_from(draft: Draft, found: Restored) -> None:
     pointers = [pointer for pointer in map(_pointer, found.pointers) if not _asks_anew(pointer)]
     gates = {p.id: p.extra["held"] for p in pointers if "live" in p.extra and p.extra.get("held")}
     inside = {p.id: p.parent for p in pointers}
-    revived = [_revived(draft, pointer, found.failed) for pointer in pointers]
+    revived = [
+        _waiting(draft, pointer)
+        if pointer.id in found.children
+        else _revived(draft, pointer, found.failed)
+        for pointer in pointers
+    ]
     stored = [_behind(pointer, inside, gates) for pointer in revived]
     draft.restore(pointers_to_json(stored), found.logs, found.next)
     for key, gate in gates.items():
         container = draft.pointer(key)
         if container is not None:  # pragma: no branch - it was just put there
             waiting.wait_for_places(draft, container, gate)
+    for pointer in pointers:
+        if pointer.id in found.children:
+            child: int = pointer.extra["child"]
+            message = Message(
+                target=child, kind="retry", payload=_RETRY, strict=True, allow_final=True
+            )
+            draft.send(message)
 
 
 def _pointer(row: list[Any]) -> Pointer:
@@ -59,12 +73,19 @@ def _asks_anew(pointer: Pointer) -> bool:
     return "call" in pointer.extra and pointer.status == _WAITING
 
 
-def _revived(draft: Draft, pointer: Pointer, failed: int | None) -> Pointer:
+def _waiting(draft: Draft, pointer: Pointer) -> Pointer:
+    """Return a pointer that waits for the sub-workflow that it has, with its whole time."""
+    timeout = draft.place(pointer).node.timeout
+    wake = None if timeout is None else draft.now + timeout
+    extra = {**pointer.extra, "since": pointer.attempt}
+    return _with(pointer, _WAITING, pointer.attempt, wake, extra)
+
+
+def _revived(draft: Draft, pointer: Pointer, failed: Collection[int]) -> Pointer:
     extra = pointer.extra
-    open_container = "live" in extra and pointer.id != failed
     if pointer.status == _CANCELLED or _sleeps_on(draft, pointer, failed):
         return pointer
-    if open_container:
+    if "live" in extra:
         until = None
         if "until" in extra:
             until = draft.now + (draft.place(pointer).node.timeout or 0)
@@ -75,9 +96,9 @@ def _revived(draft: Draft, pointer: Pointer, failed: int | None) -> Pointer:
     return _with(pointer, _PENDING, attempt, None, {**kept, "since": attempt})
 
 
-def _sleeps_on(draft: Draft, pointer: Pointer, failed: int | None) -> bool:
+def _sleeps_on(draft: Draft, pointer: Pointer, failed: Collection[int]) -> bool:
     """Whether a pointer sleeps, and no body of it can have begun since."""
-    if pointer.status != _SLEEPING or "held" in pointer.extra or pointer.id == failed:
+    if pointer.status != _SLEEPING or "held" in pointer.extra or pointer.id in failed:
         return False
     return "slept" in pointer.extra or (pointer.wake or 0) > draft.now
 
@@ -128,13 +149,91 @@ def before_step(rows: Iterable[list[Any]], step: str) -> State | None:
     return found
 
 
-def restored(state: State, data: Mapping[str, Any] | None, failed: int | None = None) -> Restored:
+def before_failures(
+    rows: Sequence[list[Any]], seq: int, failed: int | None
+) -> tuple[State, frozenset[int]]:
+    """Return the state in which what failed is about to be tried again, and what failed.
+
+    Branches that failed while the others went on begin again where they failed; what completed
+    since stays completed.
+
+    Args:
+        rows: The journal from row 0.
+        seq: The last row before the failure that the run ended with.
+        failed: The pointer that failed then; ``None``: somebody ended the run.
+    """
+    state = as_of(rows, seq)
+    found = {failed} if failed is not None else set[int]()
+    while lost := _lost(state):
+        state = _with_lost(state, rows, lost)
+        found -= lost.keys()
+        found |= {by for losses in lost.values() for _, _, by in losses}
+    return state, frozenset(found)
+
+
+def _lost(state: State) -> dict[int, list[tuple[int, int, int]]]:
+    """Return the branches that containers lost: (branch, seq before its failure, who failed)."""
+    return {
+        pointer.id: [(int(branch), at, by) for branch, (at, by) in pointer.extra["lost"].items()]
+        for pointer in state.pointers.values()
+        if pointer.extra.get("lost") and "live" in pointer.extra
+    }
+
+
+def _with_lost(
+    state: State, rows: Sequence[list[Any]], lost: Mapping[int, Sequence[tuple[int, int, int]]]
+) -> State:
+    """Return *state* with the branches that were lost, each as it was before it failed."""
+    wanted: dict[int, list[int]] = {}
+    for losses in lost.values():
+        for branch, at, _ in losses:
+            wanted.setdefault(at, []).append(branch)
+    after, then = folded(state, ()), State()
+    for row in rows[: max(wanted) + 1]:
+        apply(then, row)
+        for branch in wanted.get(then.seq, ()):
+            _graft(after, then, branch)
+    for key, losses in lost.items():
+        names = {after.pointers[branch].step for branch, _, _ in losses}
+        after.pointers[key] = _reopened(after.pointers[key], names, len(losses))
+    return after
+
+
+def _graft(state: State, then: State, branch: int) -> None:
+    """Put *branch*, with all in it, into *state* as it was *then*."""
+    inside = {branch}
+    for pointer in sorted(then.pointers.values(), key=lambda pointer: pointer.id):
+        if pointer.id == branch or pointer.parent in inside:
+            inside.add(pointer.id)
+            state.pointers[pointer.id] = pointer
+            if pointer.id in then.logs:
+                state.logs[pointer.id] = then.logs[pointer.id]
+
+
+def _reopened(pointer: Pointer, names: Collection[str], count: int) -> Pointer:
+    """Return a container in which branches that failed are live again."""
+    gone = ("lost", "error", "closing")
+    extra = {key: value for key, value in pointer.extra.items() if key not in gone}
+    extra["live"] = extra["live"] + count
+    if "st" in extra:  # what could not run because of them waits again
+        kept = {name: state for name, state in extra["st"].items() if state != "x"}
+        extra["st"] = {**kept, **dict.fromkeys(names, "r")}
+    return pointer.having(extra)
+
+
+def restored(
+    state: State,
+    data: Mapping[str, Any] | None,
+    failed: frozenset[int] = frozenset(),
+    children: frozenset[int] = frozenset(),
+) -> Restored:
     """Return *state* as something to go on from.
 
     Args:
         state: An earlier one.
         data: What the data becomes; ``None``: it stays as it is now.
-        failed: The pointer whose failure is tried again.
+        failed: The pointers whose failure is tried again.
+        children: Those whose sub-workflow, which failed or was terminated, goes on.
     """
     return Restored(
         pointers=pointers_to_json(state.pointers.values()),
@@ -142,4 +241,5 @@ def restored(state: State, data: Mapping[str, Any] | None, failed: int | None = 
         next=state.next_pointer,
         data=data,
         failed=failed,
+        children=children,
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+import attrs
+
 from wfe.core.definition import Kind, Node
 from wfe.core.models import PointerStatus, WorkflowStatus
 from wfe.core.providers import ActivityStart, Hold, Subscription
 from wfe.core.rounds import round_field
-from wfe.core.rules import closing, failing, flow
+from wfe.core.rules import closing, failing, flow, leaving, recording
 from wfe.core.rules.draft import Draft
 from wfe.core.rules.inputs import (
     AsksPerson,
@@ -20,6 +22,7 @@ from wfe.core.rules.inputs import (
     Waits,
     WaitsSignal,
 )
+from wfe.core.rules.plan import WHOLE
 from wfe.core.rules.state import Pointer
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
 _WAITING: Final = PointerStatus.WAITING_FOR_EVENT.value
 _BLOCKED: Final = PointerStatus.PENDING_PREDECESSOR.value
 _SLEEPING: Final = PointerStatus.SLEEPING.value
+_NONE: Final[Mapping[str, str]] = {}
 
 
 def error_of(kind: str, message: str, step: str | None = None) -> dict[str, Any]:
@@ -116,6 +120,7 @@ def _keep(draft: Draft, pointer: Pointer, node: Node, value: Any) -> None:
     if field is not None:
         name = round_field(field, draft.path(pointer)) if draft.plan.rounds else field
         draft.store(name, value)
+    recording.answered(draft, pointer, value)
 
 
 # -- signals --------------------------------------------------------------------------------------
@@ -171,7 +176,14 @@ def approved(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
         return False
     comment = message.payload.get("comment")
     said = {} if comment is None else {"comment": comment}
-    draft.row("step_completed", pointer, {"outcome": answer, **said, **who})
+    told = {"outcome": answer, **said, **who}
+    if answer in draft.place(pointer).node.config.get("fails", ()):
+        by = f" by {who['actor']}" if "actor" in who else ""
+        text = f"answered {answer!r}{by}{f': {comment}' if comment else ''}"
+        error = error_of("RejectedError", text, pointer.step)
+        failing.fail(draft, pointer, error, retryable=False, info=told)
+        return True
+    draft.row("step_completed", pointer, told)
     _answered(draft, draft.extra(pointer, approval=None), answer)
     return True
 
@@ -257,7 +269,10 @@ def child_done(draft: Draft, message: Received, _who: Mapping[str, Any]) -> bool
     error: Mapping[str, Any] = child["error"] or {}
     reason = error.get("message", child["status"])
     text = f"sub-workflow {child['definition']!r} (run {child['id']}) {child['status']}: {reason}"
-    failing.fail(draft, pointer, error_of("StepFailedError", text, pointer.step))
+    failed = error_of("StepFailedError", text, pointer.step)
+    if error.get("errored"):
+        failed["errored"] = True
+    failing.fail(draft, pointer, failed)
     return True
 
 
@@ -271,7 +286,8 @@ def _child_result(draft: Draft, pointer: Pointer, data: Mapping[str, Any]) -> No
         field = config["output"]
         if draft.plan.rounds:
             field = round_field(field, draft.path(pointer))
-        draft.store(field, {config["wrap"]: value} if "wrap" in config else value)
+        status = {"status": "complete"} if draft.plan.rounds else {}
+        draft.store(field, {config["wrap"]: value, **status} if "wrap" in config else value)
 
 
 # -- places under limits --------------------------------------------------------------------------
@@ -281,16 +297,22 @@ def asks_places(draft: Draft, pointer: Pointer, each: AsksPlaces) -> None:
     """Wait for a place under every limit of a node."""
     draft.row("step_waiting", pointer, {"limits": [key for key, _, _ in each.places]})
     gate = {key: [limit, per] for key, limit, per in each.places}
-    wait_for_places(draft, pointer, gate)
+    wait_for_places(draft, pointer, gate, each.conflicts)
     draft.turn(pointer, _BLOCKED)
 
 
-def wait_for_places(draft: Draft, pointer: Pointer, gate: Mapping[str, Any]) -> Pointer:
-    """Ask for places: *gate* is limit and time (µs, ``None``: none) by key."""
+def wait_for_places(
+    draft: Draft, pointer: Pointer, gate: Mapping[str, Any], conflicts: Mapping[str, str] = _NONE
+) -> Pointer:
+    """Ask for places: *gate* is limit and time (µs, ``None``: none) by key.
+
+    *conflicts* says what is done where there is none; what is not in it waits.
+    """
     for key, (limit, per) in gate.items():
-        draft.ask_place(
-            Hold(pointer=pointer.id, attempt=pointer.attempt, key=key, limit=limit, per=per)
-        )
+        hold = Hold(pointer=pointer.id, attempt=pointer.attempt, key=key, limit=limit, per=per)
+        if key in conflicts:
+            hold = attrs.evolve(hold, on_conflict=conflicts[key])
+        draft.ask_place(hold)
     return draft.extra(pointer, gate=dict(gate), held={})
 
 
@@ -304,6 +326,9 @@ def granted(draft: Draft, message: Received, _who: Mapping[str, Any]) -> bool:
     key = content["key"]
     if key not in gate:
         return False
+    if content.get("taken"):
+        _turned_away(draft, pointer, key, gate[key][0])
+        return True
     rest = {k: v for k, v in gate.items() if k != key}
     limit, per = gate[key]
     held = {**pointer.extra["held"], **({} if per else {key: [limit, per]})}
@@ -319,6 +344,18 @@ def granted(draft: Draft, message: Received, _who: Mapping[str, Any]) -> bool:
     else:
         draft.turn(pointer, flow.PENDING, wake=None)
     return True
+
+
+def _turned_away(draft: Draft, pointer: Pointer, key: str, limit: int) -> None:
+    """There is no place: the step is skipped, and a run that has not begun ends."""
+    why = f"the limit {key!r} ({limit} at a time) is taken"
+    if pointer.step == WHOLE:
+        error = error_of("LimitTakenError", f"not started: {why}")
+        leaving.finalize(draft, WorkflowStatus.TERMINATED, error)
+        return
+    draft.row("step_skipped", pointer, {"why": why})
+    draft.drop(pointer)
+    flow.proceed(draft, pointer, "s")
 
 
 def _unblock(draft: Draft, container: Pointer) -> None:

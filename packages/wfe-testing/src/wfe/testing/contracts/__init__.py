@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from wfe.testing.contracts.artifact_stores import ArtifactStoreContract
 from wfe.testing.contracts.blobs import BlobContract
 from wfe.testing.contracts.locks import LockContract
 from wfe.testing.contracts.persistence import PersistenceContract
 from wfe.testing.contracts.queues import QueueContract
+from wfe.testing.contracts.results import ArtifactIndexContract, CacheIndexContract
+from wfe.testing.contracts.secrets import SecretsContract
 
-__all__ = ["BlobContract", "LockContract", "PersistenceContract", "QueueContract"]
+__all__ = [
+    "ArtifactIndexContract",
+    "ArtifactStoreContract",
+    "BlobContract",
+    "CacheIndexContract",
+    "LockContract",
+    "PersistenceContract",
+    "QueueContract",
+    "SecretsContract",
+]

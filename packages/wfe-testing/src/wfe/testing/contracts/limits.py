@@ -59,6 +59,12 @@ async def _holding(store: PersistenceProvider, runs: list[int]) -> list[int]:
     return [n for n in runs if await _granted(store, n)]
 
 
+async def _ended(store: PersistenceProvider, n: int) -> bool:
+    """Whether a run was told to terminate."""
+    _, rows = await inbox(store, n)
+    return any(row.kind == "terminate" for row in rows)
+
+
 class LimitLaws:
     """Places that are held, and rates."""
 
@@ -213,6 +219,72 @@ class LimitLaws:
         assert len(await _granted(store, first)) == 1
         await _change(store, epoch, second, header=final())
         assert [grant["attempt"] for grant in await _granted(store, first)] == [0, 1]
+
+    # -- when there is no place ----------------------------------------------------------------
+
+    async def test_who_skips_is_answered_at_once_and_does_not_wait(
+        self, store: PersistenceProvider
+    ) -> None:
+        epoch = await worker(store)
+        holder = await _wanting(store, epoch, _hold())
+        late = await _wanting(store, epoch, _hold(on_conflict="skip"))
+
+        (answer,) = await _granted(store, late)
+        await _change(store, epoch, holder, unhold=(1,))
+
+        assert (answer["pointer"], answer["key"], answer["taken"]) == (1, "k", True)
+        assert len(await _granted(store, late)) == 1
+        (grant,) = await _granted(store, await _wanting(store, epoch, _hold(on_conflict="skip")))
+        assert "taken" not in grant
+
+    async def test_who_skips_does_not_pass_those_that_wait(
+        self, store: PersistenceProvider
+    ) -> None:
+        epoch = await worker(store)
+        runs = [await _wanting(store, epoch, _hold(limit=2)) for _ in range(3)]
+
+        late = await _wanting(store, epoch, _hold(limit=9, on_conflict="skip"))
+
+        assert [grant.get("taken") for grant in await _granted(store, late)] == [True]
+        assert await _holding(store, runs) == runs[:2]
+
+    async def test_who_cancels_ends_the_oldest_holders_and_those_that_wait(
+        self, store: PersistenceProvider
+    ) -> None:
+        epoch = await worker(store)
+        first, second = [await _wanting(store, epoch, _hold(limit=2)) for _ in range(2)]
+        waiting = await _wanting(store, epoch, _hold(limit=2))
+        other = await _wanting(store, epoch, _hold(key="other"))
+
+        late = await _wanting(store, epoch, _hold(limit=2, on_conflict="cancel_running"))
+
+        ended = [n for n in (first, second, waiting, other, late) if await _ended(store, n)]
+        assert ended == [first, waiting]
+        assert await _granted(store, late) == []
+        await _change(store, epoch, waiting, header=final())
+        await _change(store, epoch, first, header=final())
+        assert len(await _granted(store, late)) == 1
+
+    async def test_who_cancels_ends_nobody_where_there_is_a_place(
+        self, store: PersistenceProvider
+    ) -> None:
+        epoch = await worker(store)
+        first = await _wanting(store, epoch, _hold(limit=2))
+
+        late = await _wanting(store, epoch, _hold(limit=2, on_conflict="cancel_running"))
+
+        assert not await _ended(store, first)
+        assert len(await _granted(store, late)) == 1
+
+    async def test_a_run_does_not_cancel_itself(self, store: PersistenceProvider) -> None:
+        epoch = await worker(store)
+        n = await _wanting(store, epoch, _hold(1))
+
+        await _change(store, epoch, n, hold=(_hold(2, on_conflict="cancel_running"),))
+        assert not await _ended(store, n)
+        await _change(store, epoch, n, unhold=(1,))
+
+        assert [grant["pointer"] for grant in await _granted(store, n)] == [1, 2]
 
     async def test_a_lowered_limit_grants_nothing_until_below(
         self, store: PersistenceProvider

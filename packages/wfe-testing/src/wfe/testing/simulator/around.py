@@ -19,7 +19,7 @@ from wfe.core.policies import (
     Retry,
 )
 
-__all__ = ["dressed", "of_saga"]
+__all__ = ["conflict", "dressed", "of_saga"]
 
 _HOLDS: Final = frozenset({Kind.SUB_WORKFLOW, Kind.SEQUENCE})
 _LIMITED: Final = _HOLDS | {Kind.STEP, Kind.DELAY}
@@ -39,7 +39,8 @@ def dressed(node: Node, rng: random.Random, step: Callable[[str], Node], *, saga
         undo = attrs.evolve(step("u"), on_error=policy if rng.random() < 0.5 else None)
         return attrs.evolve(node, undo=Block((undo,)))
     if rng.random() < 0.08:
-        names = ["ensure", *rng.sample(["on_success", "on_failure", "on_abort"], rng.randrange(3))]
+        others = ["on_success", "on_failure", "on_error", "on_abort"]
+        names = ["ensure", *rng.sample(others, rng.randrange(3))]
         hooks = tuple((name, Block((step("h"),))) for name in sorted(names))
         node = attrs.evolve(node, hooks=hooks)
     if node.kind in _LIMITED and rng.random() < 0.1:
@@ -47,8 +48,14 @@ def dressed(node: Node, rng: random.Random, step: Callable[[str], Node], *, saga
         shared = node.kind not in _HOLDS and rng.random() < 0.7
         key = Value(f"door{rng.randrange(2)}") if shared else None
         per = 2_000_000 if rng.random() < 0.15 else None
-        node = attrs.evolve(node, limits=(Limit(key, rng.randrange(1, 3), per),))
+        taken = conflict(rng) if per is None else "queue"
+        node = attrs.evolve(node, limits=(Limit(key, rng.randrange(1, 3), per, taken),))
     return node
+
+
+def conflict(rng: random.Random) -> str:
+    """Return what one does that finds no place."""
+    return rng.choice(["queue", "queue", "queue", "skip", "cancel_running"])
 
 
 def of_saga(rng: random.Random) -> ErrorPolicy | None:

@@ -7,7 +7,7 @@ did something else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -26,6 +26,7 @@ from wfe.core.providers import (
     Outcome,
     Snapshot,
     StoredInstance,
+    superseded,
 )
 from wfe.core.rules.plan import Plan
 from wfe.core.rules.state import State, apply, state_from_json
@@ -39,7 +40,7 @@ __all__ = ["Account", "Ledger", "Truths", "same_state"]
 _FINAL: Final = frozenset({"workflow_completed", "workflow_failed", "workflow_terminated"})
 _Expected: TypeAlias = tuple[str, str, str | None]
 """Kind, text and dedupe of a message that must be in an inbox."""
-_NAMED: Final = {"event": ("pointer", "id"), "granted": ("pointer", "attempt", "key")}
+_NAMED: Final = {"event": ("pointer", "id"), "granted": ("pointer", "attempt", "key", "taken")}
 _LAWS: Final = {"granted": Law.LIMITS}
 
 
@@ -226,18 +227,22 @@ class Ledger:
             self._limit(item, over=over)
 
     def _limit(self, item: Item, *, over: bool) -> None:
-        granted: list[tuple[int, Hold]] = []
         if over:
-            granted.extend(self.places.free(item.n, None))
-        else:
-            if item.unhold:
-                granted.extend(self.places.free(item.n, item.unhold))
-            for hold in item.hold:
-                granted.extend(self.places.hold(item.n, hold))
+            self._grant(self.places.free(item.n, None))
+            return
+        if item.unhold:
+            self._grant(self.places.free(item.n, item.unhold))
+        for hold in item.hold:
+            taken = self.places.taken(item.n, hold)
+            for other in self.places.superseded(item.n, hold):
+                self._send(item.n, superseded(other, hold.key))
+            self._grant(self.places.hold(item.n, hold), taken=taken)
+
+    def _grant(self, granted: Iterable[tuple[int, Hold]], *, taken: bool = False) -> None:
         for n, hold in granted:
-            text = orjson.dumps([hold.pointer, hold.attempt, hold.key]).decode()
+            said = [hold.pointer, hold.attempt, hold.key, True if taken else None]
             dedupe = f"granted:{hold.pointer}:{hold.attempt}:{hold.key}"
-            self._expect(self.accounts[n], ("granted", text, dedupe))
+            self._expect(self.accounts[n], ("granted", orjson.dumps(said).decode(), dedupe))
 
     def _born(self, item: Item, new: Header) -> None:
         if item.n in self.accounts or new.id in self.by_id:
@@ -380,5 +385,5 @@ def _same(expected: tuple[str, str, str | None], row: InboxRow) -> bool:
         return False
     if kind in _NAMED:  # the rest of the payload is the store's: positions and times
         payload = orjson.loads(row.payload)
-        return bool([payload[key] for key in _NAMED[kind]] == orjson.loads(text))
+        return bool([payload.get(key) for key in _NAMED[kind]] == orjson.loads(text))
     return kind == "activity_done" or text == row.payload

@@ -19,6 +19,10 @@ class _Door:
     holders: list[tuple[int, int]] = attrs.field(factory=list[tuple[int, int]])
     waiters: list[tuple[int, Hold]] = attrs.field(factory=list[tuple[int, Hold]])
 
+    def full(self, wanted: Hold) -> bool:
+        """Whether one more would have to wait."""
+        return bool(self.waiters) or len(self.holders) >= wanted.limit
+
 
 class Places:
     """All places of a store; every change yields (n, hold) of those that are granted one."""
@@ -33,13 +37,30 @@ class Places:
             yield n, hold
             return
         door = self._doors.setdefault(hold.key, _Door())
-        if (n, hold.pointer) in door.holders:
+        if (n, hold.pointer) in door.holders or (hold.on_conflict == "skip" and door.full(hold)):
             yield n, hold
             return
         door.limit = hold.limit
         door.waiters = [w for w in door.waiters if (w[0], w[1].pointer) != (n, hold.pointer)]
         door.waiters.append((n, hold))
         yield from _granted(door)
+
+    def taken(self, n: int, hold: Hold) -> bool:
+        """Whether run *n* is told that there is no place, and does not wait."""
+        door = self._doors.get(hold.key)
+        held = door is not None and (n, hold.pointer) in door.holders
+        return door is not None and not held and hold.on_conflict == "skip" and door.full(hold)
+
+    def superseded(self, n: int, hold: Hold) -> list[int]:
+        """Return the runs that must end because *n* takes their place."""
+        door = self._doors.get(hold.key)
+        if door is None or hold.on_conflict != "cancel_running" or not door.full(hold):
+            return []
+        if (n, hold.pointer) in door.holders:
+            return []
+        many = max(len(door.holders) - hold.limit + 1, 0)
+        holders = [each for each, _ in door.holders if each != n][:many]
+        return list(dict.fromkeys([*holders, *(w for w, _ in door.waiters if w != n)]))
 
     def free(self, n: int, pointers: Iterable[int] | None) -> Iterator[tuple[int, Hold]]:
         """Free the places of these pointers of run *n*; ``None``: all of its places."""

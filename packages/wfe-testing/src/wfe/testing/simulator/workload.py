@@ -11,10 +11,19 @@ from typing import Any, Final
 
 import attrs
 
-from wfe.core.definition import Block, Call, Kind, Limit, Node, Value, WorkflowDefinition
+from wfe.core.definition import (
+    TRIGGERS,
+    Block,
+    Call,
+    Kind,
+    Limit,
+    Node,
+    Value,
+    WorkflowDefinition,
+)
 from wfe.core.policies import Continue, ErrorPolicy, Fail, Retry, Suspend, Terminate
 from wfe.core.steps import ExecutionResult, StepExecutionContext
-from wfe.testing.simulator.around import dressed, of_saga
+from wfe.testing.simulator.around import conflict, dressed, of_saga
 
 __all__ = ["KEYS", "TOPICS", "Maker", "Spec"]
 
@@ -76,10 +85,13 @@ class Maker:
                 code=self._code,
                 default_error=self._policy() if self._rng.random() < 0.5 else None,
                 timeout=self._rng.choice([None] * 9 + [30 * _SECOND]),
-                limits=(Limit(None, self._rng.randrange(1, 4)),) * (self._rng.random() < 0.15),
+                limits=self._limits() if self._rng.random() < 0.15 else (),
             )
             self._below.append(id)
         return made
+
+    def _limits(self) -> tuple[Limit, ...]:
+        return (Limit(None, self._rng.randrange(1, 4), None, conflict(self._rng)),)
 
     def _block(self, depth: int) -> Block:
         most = 4 if depth == 0 else 2
@@ -119,7 +131,9 @@ class Maker:
             interval = timedelta(milliseconds=rng.choice([0, 300, 2000]))
             jitter = rng.choice([0.0, 0.5])
             most = rng.choice([1, 2, 3])
-            return Retry(max_retries=most, interval=interval, jitter=jitter, then=rng.choice(ends))
+            on = rng.choice([(), (), (), "timeout", "error"])
+            then = rng.choice(ends)
+            return Retry(most, interval, jitter=jitter, then=then, retry_on=on)
         policy: ErrorPolicy = rng.choice(ends)
         return policy
 
@@ -318,9 +332,16 @@ class Maker:
             rest = [name for name in names if name not in needs]
             any_of = tuple(rest) if rest and rng.random() < 0.3 else ()
             node = self._step() if rng.random() < 0.8 else self._node(depth + 1)
-            nodes.append(attrs.evolve(node, needs=needs, needs_any=any_of))
+            trigger = rng.choice([*["all"] * len(TRIGGERS), *TRIGGERS])
+            nodes.append(attrs.evolve(node, needs=needs, needs_any=any_of, trigger=trigger))
         config = {"fail_fast": rng.random() < 0.7}
         return self._container(Kind.DAG, (Block(tuple(nodes)),), config=config)
+
+
+class BrokenError(Exception):
+    """What a body needs does not work: the step errs, it does not fail."""
+
+    errored = True
 
 
 async def behave(ctx: Context, spec: Spec, rng: random.Random, calm: Callable[[], bool]) -> Any:
@@ -334,7 +355,7 @@ async def behave(ctx: Context, spec: Spec, rng: random.Random, calm: Callable[[]
         if spec.fatal:
             return ExecutionResult.fail("fatal", retryable=False)
         problem = f"{spec.name} failed at attempt {ctx.attempt}"
-        raise ValueError(problem)
+        raise BrokenError(problem) if spec.fails % 2 else ValueError(problem)
     match spec.kind:
         case "sleep" if ctx.persistence_data is None:
             return ExecutionResult.sleep(timedelta(seconds=rng.choice([0, 1, 7])), {"slept": 1})
