@@ -38,7 +38,7 @@ def test_text_has_line_and_caret_under_the_place_also_behind_tabs() -> None:
         "dir/a,b.yaml:2:7: warning[WFE051]: later\n"
         "    2 | \ttwo: x\n"
         "      | \t     ^\n"
-        "      = help: do\nthis"
+        "      = help: do\\nthis"
     )
 
 
@@ -70,7 +70,7 @@ def test_json_has_the_documented_fields() -> None:
 def test_github_annotations_are_escaped() -> None:
     assert render_github(problems().in_order()).split("\n") == [
         "::error file=dir/a%2Cb.yaml,line=2,col=2,title=WFE012::first: 100%25",
-        "::warning file=dir/a%2Cb.yaml,line=2,col=7,title=WFE051::later (do%0Athis)",
+        "::warning file=dir/a%2Cb.yaml,line=2,col=7,title=WFE051::later (do\\nthis)",
     ]
 
 

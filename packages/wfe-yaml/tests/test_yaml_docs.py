@@ -7,12 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from wfe.yaml import check, load_workflows
+import diagnostics_page
+from wfe.yaml import check, keys, load_workflows
 from wfe.yaml.codes import MEANINGS
+from wfe.yaml.schema import StepTypeRow, step_types
 
 ROOT = Path(__file__).parents[3]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 REFERENCE = ROOT / "docs" / "reference"
+# The page of diagnostics has wrong examples on purpose: see test_yaml_explained.py.
+DIAGNOSTICS = REFERENCE / "diagnostics.md"
+PAGES = (
+    ROOT / "README.md",
+    *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path != DIAGNOSTICS),
+)
 _FENCE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMPLETE = re.compile(r"^workflows?:$", re.MULTILINE)
 
@@ -38,8 +45,16 @@ def test_each_example_is_sound_and_becomes_definitions(text: str, tmp_path: Path
     path = tmp_path / "example.yaml"
     path.write_text(text, encoding="utf-8")
 
-    assert check([path]) == []
-    assert all(definition.missing() == () for definition in load_workflows(path))
+    variables = _variables(text)
+
+    assert check([path], variables) == []
+    assert all(definition.missing() == () for definition in load_workflows(path, variables))
+
+
+def _variables(text: str) -> dict[str, str]:
+    """Return the load-time variables that the command in the first line of a file gives."""
+    command = re.match(r"# wfe run .*", text)
+    return dict(re.findall(r" -v (\w+)=(\S+)", command[0])) if command else {}
 
 
 def test_every_kind_of_step_has_an_example() -> None:
@@ -47,8 +62,44 @@ def test_every_kind_of_step_has_an_example() -> None:
     together = "\n".join(files)
 
     assert len(files) >= 15
-    for key in ("run", "type", "parallel", "do", "if", "for_each", "while", "wait_for", "delay"):
+    for key in ("run", "type", *keys.CONTROLS):
         assert re.search(rf"^ *(?:- )?{key}:", together, re.MULTILINE), key
+
+
+def explained(page: str) -> set[str]:
+    """Return the keys that have a row of a table, or a heading of their own."""
+    rows = re.findall(r"^\| ((?:`[^`]+`(?:, )?)+) \|", page, re.MULTILINE)
+    headings = re.findall(r"^### (\w+)$", page, re.MULTILINE)
+    return {key for row in rows for key in re.findall(r"`(\w+)`", row)} | set(headings)
+
+
+LANGUAGE = {
+    *keys.FILE,
+    *keys.WORKFLOW,
+    *keys.MODIFIERS,
+    *keys.LEAF_MODIFIERS,
+    *keys.LEAF_KEYS,
+    *(key for kind in keys.KIND_KEYS.values() for key in kind),
+}
+IN_PROSE = {"untrusted"}
+"""Keys that stand in the row of another one."""
+
+
+def test_every_key_of_the_language_is_explained_in_the_reference() -> None:
+    page = read("workflow-files.md")
+
+    assert LANGUAGE - explained(page) - IN_PROSE == set()
+    assert {key for key in IN_PROSE if f"`{key}" not in page} == set()
+
+
+@pytest.mark.parametrize("row", step_types(), ids=lambda row: row.name)
+def test_every_key_of_a_step_type_is_explained_in_the_reference(row: StepTypeRow) -> None:
+    page = read("workflow-files.md")
+    section = page.partition(f"\n### {row.name}\n")[2].partition("\n### ")[0]
+
+    names = set(re.findall(r"`(\w+)`", section))
+    assert {each.name for each in row.keys} - names == set()
+    assert set(row.outputs) - names == set()
 
 
 def test_a_planted_fault_is_found(tmp_path: Path) -> None:
@@ -60,42 +111,22 @@ def test_a_planted_fault_is_found(tmp_path: Path) -> None:
     assert [found.code for found in check([path])] == ["WFE013", "WFE013"]
 
 
-CONTEXT = """workflow:
-  id: docs
-  version: 1
-  inputs: {image: string, mode: string, count: integer}
-  steps:
-    - {name: build, outputs: {digest: string}, run: make}
-    - {name: maybe, when: inputs.count > 1, outputs: {size: integer}, run: make}
-    - name: example
-"""
-LINES = re.findall(r"^\| (WFE\d{3}) \| `(.*)` \| `(.*)` \|$", read("diagnostics.md"), re.MULTILINE)
-
-
-def _codes(line: str, path: Path) -> list[str]:
-    line = line.replace("\\|", "|")
-    run = "" if line.startswith("run:") else "      run: make\n"
-    path.write_text(f"{CONTEXT}      {line}\n{run}", encoding="utf-8")
-    return [found.code for found in check([path])]
-
-
-@pytest.mark.parametrize(("code", "wrong", "right"), LINES)
-def test_a_wrong_line_gives_its_code_and_the_right_one_gives_none(
-    code: str, wrong: str, right: str, tmp_path: Path
-) -> None:
-    assert _codes(wrong, tmp_path / "wrong.yaml") == [code]
-    assert _codes(right, tmp_path / "right.yaml") == []
-
-
-def test_the_common_codes_have_a_wrong_and_a_right_line() -> None:
-    assert len(LINES) >= 15
-
-
 def test_the_page_of_diagnostics_names_each_code_with_its_meaning() -> None:
-    rows = re.findall(r"^\| (WFE\d{3}) \| ([^|]+) \|$", read("diagnostics.md"), re.MULTILINE)
+    page = read("diagnostics.md")
+    rows = re.findall(r"^\| \[(WFE\d{3})\]\(#wfe\d{3}\) \| ([^|]+) \|$", page, re.MULTILINE)
 
     assert dict(rows) == dict(MEANINGS)
     assert len(rows) == len(MEANINGS)
+
+
+def test_the_page_of_diagnostics_is_up_to_date() -> None:
+    assert DIAGNOSTICS.read_text(encoding="utf-8") == diagnostics_page.page()
+
+
+def test_the_page_of_diagnostics_has_a_section_for_each_code() -> None:
+    sections = re.findall(r"^### (WFE\d{3})$", read("diagnostics.md"), re.MULTILINE)
+
+    assert sections == sorted(MEANINGS)
 
 
 def test_the_page_of_diagnostics_names_no_other_code() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from wfe.core.definition import WorkflowDefinition
 from wfe.yaml.codes import MEANINGS
 from wfe.yaml.diagnostics import Problems, Source, render, render_github, render_json
-from wfe.yaml.keys import CONTROLS, FILE, KIND_KEYS, LATER_KINDS, LEAF_KEYS, MODIFIERS, WORKFLOW
+from wfe.yaml.keys import CONTROLS, FILE, KIND_KEYS, LEAF_KEYS, MODIFIERS, WORKFLOW
 from wfe.yaml.tree import Limits
 from wfe.yaml.variables import Variables
 from wfe.yaml.workflows import check_source
@@ -33,7 +34,9 @@ def assert_no_traceback(text: str) -> None:
     checked = check_source(source, Variables({"a": 1, "b": "x"}), problems, Limits())
 
     if not problems.failed:
-        assert checked.definitions
+        for definition in checked.definitions:
+            again = WorkflowDefinition.from_json(definition.to_json())
+            assert again.hash == definition.hash
     for show in (render, render_json, render_github):
         show(problems.in_order())
     for found in problems.found:
@@ -74,7 +77,7 @@ def test_seeds_with_a_part_changed(data: st.DataObject) -> None:
 
 KEYS = st.sampled_from(
     sorted(
-        {*FILE, *WORKFLOW, *MODIFIERS, *LEAF_KEYS, *LATER_KINDS, *CONTROLS}
+        {*FILE, *WORKFLOW, *MODIFIERS, *LEAF_KEYS, *CONTROLS}
         | {key for keys in KIND_KEYS.values() for key in keys}
     )
 )
@@ -101,6 +104,42 @@ def test_known_keys_at_wrong_places(value: str) -> None:
     assert_no_traceback(f"workflow: {{id: a, version: 1, inputs: {{a: string}}, steps: [{value}]}}")
     assert_no_traceback(f"workflow: {value}")
     assert_no_traceback(f"{{workflows: [{value}], types: {value}}}")
+
+
+NAMES = st.sampled_from(["a", "b", "c", "[a, b]", "_t.a", "zz", "1", "{}"])
+
+
+def step_text(name: str, extends: str, rest: str) -> str:
+    return f"{{name: {name}, extends: {extends}{rest}}}"
+
+
+def steps_text(key: str, items: list[str]) -> str:
+    return f"{{{key}: [{', '.join(items)}]}}"
+
+
+def nested(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    keys = ["do", "parallel", "then", "ensure", "saga", "cases", "steps"]
+    return st.builds(steps_text, st.sampled_from(keys), st.lists(inner, max_size=3))
+
+
+STEP = st.builds(
+    step_text,
+    st.sampled_from(["x", "y", "z"]),
+    NAMES,
+    st.sampled_from(["", ", run: make", ", timeout: 1s", ", env: {A: b}", ", config: {run: x}"]),
+)
+TEMPLATE = st.recursive(
+    st.one_of(STEP, ATOMS, st.just("{run: make, env: {A: a}}")), nested, max_leaves=6
+)
+
+
+@FUZZ
+@given(TEMPLATE, TEMPLATE, TEMPLATE, STEP)
+def test_templates_of_templates(a: str, b: str, c: str, step: str) -> None:
+    assert_no_traceback(
+        f"_t: {{a: {a}, b: {b}}}\n_u: {{c: {c}}}\n"
+        f"workflow: {{id: a, version: 1, extends: c, steps: [{step}, {b}]}}\n"
+    )
 
 
 @FUZZ

@@ -28,7 +28,9 @@ def test_a_workflow_comes_from_text_or_path(tmp_path: Path) -> None:
 
     assert (from_text.id, from_text.version) == ("one", 2)
     assert from_path.root == from_text.root
-    body = from_path.code["a/body"]
+    attempt = from_path.code["a/body"]
+    attempt.script = "true"
+    body = attempt._begin()
     assert isinstance(body, Shell)
     assert body.workspace == tmp_path
 

@@ -34,18 +34,18 @@ def context(lines: Lines) -> StepExecutionContext[Any]:
         pointer=SimpleNamespace(step="the step"),
         attempt=2,
         path=(),
+        masks=None,
     )
     return cast("StepExecutionContext[Any]", fake)
 
 
 async def run(script: str, **fields: Any) -> tuple[dict[str, Any], Lines]:
     lines: Lines = []
-    result = await Shell(run=script, key="s", **fields).run(context(lines))
+    body = Shell(run=script, **fields)
+    result = await body.run(context(lines))
     assert isinstance(result, ExecutionResult)
-    outputs = dict(result.fields or {})
-    record = outputs.pop("steps.s")
-    assert record == {"outputs": outputs, "status": "complete"}
-    return outputs, lines
+    assert result.kind == "next"
+    return body.results, lines
 
 
 async def failure(script: str, **fields: Any) -> WfeError:
@@ -145,6 +145,7 @@ async def test_the_environment_is_explicit(monkeypatch: pytest.MonkeyPatch) -> N
     found = dict(line.split("=", 1) for _, line in lines)
     own = {name: value for name, value in found.items() if name.startswith("WFE_")}
     assert Path(own.pop("WFE_OUTPUT")).name == "output"
+    assert Path(own.pop("WFE_SUMMARY")).name == "summary"
     assert own == {
         "WFE_RUN_ID": "run-1",
         "WFE_WORKFLOW": "wf",
@@ -204,6 +205,20 @@ async def test_garbage_and_very_long_lines_become_text() -> None:
     texts = [line for _, line in lines]
     assert [len(text) for text in texts[:4]] == [LONGEST_LINE] * 3 + [200_000 - 3 * LONGEST_LINE]
     assert texts[4:] == ["a\ufffd\ufffdb", "é"]
+
+
+def test_lines_do_not_depend_on_the_chunks() -> None:
+    text = b"a\r\n\nb" + b"x" * (2 * LONGEST_LINE) + b"\nend\r\nlast"
+
+    def cut(size: int) -> list[str]:
+        cutter = LineCutter()
+        chunks = [text[k : k + size] for k in range(0, len(text), size)]
+        return [*(line for chunk in chunks for line in cutter.feed(chunk)), *cutter.close()]
+
+    whole = cut(len(text))
+    assert whole[:2] == ["a", ""]
+    assert whole[-2:] == ["end", "last"]
+    assert [cut(size) for size in (1000, LONGEST_LINE, LONGEST_LINE + 1)] == [whole] * 3
 
 
 def test_a_long_line_is_not_cut_inside_a_character() -> None:
@@ -300,7 +315,8 @@ from types import SimpleNamespace as N
 from wfe.core.steps import StepLog
 from wfe.yaml.shell import Shell
 log = StepLog(lambda stream, line: print(line, flush=True))
-ctx = N(log=log, instance=N(id='r', definition='d'), pointer=N(step='s'), attempt=0, path=())
+ctx = N(log=log, instance=N(id='r', definition='d'), pointer=N(step='s'), attempt=0, path=(),
+        masks=None)
 asyncio.run(Shell(run="trap '' TERM; echo ready; sleep 65.25").run(ctx))
 """
 

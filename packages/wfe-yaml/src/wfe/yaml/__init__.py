@@ -11,7 +11,7 @@ from wfe.yaml.diagnostics import (
     render_json,
 )
 from wfe.yaml.inputs import start_data
-from wfe.yaml.loader import check, load_workflow, load_workflows
+from wfe.yaml.loader import check, check_text, load_workflow, load_workflows
 from wfe.yaml.tree import Limits
 from wfe.yaml.variables import Variables, merge_variables, parse_assignments
 
@@ -22,6 +22,7 @@ __all__ = [
     "Variables",
     "WorkflowFileError",
     "check",
+    "check_text",
     "load_workflow",
     "load_workflows",
     "merge_variables",

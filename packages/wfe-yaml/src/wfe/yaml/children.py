@@ -1,50 +1,31 @@
-"""Check steps that run another workflow of the file."""
+"""Check steps that run another workflow, of the file or of one that it includes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
-from wfe.core.cel import CelType
+import attrs
+
+from wfe.core.cel_types import CelType
 from wfe.core.definition import Cel, Expr, Kind, Node, Record, Value
 from wfe.yaml.context import Context, InputSpec, Signature
-from wfe.yaml.declarations import read_inputs, read_outputs
-from wfe.yaml.diagnostics import Span, nearest
-from wfe.yaml.leaf import Leaf, read_config
+from wfe.yaml.declarations import place_of_output, read_inputs, read_outputs
+from wfe.yaml.diagnostics import nearest
+from wfe.yaml.leaf import Leaf, config_timeout, read_config
 from wfe.yaml.scope import Scope
-from wfe.yaml.tree import Entry, ListNode, MapNode, Scalar
+from wfe.yaml.tree import Entry, MapNode, Scalar
 from wfe.yaml.tree import Node as TreeNode
-from wfe.yaml.value_types import UnfitValueError, ValueType
+from wfe.yaml.value_types import UnfitValueError, ValueType, described
 
 __all__ = ["check_child", "fit"]
 
 
 def check_child(step: MapNode, name: str, key: str, context: Context, scope: Scope) -> Leaf:
-    config = read_config(step, context)
-    known = dict(
-        context.reader.keys(
-            config, "the `config` of a workflow step", ("workflow", "workflow_version")
-        )
-    )
-    if "workflow" not in known:
-        context.reader.missing(
-            config, "a workflow step", "workflow", "write the id of the workflow to run"
-        )
-        return Leaf(node=None, outputs=read_outputs(step, context))
-    id_ = context.reader.source_text(known["workflow"].value, "`workflow`")
-    child = context.signatures.get(id_) if id_ is not None else None
+    """Check a step with ``type: workflow``: the child, its version, inputs and outputs."""
+    child, timeout = _child(step, context)
     if child is None:
-        if id_ is not None:
-            near = nearest(id_, context.signatures)
-            hint = (
-                f"did you mean `{near}`?"
-                if near
-                else f"workflows are {', '.join(context.signatures)}"
-            )
-            at = known["workflow"].value.span
-            context.problems.error("WFE022", at, f"there is no workflow `{id_[:60]}`", hint)
-        return Leaf(node=None, outputs=read_outputs(step, context))
-    _check_version(known, child, context)
-    context.calls.append((child.id, known["workflow"].value.span))
+        return Leaf(node=None, outputs=read_outputs(step, context), timeout=timeout)
     _check_child_outputs(step, child, context)
     data = _child_data(step, child, context, scope)
     config_json = {
@@ -57,26 +38,76 @@ def check_child(step: MapNode, name: str, key: str, context: Context, scope: Sco
     }
     exprs: tuple[tuple[str, Expr], ...] = (("data", Record((("inputs", data),))),)
     node = Node(name=name, kind=Kind.SUB_WORKFLOW, config=config_json, exprs=exprs)
-    return Leaf(node=node, outputs=child.outputs)
+    return Leaf(node=node, outputs=child.outputs, timeout=timeout)
 
 
-def _check_version(known: Mapping[str, Entry], child: Signature, context: Context) -> None:
+def _child(step: MapNode, context: Context) -> tuple[Signature | None, int | None]:
+    """Return the workflow that the step's ``config`` names, and the time-out beside it."""
+    reader = context.reader
+    config = read_config(step, context)
+    known = dict(reader.keys(_without_version(config, context), _WHAT, _KEYS))
+    timeout = config_timeout(step, known, context)
+    if "workflow" not in known:
+        if isinstance(step.get("config"), MapNode | None):
+            hint = "write the id of the workflow to run"
+            reader.missing(config, "a workflow step", "workflow", hint)
+        return None, timeout
+    at = known["workflow"].value
+    id_ = reader.source_text(at, "`workflow`")
+    if id_ is None:
+        return None, timeout
+    child = context.signatures.get(id_)
+    if child is None:
+        near = nearest(id_, context.signatures)
+        hint = (
+            f"did you mean `{near}`?" if near else f"workflows are {', '.join(context.signatures)}"
+        )
+        context.problems.error("WFE022", at.span, f"there is no workflow `{id_[:60]}`", hint)
+        return None, timeout
+    context.calls.append((child.id, at.span))
+    return _of_version(known, child, context), timeout
+
+
+_WHAT: Final = "the `config` of a workflow step"
+_KEYS: Final = ("workflow", "workflow_version", "timeout")
+
+
+def _without_version(config: MapNode, context: Context) -> MapNode:
+    """Refuse WFE's own mistake: ``version`` does nothing there, whatever it says."""
+    entry = config.entries.get("version")
+    if entry is None:
+        return config
+    hint = "write `workflow_version`, or remove it: the highest version is taken"
+    message = f"{_WHAT} has no key `version`"
+    context.problems.error("WFE012", entry.key.span, message, hint)
+    entries = {key: kept for key, kept in config.entries.items() if key != "version"}
+    return attrs.evolve(config, entries=entries)
+
+
+def _of_version(known: Mapping[str, Entry], child: Signature, context: Context) -> Signature | None:
     if "workflow_version" not in known:
-        return
+        return child
     node = known["workflow_version"].value
     version = context.reader.integer(node, "`workflow_version`", 0)
-    if version is not None and version != child.version:
-        message = f"the workflow `{child.id}` has version {child.version}, not {version}"
+    if version is None:
+        return None
+    found = context.signatures.find(child.id, version)
+    if found is None:
+        versions = context.signatures.versions(child.id)
+        listed = " and ".join(map(str, versions))
+        plural = "versions" if len(versions) > 1 else "version"
+        message = f"the workflow `{child.id}` has {plural} {listed}, not {version}"
         context.problems.error(
             "WFE022", node.span, message, "remove `workflow_version`, or correct it"
         )
+    return found
 
 
 def _check_child_outputs(step: MapNode, child: Signature, context: Context) -> None:
     written = step.get("outputs")
     declared = read_outputs(step, context)
     for name, kind in declared.items():
-        at = _place_of_output(written, name) or step.span
+        at = place_of_output(written, name) or step.span
         if name not in child.outputs:
             near = nearest(name, child.outputs)
             hint = f"did you mean `{near}`?" if near else None
@@ -86,16 +117,6 @@ def _check_child_outputs(step: MapNode, child: Signature, context: Context) -> N
         elif not kind.cel.accepts(child.outputs[name].cel):
             message = f"the output `{name}` of `{child.id}` is {child.outputs[name]}, not {kind}"
             context.problems.error("WFE042", at, message, "write the same type")
-
-
-def _place_of_output(written: TreeNode | None, name: str) -> Span | None:
-    if isinstance(written, MapNode):
-        return written.entries[name].key.span
-    for item in written.items if isinstance(written, ListNode) else []:
-        scalar = item.get("name") if isinstance(item, MapNode) else item
-        if isinstance(scalar, Scalar) and scalar.value == name:
-            return scalar.span
-    return None
 
 
 def _child_data(step: MapNode, child: Signature, context: Context, scope: Scope) -> Expr:
@@ -122,7 +143,11 @@ def _child_data(step: MapNode, child: Signature, context: Context, scope: Scope)
 
 
 def _child_input(entry: Entry, name: str, spec: InputSpec, context: Context, scope: Scope) -> Expr:
-    found = context.expressions.value(entry.value, scope)
+    if spec.kind.kind == "secret":
+        # What is handed on is the secret's name, never its value.
+        return context.expressions.secret_name(entry.value, scope) or Value(None)
+    sink = scope.into(f"the input `{name}` of a child workflow, which is not of type `secret`")
+    found = context.expressions.value(entry.value, sink)
     if found is None:
         return Value(None)
     expr, kind = found
@@ -138,14 +163,15 @@ def fit(
             return Value(wanted.convert(expr.value))
         except UnfitValueError as error:
             hint = None
-            if wanted.kind in {"string", "enum"} and not isinstance(expr.value, str | list | dict):
-                hint = "quote it" if expr.value is not None else None
+            text = node.value if isinstance(node, Scalar) else ""
+            if text and wanted.kind == "string" and not isinstance(expr.value, str):
+                hint = f'quote it: "{text}"'
             context.problems.error("WFE042", node.span, f"{what}: {error}", hint)
             return expr
     if wanted.kind == "number" and kind == CelType.INT and isinstance(expr, Cel):
         return Cel(f"double({expr.text})")
     if not wanted.cel.accepts(kind):
-        message = f"{what} is {wanted}, this gives {kind}"
+        message = f"{what} is of type {wanted}, this gives {described(kind)}"
         context.problems.error("WFE035", node.span, message, _conversion(wanted.cel, kind))
     return expr
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
 from wfe.yaml.context import Context
+from wfe.yaml.diagnostics import Span
 from wfe.yaml.scope import Scope
 from wfe.yaml.tree import Entry, ListNode, MapNode, Scalar
 from wfe.yaml.tree import Node as TreeNode
 from wfe.yaml.value_types import ANY, TypeTextError, ValueType, parse_type
 
-__all__ = ["read_inputs", "read_outputs", "read_type"]
+__all__ = ["place_of_output", "read_inputs", "read_outputs", "read_type"]
 
 
 def read_inputs(step: MapNode, context: Context, scope: Scope) -> dict[str, Entry]:
@@ -36,9 +38,8 @@ def _listed_inputs(node: ListNode, context: Context, scope: Scope) -> dict[str, 
         mapping = context.reader.mapping(item, "an item of `inputs`")
         if mapping is None:
             continue
-        keys = dict(
-            context.reader.keys(mapping, "an item of `inputs`", ("name",), ("path", "json_path"))
-        )
+        keys = dict(context.reader.keys(mapping, "an item of `inputs`", ("name", *_UNUSED)))
+        _warn_of_unused(keys, context)
         if "name" not in keys:
             context.reader.missing(mapping, "an item of `inputs`", "name")
             continue
@@ -52,6 +53,18 @@ def _listed_inputs(node: ListNode, context: Context, scope: Scope) -> dict[str, 
     return found
 
 
+_UNUSED: Final = ("path", "json_path")
+
+
+def _warn_of_unused(keys: Mapping[str, Entry], context: Context) -> None:
+    """WFE knows these keys, and does nothing with them either."""
+    for name in _UNUSED:
+        if name in keys:
+            message = f"`{name}` has no effect"
+            hint = "remove it: a step writes its outputs under their names"
+            context.problems.warning("WFE052", keys[name].key.span, message, hint)
+
+
 def read_type(node: TreeNode, context: Context, records: Mapping[str, ValueType]) -> ValueType:
     """Read a type; ``any`` stands for one that is wrong."""
     scalar = context.reader.constant(node, "a type")
@@ -60,8 +73,8 @@ def read_type(node: TreeNode, context: Context, records: Mapping[str, ValueType]
     try:
         return parse_type(scalar.value, records)
     except TypeTextError as error:
-        code = "WFE014" if error.later else "WFE017"
-        context.problems.error(code, scalar.locate(error.offset), str(error), error.hint)
+        at = scalar.locate(error.offset, error.width)
+        context.problems.error("WFE017", at, str(error), error.hint)
         return ANY
 
 
@@ -91,9 +104,8 @@ def _listed_output(item: TreeNode, context: Context, found: dict[str, ValueType]
         mapping = reader.mapping(item, "an item of `outputs`")
         if mapping is None:
             return
-        keys = dict(
-            reader.keys(mapping, "an item of `outputs`", ("name", "type"), ("path", "json_path"))
-        )
+        keys = dict(reader.keys(mapping, "an item of `outputs`", ("name", "type", *_UNUSED)))
+        _warn_of_unused(keys, context)
         if "name" not in keys:
             reader.missing(mapping, "an item of `outputs`", "name")
             return
@@ -105,3 +117,14 @@ def _listed_output(item: TreeNode, context: Context, found: dict[str, ValueType]
         )
     elif name is not None:
         found[name] = kind
+
+
+def place_of_output(written: TreeNode | None, name: str) -> Span | None:
+    """Return where the declared ``outputs`` *written* name the output *name*."""
+    if isinstance(written, MapNode):
+        return written.entries[name].key.span
+    for item in written.items if isinstance(written, ListNode) else []:
+        scalar = item.get("name") if isinstance(item, MapNode) else item
+        if isinstance(scalar, Scalar) and scalar.value == name:
+            return scalar.span
+    return None

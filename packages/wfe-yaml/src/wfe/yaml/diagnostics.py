@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Final
 
 import attrs
 
@@ -17,6 +18,7 @@ __all__ = [
     "Severity",
     "Source",
     "Span",
+    "TooManyProblemsError",
     "WorkflowFileError",
     "nearest",
     "render",
@@ -25,6 +27,11 @@ __all__ = [
 ]
 
 _WIDEST = 160  # characters of a source line that are shown
+_LONGEST = 2000  # characters of a message, and of a hint
+_MOST = 500  # errors of one check, and warnings
+_FEW = 20  # names that are compared when there are many
+_LONGEST_NAME = 200  # characters of a name for which a like one is looked for
+_MANY = 200  # names from which on not all of them are compared
 
 
 class Severity(StrEnum):
@@ -105,9 +112,17 @@ class WorkflowFileError(WfeError):
         return render(self.diagnostics)
 
 
+class TooManyProblemsError(Exception):
+    """So much is wrong that no more is looked for; what was found is recorded, and this too."""
+
+
 @attrs.define
 class Problems:
-    """Collects diagnostics while a file is read."""
+    """Collects diagnostics while a file is read.
+
+    Attributes:
+        found: In the order in which they were found; 500 errors and as many warnings at most.
+    """
 
     found: list[Diagnostic] = attrs.field(factory=list[Diagnostic])
 
@@ -126,17 +141,27 @@ class Problems:
             column=at.column,
             code=code,
             severity=severity,
-            message=message,
-            hint=hint,
+            message=_bounded(message),
+            hint=hint and _bounded(hint),
             source_line=at.source.line(at.line),
             width=at.width,
         )
         # What stands under an anchor is read once per use, and reported once.
-        if diagnostic not in self._known:
-            self._known.add(diagnostic)
+        if diagnostic in self._known:
+            return
+        self._known.add(diagnostic)
+        alike = self._counts.get(severity, 0)
+        self._counts[severity] = alike + 1
+        if alike < _MOST:
             self.found.append(diagnostic)
+        elif alike == _MOST:
+            message = f"there are more than {_MOST} {severity}s, no more of them are told"
+            self.found.append(attrs.evolve(diagnostic, code="WFE002", message=message, hint=None))
+        if alike >= _MOST and severity is Severity.ERROR:
+            raise TooManyProblemsError
 
     _known: set[Diagnostic] = attrs.field(factory=set[Diagnostic], init=False, repr=False)
+    _counts: dict[Severity, int] = attrs.field(factory=dict[Severity, int], init=False, repr=False)
 
     @property
     def failed(self) -> bool:
@@ -149,16 +174,108 @@ class Problems:
         return tuple(sorted(self.found, key=lambda d: (files[d.file], d.line, d.column)))
 
 
+# Words of other systems: without `_` and `-`, and what may be meant, where that is known.
+_ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
+    "after": ("needs",),
+    "allowfailure": ("continue_on_error",),
+    "always": ("ensure",),
+    "args": ("inputs",),
+    "attempts": ("max",),
+    "choices": ("options",),
+    "command": ("run",),
+    "cwd": ("working_dir",),
+    "dependencies": ("needs",),
+    "dependson": ("needs",),
+    "environment": ("env",),
+    "finally": ("ensure",),
+    "function": ("call",),
+    "ignoreerrors": ("continue_on_error",),
+    "jobs": ("workflows", "steps"),
+    "kind": ("type",),
+    "loop": ("for_each",),
+    "maxattempts": ("max",),
+    "maxparallel": ("limit",),
+    "maxretries": ("max", "max_retries"),
+    "maxruns": ("limit",),
+    "message": ("prompt",),
+    "network": ("net",),
+    "on": ("triggers",),
+    "params": ("inputs",),
+    "parameters": ("inputs",),
+    "retries": ("max", "retry"),
+    "schedule": ("cron", "triggers"),
+    "stages": ("steps", "workflows"),
+    "steps": ("do", "then"),
+    "strategy": ("matrix",),
+    "tasks": ("steps",),
+    "times": ("max",),
+    "tz": ("timezone",),
+    "uses": ("type",),
+    "variables": ("env",),
+    "with": ("config",),
+    "workdir": ("working_dir",),
+    "workingdirectory": ("working_dir",),
+}
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name most like *name*, ``None`` when none is close."""
+    if len(name) > _LONGEST_NAME:
+        return None
+    candidates = tuple(known)
+    if len(candidates) > _MANY:
+        return _nearest(name, tuple(_likely(name, candidates)))
+    return _nearest(name, candidates)
+
+
+def _likely(name: str, candidates: Sequence[str]) -> Iterator[str]:
+    """Yield the candidates that share the longest beginning or end with *name*, a few of them."""
+    low = _plain(name)
+    yield from [each for each in candidates if _plain(each) == low]
+    for size in range(len(name), 0, -1):
+        found = [each for each in candidates if each.startswith(name[:size])]
+        if found:
+            yield from sorted(found, key=len)[:_FEW]
+            break
+    for size in range(len(name), 0, -1):
+        found = [each for each in candidates if each.endswith(name[-size:])]
+        if found:
+            yield from sorted(found, key=len)[:_FEW]
+            break
+
+
+@lru_cache(maxsize=256)
+def _nearest(name: str, candidates: tuple[str, ...]) -> str | None:
     import difflib  # noqa: PLC0415 - 10 ms, only for messages
 
-    candidates = list(known)
-    by_case = {candidate.lower(): candidate for candidate in candidates}
-    if name.lower() in by_case:
-        return by_case[name.lower()]
+    by_form = {_plain(candidate): candidate for candidate in candidates}
+    plain = _plain(name)
+    if plain in by_form:
+        return by_form[plain]
+    for same in _ELSEWHERE.get(plain, ()):
+        if same in candidates:
+            return same
     found = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def _bounded(text: str) -> str:
+    """Return *text* in one line, without its middle if it is very long: a file may be quoted."""
+    text = _one_line(text)
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+
+
+def _one_line(text: str) -> str:
+    """Return *text* with line breaks and control characters as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def render(diagnostics: Sequence[Diagnostic]) -> str:
@@ -167,7 +284,7 @@ def render(diagnostics: Sequence[Diagnostic]) -> str:
 
 
 def _render_one(found: Diagnostic) -> str:
-    place = f"{found.file}:{found.line}:{found.column}"
+    place = f"{_one_line(found.file)}:{found.line}:{found.column}"
     lines = [f"{place}: {found.severity}[{found.code}]: {found.message}"]
     if found.source_line.strip():
         shown, column = _window(found.source_line, found.column)
@@ -183,12 +300,16 @@ def _render_one(found: Diagnostic) -> str:
 
 def _window(line: str, column: int) -> tuple[str, int]:
     """Cut a very long line around *column*."""
-    shown = "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in line)
-    if len(shown) <= _WIDEST:
-        return shown, column
+    if len(line) <= _WIDEST:
+        return _printable(line), column
     start = max(0, column - 1 - _WIDEST // 2)
     head = "..." if start else ""
-    return head + shown[start : start + _WIDEST] + "...", column - start + len(head)
+    shown = _printable(line[start : start + _WIDEST])
+    return f"{head}{shown}...", column - start + len(head)
+
+
+def _printable(line: str) -> str:
+    return "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in line)
 
 
 _PUBLIC = ("file", "line", "column", "code", "severity", "message", "hint")

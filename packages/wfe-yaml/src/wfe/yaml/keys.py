@@ -1,4 +1,4 @@
-"""The keys of the language: those this version reads, and those of later versions."""
+"""The keys of the language."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from typing import Final
 __all__ = [
     "CONTROLS",
     "DEFAULTS",
+    "EVENT_WAIT",
     "FILE",
-    "FILE_LATER",
+    "HANDED_DOWN",
     "KIND_KEYS",
-    "LATER_KINDS",
-    "LATER_TYPES",
     "LEAF_KEYS",
+    "LEAF_MODIFIERS",
     "MODIFIERS",
-    "MODIFIERS_LATER",
     "RESERVED_ENV",
     "WORKFLOW",
-    "WORKFLOW_LATER",
     "reserved_env",
 ]
 
-FILE: Final = ("workflow", "workflows", "types")
-FILE_LATER: Final = ("include",)
+FILE: Final = ("workflow", "workflows", "include", "types")
 
 WORKFLOW: Final = (
     "id",
@@ -39,15 +36,14 @@ WORKFLOW: Final = (
     "env_from_host",
     "working_dir",
     "defaults",
-)
-WORKFLOW_LATER: Final = (
     "concurrency",
     "services",
     "shared_volume",
     "triggers",
     "retention",
+    "runs_on",
     "extends",
-    "secrets",
+    "override",
 )
 
 MODIFIERS: Final = (
@@ -62,49 +58,53 @@ MODIFIERS: Final = (
     "env_from_host",
     "working_dir",
     "needs",
-)
-MODIFIERS_LATER: Final = (
+    "needs_any",
     "on_success",
     "on_failure",
     "on_error",
     "on_abort",
     "ensure",
     "compensate",
-    "cache",
-    "secrets",
     "concurrency",
     "runs_on",
-    "artifacts",
-    "commands",
-    "untrusted",
-    "needs_any",
     "extends",
-    "services",
 )
+EVENT_WAIT: Final = "wait_for"
+"""The type of the body of a wait whose payload is checked; no file can write it."""
+LEAF_MODIFIERS: Final = ("cache", "secrets", "artifacts", "commands", "untrusted")
+HANDED_DOWN: Final = ("secrets", "commands", "untrusted")
+"""Those that a container has for the steps inside."""
 LEAF_KEYS: Final = ("type", "config", "run", "inputs", "outputs")
 KIND_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "parallel": ("parallel", "limit", "fail_fast", "join"),
     "do": ("do",),
+    "try": ("try",),
     "if": ("if", "then", "else"),
+    "switch": ("switch", "cases", "default"),
     "for_each": ("for_each", "as", "do", "limit", "fail_fast", "sequential"),
+    "matrix": ("matrix", "exclude", "include", "do", "limit", "fail_fast", "sequential"),
     "while": ("while", "do", "max_iterations"),
+    "saga": ("saga",),
     "wait_for": ("wait_for",),
+    "approval": ("approval",),
     "delay": ("delay",),
+    "until": ("until",),
 }
 CONTROLS: Final = tuple(KIND_KEYS)
-LATER_KINDS: Final = ("try", "switch", "matrix", "until", "approval", "saga")
-LATER_TYPES: Final = (
-    "deno",
-    "http",
-    "python",
-    "container",
-    "containerd",
-    "buildkit",
-    "kubernetes",
-    "k8s",
-    "git-repo",
+DEFAULTS: Final = (
+    "retry",
+    "error_behavior",
+    "timeout",
+    "env",
+    "env_from_host",
+    "working_dir",
+    "shell",
+    "continue_on_error",
+    "secrets",
+    "runs_on",
+    "commands",
+    "untrusted",
 )
-DEFAULTS: Final = ("retry", "timeout", "env", "env_from_host", "working_dir", "continue_on_error")
 
 RESERVED_ENV: Final = frozenset(
     {
@@ -132,6 +132,14 @@ RESERVED_ENV: Final = frozenset(
 """Names that loaders, shells and interpreters act on; inputs never become these."""
 
 
+# What pipelines call their own; git gives these no meaning.
+_HARMLESS: Final = frozenset(
+    f"GIT_{word}" for word in ("BRANCH", "COMMIT", "REF", "REPO", "SHA", "TAG", "TOKEN", "URL")
+)
+
+
 def reserved_env(name: str) -> bool:
     """Whether programs give the environment variable *name* a meaning of its own."""
+    if name in _HARMLESS or name.startswith(("GIT_AUTHOR_", "GIT_COMMITTER_")):
+        return False
     return name in RESERVED_ENV or name.startswith(("LD_", "DYLD_", "WFE_", "GIT_", "BASH_FUNC_"))

@@ -8,10 +8,11 @@ import attrs
 
 from wfe.core.definition import Node
 from wfe.yaml.context import Context
-from wfe.yaml.tree import MapNode
+from wfe.yaml.modifiers import read_timeout
+from wfe.yaml.tree import Entry, MapNode
 from wfe.yaml.value_types import ValueType
 
-__all__ = ["Leaf", "read_config"]
+__all__ = ["Leaf", "config_timeout", "read_config"]
 
 
 @attrs.frozen(kw_only=True)
@@ -34,3 +35,15 @@ def read_config(step: MapNode, context: Context) -> MapNode:
     config = step.get("config")
     mapping = None if config is None else context.reader.mapping(config, "`config`")
     return mapping or MapNode(entries={}, source=step.source, line=step.line, column=step.column)
+
+
+def config_timeout(step: MapNode, known: Mapping[str, Entry], context: Context) -> int | None:
+    """Return the time-out of an attempt that stands in ``config``, in µs."""
+    entry = known.get("timeout")
+    if entry is None:
+        return None
+    timeout = read_timeout(entry.value, context)
+    if timeout is not None and step.get("timeout") is not None:
+        message = "`timeout` stands on the step and in its `config`"
+        context.problems.error("WFE015", entry.key.span, message, "keep one of them")
+    return timeout

@@ -1,58 +1,59 @@
-"""Check steps that do something: shell commands and child workflows."""
+"""Check steps that do something: those of a step type, and child workflows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Final
 
-import attrs
-
-from wfe.core.definition import Cel, Expr, Kind, Node, Record, Value
+from wfe.core.definition import Kind, Node
+from wfe.core.micros import to_micros
+from wfe.core.step_types import StepType
 from wfe.yaml.children import check_child
+from wfe.yaml.configs import Config, check_config, step_of
 from wfe.yaml.context import Context
-from wfe.yaml.declarations import read_inputs, read_outputs
+from wfe.yaml.declarations import place_of_output, read_outputs
 from wfe.yaml.diagnostics import nearest
-from wfe.yaml.keys import LATER_TYPES, LEAF_KEYS
-from wfe.yaml.leaf import Leaf, read_config
-from wfe.yaml.modifiers import env_value, input_variable, read_surroundings, read_timeout
-from wfe.yaml.scope import Scope, cel_literal
-from wfe.yaml.tree import Entry, MapNode, Scalar
+from wfe.yaml.keys import LEAF_KEYS, LEAF_MODIFIERS, MODIFIERS
+from wfe.yaml.leaf import Leaf
+from wfe.yaml.scope import Scope
+from wfe.yaml.step_kinds import WORKFLOW, Unusable, find_type
+from wfe.yaml.tree import MapNode
 from wfe.yaml.tree import Node as TreeNode
+from wfe.yaml.value_types import ANY, ValueType, parse_type
 
 __all__ = ["check_leaf"]
-
-_TYPES = ("shell", "workflow")
-_SHELL = ("run", "shell", "env", "env_from_host", "working_dir", "timeout")
-_SHELL_LATER = ("script", "file", "inputs")
 
 
 def check_leaf(step: MapNode, name: str, key: str, context: Context, scope: Scope) -> Leaf:
     """Check a step with ``type`` and ``config``, or the short form ``run``."""
-    kind = _type(step, context)
-    for given in LEAF_KEYS:
-        _check_short_form(given, step, kind, context)
-    match kind:
-        case "shell":
-            return _shell(step, name, key, context, scope)
-        case "workflow":
-            return check_child(step, name, key, context, scope)
-        case _:
-            return Leaf(node=None, outputs=read_outputs(step, context))
+    type_name = _type(step, context)
+    if type_name == WORKFLOW:
+        _check_short_form(step, WORKFLOW, context)
+        return check_child(step, name, key, context, scope)
+    kind = None if type_name is None else _find(type_name, step, context, scope)
+    if kind is None:
+        return Leaf(node=None, outputs=_AnyOutputs(read_outputs(step, context)))
+    own = any(each.in_config and each.name == "run" for each in kind.settings)
+    hint = "write it under `config.run`" if own else _OWN_STEP
+    _check_short_form(step, kind.name, context, hint)
+    return _of_type(kind, step, name, key, context, scope)
+
+
+class _AnyOutputs(dict[str, ValueType]):
+    """Outputs of a step of no known type: who reads one that is not there makes no mistake."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> ValueType:
+        return ANY
 
 
 def _type(step: MapNode, context: Context) -> str | None:
     written = step.get("type")
     if written is not None:
-        text = context.reader.source_text(written, "`type`")
-        if text is None or text in _TYPES:
-            return text
-        if text in LATER_TYPES:
-            message = f"steps of type `{text}` are not supported by this version"
-            context.problems.error("WFE014", written.span, message)
-            return None
-        near = nearest(text, [*_TYPES, *LATER_TYPES])
-        hint = f"did you mean `{near}`?" if near else f"types are {', '.join(_TYPES)}"
-        context.problems.error("WFE022", written.span, f"there is no step type `{text[:60]}`", hint)
-        return None
+        return context.reader.source_text(written, "`type`")
     config = step.get("config")
     if step.get("run") is not None or (isinstance(config, MapNode) and config.get("run")):
         return "shell"
@@ -63,7 +64,7 @@ def _type(step: MapNode, context: Context) -> str | None:
     elif isinstance(config, MapNode) and config.get("workflow"):
         message = "a step that runs a workflow needs `type: workflow`"
         context.problems.error("WFE019", config.span, message)
-    else:
+    elif not any(nearest(name, _KINDS) for name in step.entries if name not in _KNOWN):
         near = next((nearest(given, ("run",)) for given in _config_keys(config)), None)
         hint = (
             "did you mean `run`?"
@@ -74,114 +75,85 @@ def _type(step: MapNode, context: Context) -> str | None:
     return None
 
 
+_KINDS: Final = ("type", "run")
+_KNOWN: Final = frozenset({*LEAF_KEYS, *MODIFIERS, *LEAF_MODIFIERS})
+
+
 def _config_keys(config: TreeNode | None) -> list[str]:
     return list(config.entries) if isinstance(config, MapNode) else []
 
 
-def _check_short_form(given: str, step: MapNode, kind: str | None, context: Context) -> None:
-    if given != "run" or step.get("run") is None:
+_OWN_STEP: Final = "make it a step of its own"
+
+
+def _check_short_form(step: MapNode, kind: str, context: Context, hint: str = _OWN_STEP) -> None:
+    entry, config = step.entries.get("run"), step.get("config")
+    if entry is None:
         return
-    entry, config = step.entries["run"], step.get("config")
-    if kind == "workflow":
-        message = "a step with `type: workflow` has no `run`"
-        context.problems.error("WFE019", entry.key.span, message, "make it a step of its own")
+    if kind != "shell":
+        message = f"a step with `type: {kind}` has no `run`"
+        context.problems.error("WFE019", entry.key.span, message, hint)
     elif isinstance(config, MapNode) and config.get("run") is not None:
         message = "`run` stands on the step and in its `config`"
         context.problems.error("WFE019", entry.key.span, message, "keep one of them")
 
 
-def _shell(step: MapNode, name: str, key: str, context: Context, scope: Scope) -> Leaf:
-    config = read_config(step, context)
-    known = dict(context.reader.keys(config, "the `config` of a shell step", _SHELL, _SHELL_LATER))
-    given = _input_env(step, context, scope)
-    scope = read_surroundings(config, context, scope)
-    outputs = read_outputs(step, context)
-    timeout = read_timeout(known["timeout"].value, context) if "timeout" in known else None
-    if timeout is not None and step.get("timeout") is not None:
-        message = "`timeout` stands on the step and in its `config`"
-        context.problems.error("WFE015", known["timeout"].key.span, message, "keep one of them")
-    shell = _interpreter(known, context)
-    run = known.get("run") or step.entries.get("run")
+def _find(name: str, step: MapNode, context: Context, scope: Scope) -> StepType | None:
+    found = find_type(name)
+    written = step.get("type")
+    at = step.span if written is None else written.span
+    if not isinstance(found, Unusable):
+        hook = getattr(found.cls, "missing", None)
+        wanting: tuple[str, str] | None = None if hook is None else hook()
+        if wanting is not None:
+            # One that may be passed by says the same itself when the run comes to it.
+            problems = context.problems
+            (problems.warning if scope.conditional else problems.error)("WFE111", at, *wanting)
+        return found
+    code = "WFE061" if found.known else "WFE014" if found.plugin else "WFE022"
+    context.problems.error(code, at, found.message, found.hint)
+    return None
+
+
+def _of_type(
+    kind: StepType, step: MapNode, name: str, key: str, context: Context, scope: Scope
+) -> Leaf:
+    config = check_config(kind, step, context, scope)
+    outputs = _outputs(kind, step, config, context)
     node = None
-    if run is None and isinstance(step.get("config"), MapNode | None):
-        context.reader.missing(
-            config, "a shell step", "run", "write the command under `config.run`"
-        )
-    elif run is not None:
-        node = _shell_node(run.value, name, key, context, scope, given)
-    if node is not None:
-        fixed: tuple[tuple[str, Expr], ...] = (
-            ("shell", Value(shell)),
-            ("outputs", Value({output: kind.to_json() for output, kind in outputs.items()})),
-        )
-        node = attrs.evolve(node, inputs=(*node.inputs, *fixed))
-    return Leaf(node=node, outputs=outputs, timeout=timeout)
+    if config.fields is not None:
+        stored = {output: declared.to_json() for output, declared in outputs.items()}
+        constants = {"type": kind.name, "key": key, "outputs": stored}
+        node = Node(name=name, kind=Kind.STEP, inputs=config.fields, config=constants)
+    return Leaf(node=node, outputs=outputs, timeout=config.timeout or _default_timeout(kind, step))
 
 
-def _interpreter(known: Mapping[str, Entry], context: Context) -> str | None:
-    if "shell" not in known:
+def _default_timeout(kind: StepType, step: MapNode) -> int | None:
+    default: timedelta | None = getattr(kind.cls, "default_timeout", None)
+    if default is None or step.get("timeout") is not None:
         return None
-    return context.reader.choice(
-        known["shell"].value, "`shell`", ("bash", "sh"), ("python", "pwsh")
-    )
+    return to_micros(default)
 
 
-def _shell_node(
-    run: TreeNode, name: str, key: str, context: Context, scope: Scope, given: Mapping[str, Expr]
-) -> Node | None:
-    if not isinstance(run, Scalar) or (
-        run.original is None and context.reader.text(_bare(run), "`run`") is None
-    ):
-        if not isinstance(run, Scalar):
-            hint = "write the commands as one text: `run: |`"
-            context.problems.error("WFE011", run.span, "`run` is a text", hint)
-        return None
-    script = context.expressions.script(run, scope)
-    if script is None:
-        return None
-    if not script.text.strip():
-        context.problems.error("WFE013", run.span, "`run` is empty", "write a shell command")
-        return None
-    env = {**_workflow_env(scope), **given, **scope.env, **script.env}
-    inputs: tuple[tuple[str, Expr], ...] = (
-        ("script", Value(script.text)),
-        ("env", Record(tuple(env.items()))),
-        ("env_from_host", Value(list(scope.host_env))),
-        ("working_dir", scope.working_dir or Value(None)),
-        ("key", Value(key)),
-    )
-    return Node(name=name, kind=Kind.STEP, inputs=inputs, config={"type": "shell"})
-
-
-def _bare(run: Scalar) -> Scalar:
-    """Return *run* so that only its kind is looked at: expressions are allowed in it."""
-    return attrs.evolve(run, fixed=((0, len(run.value)),))
-
-
-def _workflow_env(scope: Scope) -> dict[str, Expr]:
-    found: dict[str, Expr] = {}
-    for name in scope.inputs:
-        variable = input_variable(name)
-        if variable is not None:
-            access = f"inputs.{name}" if name.isidentifier() else f"inputs[{cel_literal(name)}]"
-            found[variable] = Cel(access)
-    return found
-
-
-def _input_env(step: MapNode, context: Context, scope: Scope) -> dict[str, Expr]:
-    found: dict[str, Expr] = {}
-    for name, entry in read_inputs(step, context, scope).items():
-        variable = input_variable(name)
-        if variable is None:
-            message = f"the input `{name}` would become the environment variable `{name.upper()}`"
-            hint = "choose another name: programs give this one a meaning"
-            context.problems.warning("WFE050", entry.key.span, message, hint)
+def _outputs(
+    kind: StepType, step: MapNode, config: Config, context: Context
+) -> dict[str, ValueType]:
+    """Return the outputs of the type, of this config, and those that the step declares."""
+    made = {name: parse_type(text, {}) for name, text in kind.outputs.items()}
+    for name, declared in read_outputs(step, context).items():
+        own = made.get(name)
+        if own is not None and not declared.cel.accepts(own.cel):
+            message = f"the output `{name}` of {step_of(kind.name)} is {own}, not {declared}"
+            at = place_of_output(step.get("outputs"), name) or step.span
+            context.problems.error("WFE042", at, message, "write the same type")
             continue
-        if isinstance(entry.value, Scalar):
-            value = env_value(entry.value, context, scope, f"`{name}`")
-        else:
-            read = context.expressions.value(entry.value, scope)
-            value = read[0] if read else None
-        if value is not None:
-            found[variable] = value
+        made[name] = declared
+    for name in _implied(kind, config.values):
+        made.setdefault(name, ANY)
+    return made
+
+
+def _implied(kind: StepType, values: Mapping[str, Any]) -> Iterable[str]:
+    hook = getattr(kind.cls, "implied_outputs", None)
+    found: Iterable[str] = () if hook is None else hook(dict(values))
     return found

@@ -17,7 +17,7 @@ from wfe.yaml.tree import Limits
 from wfe.yaml.variables import Variables
 from wfe.yaml.workflows import Checked, check_source
 
-__all__ = ["check", "load_workflow", "load_workflows"]
+__all__ = ["check", "check_text", "load_workflow", "load_workflows"]
 
 _TEXT_NAME = "<text>"
 
@@ -27,16 +27,71 @@ def check(
     variables: Mapping[str, Any] | Variables | None = None,
     *,
     limits: Limits | None = None,
+    compat: bool = False,
 ) -> list[Diagnostic]:
-    """Return what is wrong in the files, in order; nothing is raised and nothing is run."""
+    """Return what is wrong in the files, in order; nothing is raised and nothing is run.
+
+    Args:
+        paths: The files; what they include is checked with them.
+        variables: For ``((name))``.
+        limits: Of each file.
+        compat: What WFE accepts in silence becomes a warning, see :mod:`wfe.yaml.compat`.
+    """
     found: list[Diagnostic] = []
     for path in paths:
         problems = Problems()
         source = read_source(Path(path), problems, limits or Limits())
         if source is not None:
-            check_source(source, _variables(variables), problems, limits or Limits())
+            main = Path(path)
+            checked = check_source(
+                source, _variables(variables), problems, limits or Limits(), main
+            )
+            _check_scripts(checked, main.parent, problems)
         found += problems.in_order()
-    return found
+    return _as_warnings(found) if compat else list(dict.fromkeys(found))
+
+
+def check_text(
+    text: str,
+    name: str = _TEXT_NAME,
+    variables: Mapping[str, Any] | Variables | None = None,
+    *,
+    limits: Limits | None = None,
+    compat: bool = False,
+) -> list[Diagnostic]:
+    """Return what is wrong in a text; it includes files of the working directory.
+
+    Args:
+        text: The contents of a file.
+        name: How messages call it.
+        variables: For ``((name))``.
+        limits: Of the file.
+        compat: As for :func:`check`.
+    """
+    problems = Problems()
+    checked = check_source(Source(name, text), _variables(variables), problems, limits or Limits())
+    _check_scripts(checked, Path.cwd(), problems)
+    found = list(problems.in_order())
+    return _as_warnings(found) if compat else found
+
+
+def _as_warnings(found: list[Diagnostic]) -> list[Diagnostic]:
+    from wfe.yaml.compat import as_warnings  # noqa: PLC0415 - only when WFE's files are checked
+
+    return as_warnings(found)
+
+
+def _check_scripts(checked: Checked, workspace: Path, problems: Problems) -> None:
+    """Type-check scripts of Deno steps, only of files that are right otherwise: it takes 1 s."""
+    if problems.failed or not any(
+        node.config.get("type") == "deno"
+        for definition in checked.definitions
+        for node in definition.walk()
+    ):
+        return
+    from wfe.yaml.deno.checking import check_scripts  # noqa: PLC0415 - few files have scripts
+
+    problems.found += check_scripts(checked.definitions, workspace)
 
 
 def load_workflow(
@@ -47,6 +102,8 @@ def load_workflow(
     limits: Limits | None = None,
 ) -> WorkflowDefinition:
     """Return one workflow of a file, ready to be registered on a host.
+
+    Of several versions it is the highest.
 
     Args:
         path_or_text: A path, or the text itself (a ``str`` with a line break).
@@ -59,19 +116,21 @@ def load_workflow(
         DefinitionError: No workflow has this id, or none was named and there are several.
     """
     checked = _load(path_or_text, variables, limits)
-    ids = [definition.id for definition in checked.definitions]
+    ids = list(dict.fromkeys(definition.id for definition in checked.definitions))
     if workflow is not None:
-        for definition in checked.definitions:
-            if definition.id == workflow:
-                return definition
+        named = [each for each in checked.definitions if each.id == workflow]
+        if named:
+            return max(named, key=lambda each: each.version)
         near = nearest(workflow, ids)
         hint = f"did you mean {near}?" if near else f"workflows of the file: {', '.join(ids)}"
         raise DefinitionError(f"the file has no workflow {workflow!r}", None, hint)
     roots = [
         definition for definition in checked.definitions if definition.id not in checked.called
     ]
-    if len(roots) == 1:
-        return roots[0]
+    if len({definition.id for definition in roots}) == 1:
+        return max(roots, key=lambda each: each.version)
+    if not ids:
+        raise DefinitionError("the file has no workflow", None, "it is for others to include")
     raise DefinitionError("the file has several workflows", None, f"name one of {', '.join(ids)}")
 
 
@@ -81,7 +140,7 @@ def load_workflows(
     *,
     limits: Limits | None = None,
 ) -> tuple[WorkflowDefinition, ...]:
-    """Return all workflows of a file, in its order; see :func:`load_workflow`.
+    """Return all workflows of a file in its order, then those of the files that it includes.
 
     Raises:
         WorkflowFileError: The file is wrong; ``diagnostics`` has all that is.
@@ -101,24 +160,23 @@ def _load(
     problems = Problems()
     limits = limits or Limits()
     source: Source | None
+    path: Path | None = None
     if isinstance(path_or_text, str) and "\n" in path_or_text:
-        source, workspace = Source(_TEXT_NAME, path_or_text), Path.cwd()
+        source = Source(_TEXT_NAME, path_or_text)
     else:
         path = Path(path_or_text)
-        source, workspace = read_source(path, problems, limits), path.resolve().parent
-    checked = check_source(source, _variables(variables), problems, limits) if source else None
+        source = read_source(path, problems, limits)
+    checked = None
+    if source is not None:
+        checked = check_source(source, _variables(variables), problems, limits, path)
     if problems.failed or checked is None:
         raise WorkflowFileError(problems.in_order())
+    workspace = Path.cwd() if path is None else path.resolve().parent
     with_code = [_with_code(definition, workspace) for definition in checked.definitions]
     return attrs.evolve(checked, definitions=tuple(with_code))
 
 
 def _with_code(definition: WorkflowDefinition, workspace: Path) -> WorkflowDefinition:
-    from wfe.yaml.shell import Shell  # noqa: PLC0415 - asyncio's subprocesses, only to run
+    from wfe.yaml.step_body import step_bodies  # noqa: PLC0415 - only to run, not to check
 
-    code = {
-        f"{node.name}/body": Shell(run="", workspace=workspace)
-        for node in definition.walk()
-        if node.config.get("type") == "shell"
-    }
-    return attrs.evolve(definition, code=code)
+    return attrs.evolve(definition, code=step_bodies(definition, workspace))

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
 import attrs
 
-from wfe.core.definition import Expr, Value
-from wfe.core.policies import Continue, ErrorPolicy, Exhausted, Fail, Retry, Suspend, Terminate
+from wfe.core.definition import Expr, Limit, Value
+from wfe.core.definition import Node as StepNode
+from wfe.core.policies import (
+    Compensate,
+    Continue,
+    ErrorPolicy,
+    Exhausted,
+    Fail,
+    Retry,
+    Suspend,
+    Terminate,
+)
+from wfe.core.secret_names import PREFIX as SECRET_PREFIX
+from wfe.yaml.concurrency import read_concurrency
 from wfe.yaml.context import Context
+from wfe.yaml.diagnostics import nearest
 from wfe.yaml.keys import reserved_env
+from wfe.yaml.labels import read_labels
 from wfe.yaml.reading import ENV_NAME
 from wfe.yaml.scope import Scope
 from wfe.yaml.tree import MapNode, Node, Scalar
@@ -23,18 +38,35 @@ _THEN: Final[Mapping[str, type[Exhausted]]] = {
     "fail": Fail,
     "suspend": Suspend,
     "terminate": Terminate,
+    "compensate": Compensate,
     "continue": Continue,
 }
 
 
 @attrs.frozen(kw_only=True)
 class Modifiers:
-    """What the modifiers of a step say."""
+    """What the modifiers of a step say.
+
+    Attributes:
+        timeout: µs.
+        doubt: Why the step may not have run, or not well, when others read it.
+    """
 
     when: Expr | None = None
     timeout: int | None = None
     policy: ErrorPolicy | None = None
+    limits: tuple[Limit, ...] = ()
     doubt: str | None = None
+
+    def applied(self, node: StepNode, timeout: int | None = None) -> StepNode:
+        """Return *node* with them; *timeout* (µs) is that of the step's config."""
+        return attrs.evolve(
+            node,
+            run_if=self.when,
+            on_error=self.policy,
+            timeout=self.timeout if timeout is None else timeout,
+            limits=self.limits,
+        )
 
 
 def read_modifiers(step: MapNode, context: Context, scope: Scope) -> Modifiers:
@@ -42,18 +74,23 @@ def read_modifiers(step: MapNode, context: Context, scope: Scope) -> Modifiers:
     when = step.get("when")
     condition = None
     if isinstance(when, MapNode):
-        message = "`when` as a tree of conditions is not supported by this version"
-        hint = "write it as an expression: `inputs.x == 'a' && steps.y.outputs.z > 1`"
-        context.problems.error("WFE014", when.span, message, hint)
+        from wfe.yaml.when_trees import read_tree  # noqa: PLC0415 - only files of WFE have them
+
+        condition = read_tree(when, context, scope)
     elif when is not None:
         condition = context.expressions.condition(when, scope, "when")
     timeout = step.get("timeout")
     policy, goes_on = _policy(step, context)
     doubt = "it may fail, and `continue_on_error` goes on" if goes_on else None
+    read_labels(step.get("runs_on"), context)
+    limits = read_concurrency(step.get("concurrency"), context, scope)
+    if doubt is None and any(limit.on_conflict == "skip" for limit in limits):
+        doubt = "its `concurrency` can skip it"
     return Modifiers(
         when=condition,
         timeout=None if timeout is None else read_timeout(timeout, context),
         policy=policy,
+        limits=limits,
         doubt="its `when` can skip it" if when is not None else doubt,
     )
 
@@ -90,7 +127,9 @@ def _policy(step: MapNode, context: Context) -> tuple[ErrorPolicy | None, bool]:
     return policy, isinstance(ends, Continue)
 
 
-_RETRY: Final = ("max", "interval", "backoff", "max_interval", "jitter", "then")
+_RETRY: Final = ("max", "interval", "backoff", "max_interval", "jitter", "on", "total", "then")
+_LABELS: Final = ("timeout", "error")
+_EXIT: Final = re.compile(r"exit:(?:[1-9][0-9]{0,2})")
 
 
 def _retry(node: Node, context: Context, then: Exhausted, *, explicit: bool) -> Retry | None:
@@ -102,28 +141,52 @@ def _retry(node: Node, context: Context, then: Exhausted, *, explicit: bool) -> 
     if mapping is None:
         return None
     values: dict[str, float | None] = {}
-    for name, entry in reader.keys(mapping, "`retry`", _RETRY, ("on", "total")):
+    labels: tuple[str, ...] = ()
+    for name, entry in reader.keys(mapping, "`retry`", _RETRY):
         match name:
             case "max":
                 values[name] = reader.integer(entry.value, "`max`", 0)
-            case "interval" | "max_interval":
+            case "interval" | "max_interval" | "total":
                 values[name] = reader.duration(entry.value, f"`{name}`")
+            case "on":
+                labels = _retry_on(entry.value, context)
             case "backoff":
                 values[name] = reader.number(entry.value, "`backoff`", 1)
             case "jitter":
                 values[name] = reader.number(entry.value, "`jitter`", 0, 1)
             case _:
-                word = reader.choice(entry.value, "`then`", _THEN, ("compensate",))
+                word = reader.choice(entry.value, "`then`", _THEN)
                 then = _THEN[word]() if word else then
                 if explicit:
                     message = "`then` and `continue_on_error` both say what follows"
                     context.problems.error("WFE015", entry.key.span, message, "keep one of them")
-    return _as_retry(values, then)
+    return attrs.evolve(_as_retry(values, then), retry_on=labels)
+
+
+def _retry_on(node: Node, context: Context) -> tuple[str, ...]:
+    """Read what is worth another attempt: ``exit:N``, ``timeout``, ``error``."""
+    found: list[str] = []
+    for scalar in context.reader.names(node, "`on`"):
+        word = scalar.value
+        number = int(word.removeprefix("exit:")) if _EXIT.fullmatch(word) else 256
+        if word in _LABELS or number < 256:
+            found.append(word)
+            continue
+        near = nearest(word, _LABELS)
+        hint = (
+            f"did you mean `{near}`?"
+            if near
+            else "write `exit:1` to `exit:255`, `timeout`, `error`"
+        )
+        message = f"`on` cannot be `{word[:40]}`"
+        context.problems.error("WFE015", scalar.span, message, hint)
+    return tuple(dict.fromkeys(found))
 
 
 def _as_retry(values: Mapping[str, float | None], then: Exhausted) -> Retry:
     count, interval = values.get("max"), values.get("interval")
     longest, backoff = values.get("max_interval"), values.get("backoff")
+    total = values.get("total")
     return Retry(
         max_retries=3 if count is None else int(count),
         interval=timedelta(seconds=1) if interval is None else timedelta(microseconds=interval),
@@ -131,6 +194,7 @@ def _as_retry(values: Mapping[str, float | None], then: Exhausted) -> Retry:
         max_interval=None if longest is None else timedelta(microseconds=longest),
         jitter=values.get("jitter") or 0.0,
         then=then,
+        max_time=None if total is None else timedelta(microseconds=total),
     )
 
 
@@ -146,11 +210,10 @@ def read_error_behavior(node: Node, context: Context) -> ErrorPolicy | None:
             mapping,
             "`error_behavior`",
             "type",
-            "write `type: retry`, `fail`, `suspend` or `terminate`",
+            "write `type: retry`, `fail`, `suspend`, `terminate` or `compensate`",
         )
         return None
-    words = ("retry", "fail", "suspend", "terminate", "continue")
-    word = reader.choice(keys["type"].value, "`type`", words, ("compensate",))
+    word = reader.choice(keys["type"].value, "`type`", ("retry", *_THEN))
     if word != "retry":
         for name in ("interval", "max_retries"):
             if name in keys and word:
@@ -187,7 +250,7 @@ def read_env(node: Node, context: Context, scope: Scope) -> dict[str, Expr]:
         }:
             message = f"`{name}` changes how programs are loaded or shells read scripts"
             context.problems.warning("WFE050", entry.key.span, message, "choose another name")
-        value = env_value(entry.value, context, scope, f"`{name}`")
+        value = env_value(entry.value, context, scope.for_secrets(), f"`{name}`")
         if value is not None:
             found[name] = value
     return found
@@ -215,7 +278,7 @@ def _written(node: Scalar, value: object) -> str:
 
 
 def read_surroundings(node: MapNode, context: Context, scope: Scope) -> Scope:
-    """Return *scope* with the ``env``, ``env_from_host`` and ``working_dir`` of *node*."""
+    """Return *scope* with what *node* says of all that is in it: its environment, its trust."""
     env, host = node.get("env"), node.get("env_from_host")
     directory = node.get("working_dir")
     if env is not None:
@@ -229,12 +292,28 @@ def read_surroundings(node: MapNode, context: Context, scope: Scope) -> Scope:
         together = dict.fromkeys([*scope.host_env, *(name.value for name in names)])
         scope = attrs.evolve(scope, host_env=tuple(together))
     if directory is not None:
-        found = env_value(directory, context, scope, "`working_dir`")
+        found = env_value(directory, context, scope.into("`working_dir`"), "`working_dir`")
         scope = attrs.evolve(scope, working_dir=found)
+    if scope.commands and not _commands(node, context):
+        scope = attrs.evolve(scope, commands=False)
     return scope
 
 
+def _commands(node: MapNode, context: Context) -> bool:
+    """Whether *node* lets what is written to the log be read for markers."""
+    reader = context.reader
+    commands, untrusted = node.get("commands"), node.get("untrusted")
+    allowed = True if commands is None else reader.boolean(commands, "`commands`")
+    doubted = None if untrusted is None else reader.boolean(untrusted, "`untrusted`")
+    return allowed is not False and not doubted
+
+
 def _host_name(name: Scalar, context: Context) -> bool:
+    if name.value.startswith(SECRET_PREFIX):
+        message = f"`{name.value[:60]}` holds a secret, which is not taken from the host like this"
+        wanted = name.value.removeprefix(SECRET_PREFIX).lower()[:60] or "name"
+        context.problems.error("WFE100", name.span, message, f"write `secrets: [{wanted}]`")
+        return False
     if ENV_NAME.fullmatch(name.value):
         return True
     message = f"an environment variable cannot be called `{name.value[:60]}`"

@@ -21,12 +21,17 @@ class LineCutter:
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """Yield the lines that end in *chunk*."""
-        start = 0
-        while (end := chunk.find(b"\n", start)) >= 0:
-            self.rest += chunk[start:end]
-            start = end + 1
+        first, *more = chunk.split(b"\n")
+        self.rest += first
+        if more:
             yield from self._flush()
-        self.rest += chunk[start:]
+            for line in more[:-1]:
+                if len(line) <= LONGEST_LINE:
+                    yield _text(line)
+                else:
+                    self.rest += line
+                    yield from self._flush()
+            self.rest += more[-1]
         while len(self.rest) > LONGEST_LINE:
             yield self._cut()
 
@@ -40,7 +45,7 @@ class LineCutter:
             yield self._cut()
         line = bytes(self.rest)
         self.rest.clear()
-        yield _text(line.removesuffix(b"\r"))
+        yield _text(line)
 
     def _cut(self) -> str:
         at = LONGEST_LINE
@@ -49,8 +54,11 @@ class LineCutter:
             at -= 1
         line = bytes(self.rest[:at])
         del self.rest[:at]
-        return _text(line)
+        return _text(line, whole=False)
 
 
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", "replace").replace("\0", "\ufffd")
+def _text(line: bytes, *, whole: bool = True) -> str:
+    if whole and line.endswith(b"\r"):
+        line = line[:-1]
+    text = line.decode("utf-8", "replace")
+    return text.replace("\0", "\ufffd") if "\0" in text else text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
-from wfe.yaml.diagnostics import Problems, Source, Span
+from wfe.yaml.diagnostics import Problems, Source, Span, TooManyProblemsError, nearest
 from wfe.yaml.tree import Entry, Limits, ListNode, MapNode, Node, Scalar
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ def parse(source: Source, problems: Problems, limits: Limits) -> Node | None:
         if size > limits.file:
             message = f"the file has {size:,} bytes, more than {limits.file:,}"
             builder.abandon("WFE002", Span(source, 1, 1), message, "split it into several files")
+        builder.check_lines()
         builder.check_directives()
         return builder.document()
-    except _AbandonedError:
+    except (_AbandonedError, TooManyProblemsError):
         return None
 
 
@@ -51,6 +52,17 @@ class _Builder:
     def abandon(self, code: str, at: Span, message: str, hint: str | None = None) -> NoReturn:
         self.problems.error(code, at, message, hint)
         raise _AbandonedError
+
+    def check_lines(self) -> None:
+        """Refuse lines that hold more than a value may, before time is spent on them."""
+        if len(self.source.text) <= self.limits.scalar:
+            return
+        for number, line in enumerate(self.source.lines, 1):
+            if len(line) > self.limits.scalar:
+                size, most = len(line), self.limits.scalar
+                message = f"a line has {size:,} characters, more than {most:,}"
+                at = Span(self.source, number, 1)
+                self.abandon("WFE002", at, message, "keep what is so long in a file of its own")
 
     def check_directives(self) -> None:
         for number, line in enumerate(self.source.lines, 1):
@@ -82,6 +94,8 @@ class _Builder:
         mark = error.problem_mark or error.context_mark
         if "end of stream" in str(error.problem) and error.context_mark:
             mark = error.context_mark
+        elif mark and error.context_mark and not self.source.line(mark.line + 1).strip():
+            mark = error.context_mark  # what is open, where the end of the file says nothing
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         message, hint = _syntax(error.problem or str(error), self.source.line(line))
         self.problems.error("WFE001", Span(self.source, line, column), message, hint)
@@ -161,11 +175,11 @@ class _Builder:
         name = event.anchor
         if name not in self.anchors:
             message = f"the alias `*{name}` names no anchor before it"
-            hint = (
-                f"define it with `&{name}`"
-                if not self.anchors
-                else f"anchors so far: {self._names()}"
-            )
+            near = nearest(name, self.anchors)
+            hint = f"anchors so far: {self._names()}"
+            hint = f"did you mean `*{near}`?" if near else hint
+            if not self.anchors:
+                hint = f"define it with `&{name}`; templates of other files: `extends: {name}`"
             self.abandon("WFE006", self._span(event), message, hint)
         node = self.anchors[name]
         if node is None:
@@ -186,6 +200,9 @@ class _Builder:
         if _SURROGATE.search(event.value):
             message = "an escape gives half of a character (a lone surrogate)"
             self.abandon("WFE001", self._span(event), message, "write the character itself")
+        if "\0" in event.value:
+            message = "an escape gives a NUL character, which no program takes in a text"
+            self.abandon("WFE001", self._span(event), message, "remove it")
         mark = event.start_mark
         # Anchors and tags stand before the value, and belong to the event.
         start, line, column = mark.index, mark.line, mark.column

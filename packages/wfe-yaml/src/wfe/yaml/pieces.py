@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
@@ -55,9 +56,11 @@ _TOKEN: Final = re.compile(
     # After `$` it is shell arithmetic, and `(((` is never a variable.
     rf"|(?<![$(])\(\((?P<name>{NAME})(?:\|(?P<default>[^()\n]*))?\)\)(?!\))"
 )
-_STRING: Final = re.compile(
-    r"'''|\"\"\"|'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|\}\}|[{}]", re.DOTALL
-)
+_BRACE: Final = re.compile(r"'''|\"\"\"|['\"]|\}\}|[{}]")
+_REST: Final = {
+    "'": re.compile(r"(?:\\.|[^'\\])*'", re.DOTALL),
+    '"': re.compile(r"(?:\\.|[^\"\\])*\"", re.DOTALL),
+}
 
 
 def has_pieces(text: str) -> bool:
@@ -66,17 +69,19 @@ def has_pieces(text: str) -> bool:
 
 
 def split(text: str, fixed: Sequence[tuple[int, int]] = ()) -> tuple[Piece, ...]:
-    """Split *text*; nothing that begins in one of the ranges *fixed* is read."""
+    """Split *text*; nothing that begins in one of the ranges *fixed*, in order, is read."""
     return tuple(_split(text, fixed))
 
 
 def _split(text: str, fixed: Sequence[tuple[int, int]]) -> Iterator[Piece]:
     at = search = 0
+    starts = [begin for begin, _ in fixed]
+    unclosed: set[str] = set()
     while (found := _TOKEN.search(text, search)) is not None:
         start = found.start()
-        inside = next((end for begin, end in fixed if begin <= start < end), None)
-        if inside is not None:
-            search = inside
+        before = bisect_right(starts, start) - 1
+        if before >= 0 and start < fixed[before][1]:
+            search = fixed[before][1]
             continue
         if found["escaped"]:
             # The escaping character goes, what it escapes stays.
@@ -91,7 +96,7 @@ def _split(text: str, fixed: Sequence[tuple[int, int]]) -> Iterator[Piece]:
             yield Variable(found["name"], found["default"], start, found[0])
             at = search = found.end()
             continue
-        end = _closing(text, found.end())
+        end = _closing(text, found.end(), unclosed)
         if end is None:
             yield Unclosed(start)
             yield Literal(text[start:], start)
@@ -104,10 +109,17 @@ def _split(text: str, fixed: Sequence[tuple[int, int]]) -> Iterator[Piece]:
         yield Literal(text[at:], at)
 
 
-def _closing(text: str, at: int) -> int | None:
-    """Return where the ``}}`` of an expression stands; maps and strings in it are skipped."""
+def _closing(text: str, at: int, unclosed: set[str]) -> int | None:
+    """Return where the ``}}`` of an expression stands; maps and strings in it are skipped.
+
+    Args:
+        text: All of it.
+        at: Where the expression begins.
+        unclosed: Quotes that nothing closes from some place on, and so nothing behind it either:
+            no second look is taken.
+    """
     depth = 0
-    while (found := _STRING.search(text, at)) is not None:
+    while (found := _BRACE.search(text, at)) is not None:
         match found[0]:
             case "{":
                 depth += 1
@@ -120,6 +132,12 @@ def _closing(text: str, at: int) -> int | None:
                 depth -= 1
                 at = found.start() + 1
                 continue
+            case "'" | '"' as quote if quote not in unclosed:
+                rest = _REST[quote].match(text, found.end())
+                if rest is not None:
+                    at = rest.end()
+                    continue
+                unclosed.add(quote)
             case _:
                 pass
         at = found.end()

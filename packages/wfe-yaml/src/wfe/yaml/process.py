@@ -9,12 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from wfe.yaml.output_lines import LineCutter
+from wfe.yaml.survivors import noted
 from wfe.yaml.watchdog import guarded
+
+if TYPE_CHECKING:
+    from wfe.core.masking import Masker, MaskStream
 
 __all__ = ["OnLine", "run_process"]
 
@@ -26,13 +30,17 @@ _POLL: Final = 0.02  # seconds between looks at whether a group is gone
 _STREAMS: Final = {1: "stdout", 2: "stderr"}
 
 
-async def run_process(
+async def run_process(  # noqa: PLR0913 - all that a process is given
     command: Sequence[str],
     *,
     env: Mapping[str, str],
     cwd: Path,
     on_line: OnLine,
     grace: float,
+    masks: Masker | None = None,
+    owner: str | None = None,
+    stdin: int = DEVNULL,
+    pass_fds: Sequence[int] = (),
 ) -> int:
     """Run *command* to its end and return its exit code (negative: the signal that ended it).
 
@@ -43,6 +51,10 @@ async def run_process(
         on_line: Gets each line as it is written.
         grace: Seconds between the request to end (SIGTERM to the group) and SIGKILL, when the
             caller is cancelled.
+        masks: Takes secrets out of the output, before it is cut into lines.
+        owner: Who needs the process, for the note by which it is found if its host dies.
+        stdin: A descriptor; nothing can be read from it unless it is given.
+        pass_fds: Further descriptors that it gets.
 
     Raises:
         OSError: It cannot be started.
@@ -51,16 +63,18 @@ async def run_process(
     # asyncio.Process.wait() also waits for the pipes, which a process in the background may hold
     # open for ever; the protocol underneath tells the two apart.
     transport, running = await loop.subprocess_exec(
-        lambda: _Running(on_line),
+        lambda: _Running(on_line, masks),
         *command,
-        stdin=DEVNULL,
+        stdin=stdin,
         stdout=PIPE,
         stderr=PIPE,
         cwd=cwd,
         env=env,
         start_new_session=True,
+        pass_fds=tuple(pass_fds),
     )
-    with guarded(transport.get_pid()):
+    group = transport.get_pid()
+    with guarded(group), noted(group, owner):
         try:
             code = await running.exited(transport)
             if code:
@@ -78,15 +92,22 @@ async def run_process(
 @attrs.define(eq=False)
 class _Running(asyncio.SubprocessProtocol):
     on_line: OnLine
+    masks: Masker | None = None
     cutters: dict[int, LineCutter] = attrs.field(factory=lambda: {1: LineCutter(), 2: LineCutter()})
+    masked: dict[int, MaskStream] = attrs.field(
+        default=attrs.Factory(lambda self: _streams(self.masks), takes_self=True), init=False
+    )
     ended: asyncio.Event = attrs.field(factory=asyncio.Event)
     closed: asyncio.Event = attrs.field(factory=asyncio.Event)
     finished: bool = False
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        if not self.finished:
-            for line in self.cutters[fd].feed(data):
-                self.on_line(_STREAMS[fd], line)
+        if self.finished:
+            return
+        if fd in self.masked:
+            data = self.masked[fd].feed(data)
+        for line in self.cutters[fd].feed(data):
+            self.on_line(_STREAMS[fd], line)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - as asyncio calls it
         self._close(fd)
@@ -98,7 +119,10 @@ class _Running(asyncio.SubprocessProtocol):
 
     def _close(self, fd: int) -> None:
         cutter = self.cutters.pop(fd, None)
-        for line in cutter.close() if cutter and not self.finished else ():
+        if cutter is None or self.finished:
+            return
+        rest = self.masked[fd].close() if fd in self.masked else b""
+        for line in (*cutter.feed(rest), *cutter.close()):
             self.on_line(_STREAMS[fd], line)
 
     def flush(self) -> None:
@@ -140,6 +164,10 @@ class _Running(asyncio.SubprocessProtocol):
         with suppress(asyncio.CancelledError, TimeoutError):
             async with asyncio.timeout(5):
                 await self.ended.wait()
+
+
+def _streams(masks: Masker | None) -> dict[int, MaskStream]:
+    return {fd: masks.stream() for fd in _STREAMS} if masks else {}
 
 
 def _signal(group: int, number: int) -> bool:

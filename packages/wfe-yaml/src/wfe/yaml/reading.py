@@ -10,10 +10,14 @@ import attrs
 
 from wfe.yaml.diagnostics import Problems, nearest
 from wfe.yaml.pieces import Expression, Unclosed, has_pieces, split
-from wfe.yaml.scalars import kind_of, parse_duration, resolve
+from wfe.yaml.scalars import kind_of, meant_duration, parse_duration, resolve
 from wfe.yaml.tree import Entry, ListNode, MapNode, Node, Scalar
 
-__all__ = ["ENV_NAME", "ID", "NAME", "OUTPUT_NAME", "Reader"]
+__all__ = ["DURATION_HINT", "ENV_NAME", "ID", "NAME", "OUTPUT_NAME", "Reader"]
+
+DURATION_HINT: Final = (
+    "write 500ms, 30s, 5m, 2h, 1d or 1h30m (units d h m s ms, largest first, no fractions)"
+)
 
 NAME: Final = re.compile(r"\S(?:[^\x00-\x1f\x7f]{0,118}\S)?")
 ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
@@ -55,27 +59,20 @@ class Reader:
         return node
 
     def keys(
-        self,
-        node: MapNode,
-        what: str,
-        known: Collection[str],
-        later: Collection[str] = (),
+        self, node: MapNode, what: str, known: Collection[str], others: Collection[str] = ()
     ) -> Iterator[tuple[str, Entry]]:
-        """Yield the known keys; the others are errors, *later* ones of another kind."""
+        """Yield the known keys; unknown ones are errors, which may have been meant as *others*."""
         for name, entry in node.entries.items():
             if name in known:
                 yield name, entry
-            elif name in later:
-                message = f"`{name}` is not supported by this version"
-                self.problems.error(
-                    "WFE014", entry.key.span, message, "remove it, or use a newer wfe-yaml"
-                )
             else:
-                self.unknown_key(entry.key, what, known)
+                self.unknown_key(entry.key, what, known, others)
 
-    def unknown_key(self, key: Scalar, what: str, known: Collection[str]) -> None:
+    def unknown_key(
+        self, key: Scalar, what: str, known: Collection[str], others: Collection[str] = ()
+    ) -> None:
         """Record that *key* is not known in *what*."""
-        near = nearest(key.value, known)
+        near = nearest(key.value, known) or nearest(key.value, others)
         listed = ", ".join(known)
         hint = f"did you mean `{near}`?" if near else f"known here: {listed}"
         self.problems.error("WFE012", key.span, f"{what} has no key `{key.value}`", hint)
@@ -184,6 +181,10 @@ class Reader:
 
     def duration(self, node: Node, what: str) -> int | None:
         """Read a duration in µs; a bare integer is milliseconds, with a warning."""
+        if not isinstance(node, Scalar):
+            message = f"{what} is a duration, not {_kind(node)}"
+            self.problems.error("WFE011", node.span, message, DURATION_HINT)
+            return None
         scalar = self.constant(node, what)
         if scalar is None:
             return None
@@ -198,22 +199,16 @@ class Reader:
             )
             return value * 1000
         message = f"{what} is a duration, not `{scalar.value[:40]}`"
-        hint = (
-            "write 500ms, 30s, 5m, 2h, 1d or 1h30m (units d h m s ms, largest first, no fractions)"
-        )
+        near = meant_duration(scalar.value)
+        hint = f"did you mean `{near}`?" if near else DURATION_HINT
         self.problems.error("WFE016", scalar.span, message, hint)
         return None
 
-    def choice(
-        self, node: Node, what: str, choices: Collection[str], later: Collection[str] = ()
-    ) -> str | None:
+    def choice(self, node: Node, what: str, choices: Collection[str]) -> str | None:
         """Read one of some words."""
         text = self.source_text(node, what)
         if text is None or text in choices:
             return text
-        if text in later:
-            self.problems.error("WFE014", node.span, f"`{text}` is not supported by this version")
-            return None
         near = nearest(text, choices)
         listed = ", ".join(choices)
         hint = f"did you mean `{near}`?" if near else f"write one of {listed}"

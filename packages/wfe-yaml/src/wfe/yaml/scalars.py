@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final, TypeAlias
 
-__all__ = ["Plain", "duration_text", "kind_of", "parse_duration", "resolve"]
+__all__ = [
+    "Plain",
+    "duration_text",
+    "kind_of",
+    "meant_duration",
+    "parse_duration",
+    "resolve",
+]
 
 Plain: TypeAlias = bool | int | float | str | None
 
@@ -68,9 +75,10 @@ _UNITS: Final = {
     "s": 1_000_000,
     "ms": 1_000,
 }
+_LONGEST: Final = 999_999_999 * _UNITS["d"]  # what a timedelta holds
 _DURATION: Final = re.compile(
-    r"(?:(?P<d>\d{1,9})d)?(?:(?P<h>\d{1,9})h)?(?:(?P<m>\d{1,9})m(?!s))?(?:(?P<s>\d{1,9})s)?"
-    r"(?:(?P<ms>\d{1,12})ms)?",
+    r"(?:(?P<d>\d{1,9})d)?(?:(?P<h>\d{1,9})h)?(?:(?P<m>\d{1,9})m(?!s))?(?:(?P<s>\d{1,14})s)?"
+    r"(?:(?P<ms>\d{1,17})ms)?",
     re.ASCII,
 )
 
@@ -80,7 +88,29 @@ def parse_duration(text: str) -> int | None:
     found = _DURATION.fullmatch(text)
     if found is None or not text:
         return None
-    return sum(int(found[unit] or 0) * micros for unit, micros in _UNITS.items())
+    total = sum(int(found[unit] or 0) * micros for unit, micros in _UNITS.items())
+    return total if total <= _LONGEST else None
+
+
+_MEANT: Final = re.compile(
+    r"(\d{1,9}(?:\.\d{1,3})?) ?(ms|milli\w*|s|secs?|seconds?|m|mins?|minutes?|h|hr|hrs|hours?"
+    r"|d|days?|w|weeks?)",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def meant_duration(text: str) -> str | None:
+    """Return how ``30 days``, ``1.5h`` or ``1h 30m`` is written, ``None`` where that is unclear."""
+    if text != text.replace(" ", "") and parse_duration(text.replace(" ", "")) is not None:
+        return text.replace(" ", "")
+    found = _MEANT.fullmatch(text.strip())
+    if found is None:
+        return None
+    word = found[2].lower()
+    unit = "ms" if word.startswith(("ms", "milli")) else word[0]
+    size = 7 * _UNITS["d"] if unit == "w" else _UNITS[unit]
+    micros = round(float(found[1]) * size)
+    return duration_text(micros) if micros and micros % _UNITS["ms"] == 0 else None
 
 
 def duration_text(micros: int) -> str:

@@ -1,32 +1,24 @@
-"""The step that runs shell commands."""
+"""The step that runs shell commands, or a script in another language."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import tempfile
-from collections import deque
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
 from wfe.core.errors import WfeError
-from wfe.core.rounds import round_field
-from wfe.core.steps import ExecutionResult, StepExecutionContext
-from wfe.yaml.process import run_process
-from wfe.yaml.step_outputs import StepOutputs, read_marker
-from wfe.yaml.value_types import ValueType
-from wfe.yaml.variables import render_value
+from wfe.core.step_types import Role, setting
+
+if TYPE_CHECKING:
+    from wfe.core.steps import ExecutionResult, StepExecutionContext
 
 __all__ = ["Shell", "ShellCommandError", "ShellStartError"]
 
-_BASE: Final = ("PATH", "HOME", "LANG", "TMPDIR")
-_LONGEST_ARGUMENT: Final = 100_000  # bytes; Linux takes 128 KiB
-_TAIL: Final = 5  # lines of output in the error
+_SHELLS: Final = ("bash", "sh", "python", "pwsh")
+_WAYS: Final = ("run", "script", "file")
 
 
 @attrs.define(eq=False)
@@ -42,6 +34,12 @@ class ShellCommandError(WfeError):
     tail: tuple[str, ...] = ()
 
     retryable: ClassVar[bool] = True
+
+    @property
+    def retry_labels(self) -> tuple[str, ...]:
+        """What ``retry.on`` may name: ``exit:3``; a signal counts as in shells, from 128."""
+        code = self.exit_code if self.exit_code >= 0 else 128 - self.exit_code
+        return (f"exit:{code}", "error")
 
     def __str__(self) -> str:
         if self.exit_code < 0:
@@ -60,6 +58,8 @@ class ShellCommandError(WfeError):
 class ShellStartError(WfeError):
     """The commands of a step could not be started."""
 
+    errored: ClassVar[bool] = True
+
     problem: str
 
     def __str__(self) -> str:
@@ -72,144 +72,85 @@ class Shell:
 
     The commands get an explicit environment: PATH, HOME, LANG and TMPDIR of the host, what
     *env_from_host* names, *env*, and ``WFE_RUN_ID``, ``WFE_WORKFLOW``, ``WFE_STEP``,
-    ``WFE_ATTEMPT`` (from 0) and ``WFE_OUTPUT``, a file that takes outputs as ``name=value`` or
-    ``{"name": value}`` lines.  They run in a process group of their own, which is ended as a whole
-    when the step is cancelled or times out.
+    ``WFE_ATTEMPT`` (from 0), ``WFE_OUTPUT``, a file that takes outputs as ``name=value`` or
+    ``{"name": value}`` lines, and ``WFE_SUMMARY``, a file that takes Markdown.  They run in a
+    process group of their own, which is ended as a whole when the step is cancelled or times out.
 
     Attributes:
-        script: The commands; the argument is called ``run``.
-        shell: ``bash`` or ``sh``; ``None``: bash when there.
-        env: Values that are not text become what they are in JSON; null is empty.
-        env_from_host: Names of variables of the host.
-        working_dir: Relative to *workspace*.
-        outputs: Declared outputs, name to type; the only ones that stdout can set.
-        key: Name under which ``steps`` has the outputs; ``None`` (in a builder): read *results*.
-        workspace: ``None``: the current directory.
+        commands: Whether ``##wfe[output name=value]`` lines on stdout set declared outputs.
+        program: Returns program and arguments instead of a shell's, for step types that run
+            processes as this one does; it gets a directory for its files.
         grace: Seconds from SIGTERM to SIGKILL.
-        output_limit: Bytes of the file of outputs.
+        output_limit: Bytes of the file of outputs; of a summary a quarter of it is read.
+        log_bytes: Of output that is logged; of what is beyond, only the end is.
+        log_lines: The same in lines.
         results: The outputs, after a run.
     """
 
-    script: str = attrs.field(alias="run")
-    shell: str | None = None
-    env: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    env_from_host: Sequence[str] = ()
-    working_dir: str | None = None
-    outputs: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    key: str | None = None
-    workspace: Path | None = None
-    grace: float = 5.0
-    output_limit: int = 1024 * 1024
+    run_text: str | None = attrs.field(  # not setting(): type checkers would not see the alias
+        default=None,
+        alias="run",
+        metadata=setting(
+            Role.CODE,
+            language="bash",
+            language_key="shell",
+            description="The commands; they end at the first that fails.",
+        ).metadata,
+    )
+    script: str | None = setting(
+        Role.CODE,
+        default=None,
+        language="bash",
+        language_key="shell",
+        description="Another word for `run`.",
+    )
+    file: str | None = setting(
+        Role.VALUE,
+        default=None,
+        description="A script file in the workspace, instead of `run`.",
+    )
+    shell: str | None = setting(
+        Role.CONSTANT,
+        default=None,
+        choices=_SHELLS,
+        description="What runs them: bash where there is one, else sh; of a file, by its suffix.",
+    )
+    env: Mapping[str, Any] = setting(Role.ENV, factory=dict[str, Any])
+    env_from_host: Sequence[str] = setting(Role.HOST_ENV, default=())
+    working_dir: str | None = setting(Role.DIRECTORY, default=None)
+    outputs: Mapping[str, Any] = setting(Role.OUTPUTS, factory=dict[str, Any])
+    workspace: Path | None = setting(Role.WORKSPACE, default=None)
+    commands: bool = setting(Role.COMMANDS, default=True)
+    program: Callable[[Path], Sequence[str]] | None = setting(Role.NONE, default=None)
+    grace: float = setting(Role.NONE, default=5.0)
+    output_limit: int = setting(Role.NONE, default=1024 * 1024)
+    log_bytes: int = setting(Role.NONE, default=16 * 1024 * 1024)
+    log_lines: int = setting(Role.NONE, default=100_000)
     results: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
 
+    @classmethod
+    def check_config(cls, config: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+        """Yield what is wrong with the keys together."""
+        given = [key for key in _WAYS if config.get(key) is not None]
+        if not given:
+            message = "a shell step needs `run`"
+            yield "run", message, "write the command under `config.run`"
+        file = config.get("file")
+        if isinstance(file, str) and (file.startswith("/") or ".." in file.split("/")):
+            message = f"the script file {file[:80]!r} is not inside of the workspace"
+            yield "file", message, "write its path relative to the folder of this file"
+        for key in given[1:]:
+            message = f"`{given[0]}` and `{key}` both say what runs"
+            yield key, message, "keep one of them"
+
     async def run(self, ctx: StepExecutionContext[Any]) -> ExecutionResult:
-        """Run the commands and return their outputs.
+        """Run the commands; their outputs are in *results*.
 
         Raises:
             ShellCommandError: They failed; the exit code is in it.
             ShellStartError: They could not be started.
             StepOutputError: Their outputs cannot be taken.
         """
-        declared = {name: ValueType.from_json(kind) for name, kind in self.outputs.items()}
-        outputs = StepOutputs(declared)
-        with tempfile.TemporaryDirectory(prefix="wfe-", ignore_cleanup_errors=True) as private:
-            file = Path(private) / "output"
-            file.touch(mode=0o600)
-            await self._execute(ctx, Path(private), file, outputs)
-            outputs.take_file(file, self.output_limit)
-        self.results = outputs.finish()
-        if self.key is None:
-            return ExecutionResult.next()
-        record = {"outputs": self.results, "status": "complete"}
-        field = round_field(f"steps.{self.key}", ctx.path)
-        return ExecutionResult.output(**{**self.results, field: record})
+        from wfe.yaml.shell_run import run_shell  # noqa: PLC0415 - files are checked without it
 
-    async def _execute(
-        self, ctx: StepExecutionContext[Any], private: Path, file: Path, outputs: StepOutputs
-    ) -> None:
-        tail: deque[str] = deque(maxlen=_TAIL)
-        wrong: list[WfeError] = []
-
-        def on_line(stream: str, line: str) -> None:
-            ctx.log.line(stream, line)
-            if stream == "warning":
-                return
-            tail.append(line)
-            marker = read_marker(line) if stream == "stdout" else None
-            if marker is None:
-                return
-            try:
-                warning = outputs.take_marker(*marker)
-            except WfeError as error:
-                wrong.append(error)
-                return
-            if warning:
-                ctx.log.warning("%s", warning)
-
-        env = self._environment(ctx, file)
-        try:
-            code = await run_process(
-                self._command(private),
-                env=env,
-                cwd=self._directory(),
-                on_line=on_line,
-                grace=self.grace,
-            )
-        except OSError as error:
-            raise ShellStartError(self._start_problem(error, env)) from error
-        if code:
-            raise ShellCommandError(code, tuple(tail))
-        if wrong:
-            raise wrong[0]
-
-    def _directory(self) -> Path:
-        base = self.workspace or Path.cwd()
-        directory = base / self.working_dir if self.working_dir else base
-        if not directory.is_dir():
-            raise ShellStartError(f"the working directory {str(directory)!r} does not exist")
-        return directory
-
-    def _command(self, private: Path) -> list[str]:
-        shell = self.shell or ("bash" if _find("bash") else "sh")
-        program = _find(shell)
-        if program is None:
-            raise ShellStartError(f"the shell {shell!r} is not installed (not found in PATH)")
-        flags = ["--noprofile", "--norc", "-eo", "pipefail"] if shell == "bash" else ["-e"]
-        if "\0" in self.script:
-            raise ShellStartError("the commands contain a NUL character")
-        if len(self.script.encode("utf-8", "surrogateescape")) <= _LONGEST_ARGUMENT:
-            return [program, *flags, "-c", self.script]
-        path = private / "script"
-        path.write_text(self.script, encoding="utf-8", errors="surrogateescape")
-        return [program, *flags, str(path)]
-
-    def _environment(self, ctx: StepExecutionContext[Any], file: Path) -> dict[str, str]:
-        env = {
-            name: os.environ[name] for name in (*_BASE, *self.env_from_host) if name in os.environ
-        }
-        for name, value in self.env.items():
-            text = render_value(value)
-            if "\0" in text:
-                raise ShellStartError(f"the value of {name} contains a NUL character")
-            env[name] = text
-        return {
-            **env,
-            "WFE_RUN_ID": ctx.instance.id,
-            "WFE_WORKFLOW": ctx.instance.definition,
-            "WFE_STEP": ctx.pointer.step,
-            "WFE_ATTEMPT": str(ctx.attempt),
-            "WFE_OUTPUT": str(file),
-        }
-
-    def _start_problem(self, error: OSError, env: Mapping[str, str]) -> str:
-        reason = error.strerror or str(error)
-        largest = max(env, key=lambda name: len(env[name]), default="")
-        if largest and len(env[largest]) > _LONGEST_ARGUMENT:
-            size = len(env[largest])
-            reason = f"{reason} (the value of {largest} has {size:,} characters)"
-        return f"the command cannot start: {reason}"
-
-
-@cache
-def _find(program: str) -> str | None:
-    return shutil.which(program)
+        return await run_shell(self, ctx)

@@ -77,6 +77,7 @@ _SPECIAL: Final = {
     _Mode.HEREDOC: re.compile(r"[\\`$\0]"),
 }
 _DEEPEST: Final = 20  # here-documents in here-documents
+_NEAR: Final = 100  # characters that are looked back at, so that a long line takes no square of it
 _WORD: Final = re.compile(r"(?:case|esac)(?![\w-])")
 _DELIMITER: Final = re.compile(r"<<(-?)[ \t]*((?:'[^'\n]*'|\"[^\"\n]*\"|\\.|[^\s;&|<>()'\"\\])+)")
 _COMMAND_START: Final = re.compile(r"(?:^|[;&|(\n]|\b(?:then|do|else|if|while|until))[ \t]*$")
@@ -86,7 +87,11 @@ def places(script: str) -> list[Place]:
     """Return a place for every :data:`HOLE` in *script*, in order."""
     scanner = _Scanner(script)
     scanner.run()
-    return scanner.found
+    found = {place.offset: place for place in reversed(scanner.found)}
+    # A hole can be all of the line that ends a here-document: it is no place in a text.
+    for at in (at for at, char in enumerate(script) if char == HOLE and at not in found):
+        found[at] = Place(at, Context.DELIMITER, at)
+    return [found[at] for at in sorted(found)]
 
 
 @attrs.define
@@ -132,11 +137,9 @@ class _Scanner:
             _Mode.ARITHMETIC: Context.ARITHMETIC,
             _Mode.HEREDOC: Context.HEREDOC,
         }[frame.mode]
-        if (
-            frame.mode is _Mode.PARAMETER
-            and self.script[frame.opened : self.at].strip("${#!") == ""
-        ):
-            context = Context.PARAMETER
+        if frame.mode is _Mode.PARAMETER and self.at - frame.opened < _NEAR:
+            before = self.script[frame.opened : self.at].strip("${#!")
+            context = context if before else Context.PARAMETER
         self._record(context, frame.opened)
         self.at += 1
 
@@ -246,13 +249,20 @@ class _Scanner:
         self.at = end
 
     def _open(self, frame: _Frame) -> None:
-        line = self.script[self.script.rfind("\n", 0, self.at) + 1 : self.at]
-        if self.script.startswith("((", self.at) and _COMMAND_START.search(line):
+        if self.script.startswith("((", self.at) and self._begins_command():
             self.stack.append(_Frame(_Mode.ARITHMETIC, self.at, depth=2))
             self.at += 2
             return
         frame.depth += 1
         self.at += 1
+
+    def _begins_command(self) -> bool:
+        """Whether a command may begin here, as far as some characters before it tell."""
+        start = max(0, self.at - _NEAR)
+        line = self.script[start : self.at].rpartition("\n")
+        # What stands before a window that has no line break is no beginning of a line.
+        begun = line[2] if line[1] or start == 0 else "x" + line[2]
+        return _COMMAND_START.search(begun) is not None
 
     def _close(self, frame: _Frame) -> None:
         if frame.depth:

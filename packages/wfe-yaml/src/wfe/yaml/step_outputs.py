@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +12,7 @@ import attrs
 
 from wfe.core.errors import WfeError
 from wfe.yaml.diagnostics import nearest
+from wfe.yaml.private_files import PrivateFileError, read_private
 from wfe.yaml.value_types import ANY, UnfitValueError, ValueType
 
 __all__ = ["RESERVED", "StepOutputError", "StepOutputs", "read_marker"]
@@ -22,6 +21,7 @@ RESERVED: Final = ("inputs", "outputs")
 """Names that the data of a run has already."""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,199}")
+_MOST_WARNINGS: Final = 20
 _MARKER: Final = re.compile(r"##wfe\[output ([^=\]]+)=(.*)\]\s*")
 
 
@@ -67,7 +67,7 @@ class StepOutputs:
         if name in self.declared:
             self.values[name] = self._read(name, text, f"output {name!r}")
             return None
-        if name in self.unknown:
+        if name in self.unknown or len(self.unknown) >= _MOST_WARNINGS:
             return None
         self.unknown.add(name)
         near = nearest(name, self.declared)
@@ -81,7 +81,8 @@ class StepOutputs:
             StepOutputError: It is no regular file, is larger than *limit* bytes, or a line is
                 wrong; line and reason are named.
         """
-        for number, line in enumerate(_content(path, limit).splitlines(), 1):
+        for number, line in enumerate(_content(path, limit).split("\n"), 1):
+            line = line.removesuffix("\r")  # noqa: PLW2901 - the same line
             if line.strip():
                 self._take_line(line, f"line {number} of $WFE_OUTPUT")
 
@@ -89,7 +90,7 @@ class StepOutputs:
         if line.lstrip().startswith("{"):
             try:
                 fields: dict[str, Any] = json.loads(line, parse_constant=_refuse)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise StepOutputError(f"{where} is not a JSON object: {error}") from error
             for name, value in fields.items():
                 self._take(name, where)
@@ -142,17 +143,12 @@ def _refuse(constant: str) -> float:
 
 
 def _content(path: Path, limit: int) -> str:
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        reason = error.strerror or "it cannot be opened"
-        raise StepOutputError(f"the file of $WFE_OUTPUT cannot be read: {reason}") from error
-    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise StepOutputError("the file of $WFE_OUTPUT was replaced by something else")
-        content = file.read(limit + 1)
-    if len(content) > limit:
+        content, whole = read_private(path, limit)
+    except PrivateFileError as error:
+        problem = error.problem.removeprefix("it ")
+        raise StepOutputError(f"the file of $WFE_OUTPUT {problem}") from error
+    if not whole:
         raise StepOutputError(f"the file of $WFE_OUTPUT has more than {limit:,} bytes")
     try:
         return content.decode()

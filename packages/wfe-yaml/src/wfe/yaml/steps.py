@@ -1,240 +1,225 @@
-"""Check lists of steps: their order, names and needs, and what each may read."""
+"""Check lists of steps and each step: its kind, its keys, and what it may read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 import attrs
 
-from wfe.core.definition import Block, Kind, Node
+from wfe.core.cel_types import CelType
+from wfe.core.definition import Block, Node
+from wfe.core.policies import ErrorPolicy, Fail, Retry
 from wfe.yaml.context import Built, Context
-from wfe.yaml.controls import Control, check_control
+from wfe.yaml.control import LIST_HINT, Control, ControlStep
+from wfe.yaml.dags import after_failure, check_chain, check_dag, is_dag
+from wfe.yaml.defaults import with_defaults
 from wfe.yaml.diagnostics import nearest
+from wfe.yaml.flows import secrets_in
+from wfe.yaml.hooks import Hooked, check_hooks
 from wfe.yaml.keys import (
     CONTROLS,
-    DEFAULTS,
+    HANDED_DOWN,
     KIND_KEYS,
-    LATER_KINDS,
     LEAF_KEYS,
+    LEAF_MODIFIERS,
     MODIFIERS,
-    MODIFIERS_LATER,
 )
-from wfe.yaml.leaf import Leaf
 from wfe.yaml.leaves import check_leaf
 from wfe.yaml.modifiers import Modifiers, read_modifiers, read_surroundings
-from wfe.yaml.reading import NAME, OUTPUT_NAME
+from wfe.yaml.naming import collect_names, name_of
 from wfe.yaml.scope import Scope, Visible
-from wfe.yaml.tree import Entry, ListNode, MapNode, Scalar
+from wfe.yaml.secret_keys import read_secrets
+from wfe.yaml.tree import MapNode, Scalar
 from wfe.yaml.tree import Node as TreeNode
 
-__all__ = ["check_list", "collect_names"]
-
-
-def collect_names(steps: TreeNode, context: Context) -> dict[str, int]:
-    """Return name or id -> line of all steps in *steps*, at any depth; repeats are errors."""
-    lines: dict[str, int] = {}
-    for step in _every_step(steps):
-        seen: set[str] = set()
-        for kind in ("name", "id"):
-            node = step.get(kind)
-            if not isinstance(node, Scalar) or node.value in seen:
-                continue
-            seen.add(node.value)
-            if node.value in lines:
-                message = (
-                    f"the {kind} `{node.value}` stands twice, first in line {lines[node.value]}"
-                )
-                hint = "names and ids of steps are unique in a workflow"
-                context.problems.error("WFE018", node.span, message, hint)
-            else:
-                lines[node.value] = node.line
-                name = step.get("name")
-                context.keys[node.value] = name.value if isinstance(name, Scalar) else node.value
-    return lines
-
-
-def _every_step(node: TreeNode | None) -> Iterator[MapNode]:
-    for step in node.items if isinstance(node, ListNode) else []:
-        if isinstance(step, MapNode):
-            yield step
-            for key in ("parallel", "do", "then", "else"):
-                yield from _every_step(step.get(key))
+__all__ = ["check_list", "check_step", "collect_names"]
 
 
 def check_list(
-    node: TreeNode, what: str, name: str, context: Context, scope: Scope
+    node: TreeNode,
+    what: str,
+    name: str,
+    context: Context,
+    scope: Scope,
+    *,
+    unnamed: str | None = None,
 ) -> tuple[Block, Scope]:
-    """Check a list of steps; *name* is that of the container, for a DAG's node.
+    """Check a list of steps.
+
+    Args:
+        node: The list.
+        what: It is, for messages.
+        name: Of its container, for a graph's node.
+        context: Of the workflow.
+        scope: What its first step may read.
+        unnamed: What steps without a name are called, ``None``: they need one.
 
     Returns:
         The block, and the scope behind its last step.
     """
-    hint = "write a list of steps, each beginning with `- `"
-    listed = context.reader.sequence(node, what, hint)
+    listed = context.reader.sequence(node, what, LIST_HINT)
     if listed is None:
         return Block(), scope
     hint = "write `- name: ...` and, below it, `run: ...`"
     found = [context.reader.mapping(item, "a step", hint) for item in listed.items]
     steps = [step for step in found if step is not None]
-    if any(step.get("needs") is not None for step in steps):
-        return _check_dag(steps, name, context, scope)
+    if is_dag(steps):
+        return check_dag(steps, name, context, scope, check_step, unnamed)
+    if any(after_failure(step) for step in steps[1:]):
+        return check_chain(steps, name, context, scope, check_step, unnamed)
     nodes: list[Node] = []
     for step in steps:
-        built = check_step(step, context, scope)
+        built = check_step(step, context, scope, unnamed=unnamed)
         scope = built.scope
         nodes += [built.node] if built.node else []
     return Block(tuple(nodes)), scope
 
 
-def _check_dag(
-    steps: Sequence[MapNode], name: str, context: Context, scope: Scope
-) -> tuple[Block, Scope]:
-    positions = {
-        node.value: i
-        for i, step in enumerate(steps)
-        for kind in ("name", "id")
-        if isinstance(node := step.get(kind), Scalar)
-    }
-    needs = [_needs(step, positions, context) for step in steps]
-    order = _in_order(steps, needs, context)
-    built: dict[int, Built] = {}
-    for i in order:
-        before = scope.joined(built[j].scope for j in needs[i] if j in built)
-        built[i] = check_step(steps[i], context, before)
-    nodes: list[Node] = []
-    names = {i: found.node.name for i, found in built.items() if found.node}
-    for i, found in sorted(built.items()):
-        if found.node is not None:
-            needed = tuple(names[j] for j in needs[i] if j in names)
-            nodes.append(attrs.evolve(found.node, needs=needed))
-    dag = Node(
-        name=context.free(f"{name}.dag"),
-        kind=Kind.DAG,
-        blocks=(Block(tuple(nodes)),),
-        config={"fail_fast": True},
-    )
-    return Block((dag,)), scope.joined(found.scope for found in built.values())
+def check_step(
+    step: MapNode,
+    context: Context,
+    scope: Scope,
+    *,
+    behind: Scope | None = None,
+    unnamed: str | None = None,
+) -> Built:
+    """Check one step and return its node and the scope behind it.
 
-
-def _needs(step: MapNode, positions: Mapping[str, int], context: Context) -> list[int]:
-    node = step.get("needs")
-    found: list[int] = []
-    if node is None or (isinstance(node, ListNode) and not node.items):
-        return found
-    for needed in context.reader.names(node, "`needs`"):
-        if needed.value in positions:
-            found.append(positions[needed.value])
-            continue
-        near = nearest(needed.value, positions)
-        hint = f"did you mean `{near}`?" if near else f"steps beside it: {', '.join(positions)}"
-        elsewhere = needed.value in context.keys
-        message = f"there is no step `{needed.value}` beside this one"
-        if elsewhere:
-            message = f"the step `{needed.value}` does not stand in the same list"
-        context.problems.error("WFE040", needed.span, message, hint)
-    return list(dict.fromkeys(found))
-
-
-def _in_order(
-    steps: Sequence[MapNode], needs: Sequence[Sequence[int]], context: Context
-) -> list[int]:
-    """Return the steps so that each stands behind what it needs; a circle is an error."""
-    order: list[int] = []
-    waiting = {i: set(needed) for i, needed in enumerate(needs)}
-    ready = [i for i, needed in waiting.items() if not needed]
-    users: dict[int, list[int]] = {}
-    for i, needed in waiting.items():
-        for j in needed:
-            users.setdefault(j, []).append(i)
-    while ready:
-        i = ready.pop(0)
-        order.append(i)
-        for user in users.get(i, []):
-            waiting[user].discard(i)
-            if not waiting[user]:
-                ready.append(user)
-    left = [i for i in range(len(steps)) if waiting[i]]
-    if left:
-        circle = _circle(left[0], waiting)
-        path = " -> ".join(f"`{_label(steps[i])}`" for i in circle)
-        at = steps[circle[0]].entries["needs"].key.span
-        context.problems.error(
-            "WFE041", at, f"these steps wait for each other: {path}", "remove one `needs`"
-        )
-    return order + left
-
-
-def _circle(start: int, waiting: Mapping[int, set[int]]) -> list[int]:
-    path = [start]
-    while True:
-        following = min(waiting[path[-1]])
-        if following in path:
-            return [*path[path.index(following) :], following]
-        path.append(following)
-
-
-def _label(step: MapNode) -> str:
-    for kind in ("name", "id"):
-        node = step.get(kind)
-        if isinstance(node, Scalar):
-            return node.value
-    return "?"
-
-
-def check_step(step: MapNode, context: Context, scope: Scope) -> Built:
-    """Check one step and return its node and the scope behind it."""
+    Args:
+        step: As it is written.
+        context: Of the workflow.
+        scope: What it may read.
+        behind: What may be read behind it, but for itself; ``None``: the same.
+        unnamed: What it is called when it has no name.
+    """
+    outer = scope if behind is None else behind
     kind = _kind(step, context)
     if kind is None:
-        return Built(node=None, scope=scope)
-    step = _with_defaults(step, context) if kind == "leaf" else step
-    name, key = _names(step, kind, context)
+        return Built(node=None, scope=outer)
+    if kind == "leaf":
+        step = with_defaults(step, context, _written_type(step))
+    name, key = name_of(step, kind, context, unnamed)
     _check_keys(step, kind, context)
     inner = read_surroundings(step, context, scope)
-    modifiers = read_modifiers(step, context, inner)
+    if kind in _CONDITIONAL or "when" in step.entries:
+        inner = attrs.evolve(inner, conditional=True)
+    modifiers = read_modifiers(step, context, attrs.evolve(inner, status=True))
     if kind == "leaf":
-        leaf = check_leaf(step, name, key, context, inner)
-        return _leaf_built(leaf, key, modifiers, scope)
-    control = check_control(kind, step, name, context, inner, check_list)
-    return _control_built(control, key, kind, modifiers, scope)
+        node, visible = _leaf(step, name, key, context, inner, modifiers)
+        after = outer.after(key, visible)
+    else:
+        inner = _with_secrets(step, context, inner)
+        it = ControlStep(
+            step=step,
+            name=name,
+            key=key,
+            context=context,
+            scope=inner,
+            check_list=check_list,
+            named="name" in step.entries or "id" in step.entries,
+        )
+        from wfe.yaml.controls import check_control  # noqa: PLC0415 - many files have none
 
-
-def _finished(node: Node | None, modifiers: Modifiers, timeout: int | None = None) -> Node | None:
-    if node is None:
-        return None
-    return attrs.evolve(
-        node,
-        run_if=modifiers.when,
-        on_error=modifiers.policy,
-        timeout=modifiers.timeout if timeout is None else timeout,
+        control = check_control(kind, it)
+        node, visible = _with_policy(control, modifiers), _visible(control, kind, modifiers)
+        after = _behind(control, modifiers, outer).after(key, visible)
+    hooked = Hooked(
+        step=step, node=node, name=name, key=key, before=scope, after=after, visible=visible
     )
+    node, after = check_hooks(hooked, context, check_list)
+    return Built(node=node, scope=after)
 
 
-def _leaf_built(leaf: Leaf, key: str, modifiers: Modifiers, scope: Scope) -> Built:
+_CONDITIONAL: Final = frozenset({"if", "switch", "while", "for_each"})
+
+
+def _written_type(step: MapNode) -> str | None:
+    written = step.get("type")
+    if isinstance(written, Scalar):
+        return written.value
+    config = step.get("config")
+    short = "run" in step.entries or (isinstance(config, MapNode) and "run" in config.entries)
+    return "shell" if short else None
+
+
+def _leaf(
+    step: MapNode, name: str, key: str, context: Context, scope: Scope, modifiers: Modifiers
+) -> tuple[Node | None, Visible]:
+    secrets = read_secrets(step, context, scope)
+    if secrets.env:
+        scope = attrs.evolve(scope, env={**scope.env, **secrets.env})
+    leaf = check_leaf(step, name, key, context, scope)
     visible = Visible(
         outputs=leaf.outputs, sure=modifiers.doubt is None, doubt=modifiers.doubt or ""
     )
-    node = _finished(leaf.node, modifiers, leaf.timeout)
-    return Built(node=node, scope=scope.after(key, visible))
+    if leaf.node is None:
+        return None, visible
+    node = modifiers.applied(leaf.node, leaf.timeout)
+    read = secrets_in(*(expr for _, expr in (*node.inputs, *node.exprs)))
+    names = tuple(dict.fromkeys((*secrets.names, *read)))
+    return _with_files(attrs.evolve(node, secrets=names), step, context, scope), visible
 
 
-def _control_built(
-    control: Control, key: str, kind: str, modifiers: Modifiers, scope: Scope
-) -> Built:
+def _with_secrets(step: MapNode, context: Context, scope: Scope) -> Scope:
+    """Return the scope inside a container: what is in it gets the secrets that it asks for."""
+    if "secrets" not in step.entries:
+        return scope
+    found = read_secrets(step, context, scope)
+    return attrs.evolve(scope, env={**scope.env, **found.env})
+
+
+def _with_files(node: Node, step: MapNode, context: Context, scope: Scope) -> Node:
+    """Return the node with what it keeps and takes: cached results, artifacts."""
+    if "cache" not in step.entries and "artifacts" not in step.entries:
+        return node
+    from wfe.yaml.caches import read_artifacts, read_cache  # noqa: PLC0415 - few steps have them
+
+    cache, artifacts = read_cache(step, context, scope), read_artifacts(step, context, scope)
+    return attrs.evolve(node, cache=cache, artifacts=artifacts)
+
+
+def _with_policy(control: Control, modifiers: Modifiers) -> Node | None:
+    """Return the node of a control step with its modifiers; its own policy comes behind theirs."""
+    if control.node is None:
+        return None
+    node = modifiers.applied(control.node)
+    own = control.policy
+    if own is None:
+        return node
+    given = node.on_error
+    policy: ErrorPolicy = own if given is None or isinstance(given, Fail) else given
+    if isinstance(given, Retry) and isinstance(given.then, Fail):
+        policy = given if isinstance(own, Retry) else attrs.evolve(given, then=own)
+    return attrs.evolve(node, on_error=policy)
+
+
+def _behind(control: Control, modifiers: Modifiers, outer: Scope) -> Scope:
+    """Return what may be read behind a control step, but for itself."""
     doubt = control.doubt or modifiers.doubt
-    joined = scope.joined([control.scope])
-    after = (
-        scope.doubting(joined, doubt)
-        if doubt
-        else attrs.evolve(scope, steps=joined.steps, data=joined.data)
-    )
-    noun = {"wait_for": "a wait (its payload is `data.OUTPUT`)", "delay": "a delay"}
-    visible = Visible(outputs={}, fixed=noun.get(kind, f"a `{kind}`"))
-    return Built(node=_finished(control.node, modifiers), scope=after.after(key, visible))
+    if doubt:
+        return outer.doubting(control.scope, doubt)
+    joined = outer.joined([control.scope])
+    return attrs.evolve(outer, steps=joined.steps, data=joined.data)
+
+
+_NOUNS = {
+    "wait_for": "a wait without `output`",
+    "delay": "a delay",
+    "until": "a wait for a time",
+}
+
+
+def _visible(control: Control, kind: str, modifiers: Modifiers) -> Visible:
+    if control.outputs is None:
+        return Visible(outputs={}, fixed=_NOUNS.get(kind, f"a `{kind}`"))
+    results = CelType.list_of(CelType.map_of(CelType.DYN)) if control.results else None
+    doubt = modifiers.doubt or ""
+    return Visible(outputs=control.outputs, sure=not doubt, doubt=doubt, results=results)
 
 
 def _kind(step: MapNode, context: Context) -> str | None:
     """Return ``leaf`` or the control of a step; ``None`` when it is of no kind, or of several."""
-    present = [key for key in (*CONTROLS, *LATER_KINDS) if key in step.entries]
+    present = [key for key in CONTROLS if key in step.entries]
     if "do" in present and any(key in present for key in ("for_each", "while", "matrix")):
         present.remove("do")
     leaf = next((key for key in ("type", "config", "run") if key in step.entries), None)
@@ -243,22 +228,19 @@ def _kind(step: MapNode, context: Context) -> str | None:
         names = " and ".join(f"`{kind}`" for kind in kinds)
         at = step.entries[kinds[1]].key.span
         hint = "make each a step of its own"
+        if leaf and present == ["if"]:
+            hint = "write the condition of a step as `when`"
         context.problems.error("WFE019", at, f"the step is of several kinds: {names}", hint)
         return None
     if not kinds:
         _no_kind(step, context)
-        return None
-    if kinds[0] in LATER_KINDS:
-        key = step.entries[kinds[0]].key
-        message = f"`{kinds[0]}` is not supported by this version"
-        context.problems.error("WFE014", key.span, message, "remove it, or use a newer wfe-yaml")
         return None
     return "leaf" if leaf else kinds[0]
 
 
 def _no_kind(step: MapNode, context: Context) -> None:
     kinds = (*CONTROLS, "run", "type", "config")
-    known = (*kinds, *MODIFIERS, *MODIFIERS_LATER)
+    known = (*kinds, *MODIFIERS, *LEAF_MODIFIERS)
     for name, entry in step.entries.items():
         near = nearest(name, kinds)
         if name not in known and near:
@@ -270,53 +252,20 @@ def _no_kind(step: MapNode, context: Context) -> None:
     context.problems.error("WFE019", step.span, "the step does nothing", hint)
 
 
-def _names(step: MapNode, kind: str, context: Context) -> tuple[str, str]:
-    """Return the name and the key under which ``steps`` has the step."""
-    name_node, id_node = step.get("name"), step.get("id")
-    name = key = None
-    if name_node is not None:
-        allowed = "a line of text of at most 120 characters"
-        name = context.reader.named(name_node, "`name`", NAME, allowed)
-    if id_node is not None:
-        key = context.reader.named(id_node, "`id`", OUTPUT_NAME, "letters, digits, `_` and `-`")
-    if name is None and key is None:
-        if kind == "leaf" and name_node is None:
-            context.reader.missing(
-                step, "a step", "name", "write `name:`; logs and `--resume` show it"
-            )
-        name = context.unnamed(kind)
-    return name or key or kind, key or name or kind
-
-
 def _check_keys(step: MapNode, kind: str, context: Context) -> None:
-    what, own, later = "a step", tuple[str, ...](LEAF_KEYS), tuple[str, ...](MODIFIERS_LATER)
-    if kind != "leaf":
-        what, own, later = f"a `{kind}` step", KIND_KEYS[kind], (*later, "inputs", "outputs")
-    for _ in context.reader.keys(step, what, (*own, *MODIFIERS), later):
-        pass
-
-
-def _with_defaults(step: MapNode, context: Context) -> MapNode:
-    """Return the step with the keys of ``defaults`` that it lacks; ``env`` is put together."""
-    defaults = context.defaults
-    if defaults is None:
-        return step
+    if kind == "leaf":
+        known = (*LEAF_KEYS, *MODIFIERS, *LEAF_MODIFIERS)
+        for _ in context.reader.keys(step, "a step", known):
+            pass
+        return
     entries = dict(step.entries)
-    config = step.get("config")
-    for name, entry in defaults.entries.items():
-        if name not in DEFAULTS:
-            continue
-        own = entries.get(name)
-        in_config = isinstance(config, MapNode) and name in config.entries
-        if name == "env" and own is not None:
-            entries[name] = _merged(entry, own)
-        elif own is None and not (in_config and name in {"timeout", "working_dir"}):
-            entries[name] = entry
-    return attrs.evolve(step, entries=entries)
-
-
-def _merged(default: Entry, own: Entry) -> Entry:
-    if not isinstance(default.value, MapNode) or not isinstance(own.value, MapNode):
-        return own
-    entries = {**default.value.entries, **own.value.entries}
-    return attrs.evolve(own, value=attrs.evolve(own.value, entries=entries))
+    waits = kind in _NOUNS or kind == "approval"
+    hint = "remove it" if waits else "write it on the steps inside"
+    for name in ("inputs", "outputs", *LEAF_MODIFIERS):
+        if name in entries and (waits or name not in HANDED_DOWN):
+            message = f"`{name}` stands on a `{kind}` step, which runs nothing itself"
+            context.problems.error("WFE012", entries.pop(name).key.span, message, hint)
+    rest = attrs.evolve(step, entries=entries)
+    known = (*KIND_KEYS[kind], *MODIFIERS, *(() if waits else HANDED_DOWN))
+    for _ in context.reader.keys(rest, f"a `{kind}` step", known, CONTROLS):
+        pass

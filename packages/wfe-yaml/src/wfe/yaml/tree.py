@@ -19,13 +19,18 @@ class Limits:
         file: Bytes of a file.
         scalar: Characters of one scalar.
         depth: Nested maps and lists.
-        nodes: Nodes after aliases are expanded.
+        nodes: Nodes after aliases and templates are expanded; of all included files together.
+        files: Files that are included, the first one among them.
     """
 
     file: int = 5 * 1024 * 1024
     scalar: int = 1024 * 1024
     depth: int = 100
     nodes: int = 100_000
+    files: int = 64
+
+
+_MOST_FINDS = 1000  # of a word in a text, beyond which the place of one of them is not looked for
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -97,12 +102,15 @@ class Scalar:
         word = rest.split(" ", maxsplit=1)[0][:40]
         if not word:
             return None
+        raw, times = self.raw, before.count(word)
+        if times > _MOST_FINDS:
+            return None
         at = -1
-        for _ in range(before.count(word) + 1):
-            at = self.raw.find(word, at + 1)
+        for _ in range(times + 1):
+            at = raw.find(word, at + 1)
             if at < 0:
                 return None
-        head = self.raw[:at]
+        head = raw[:at]
         if "\n" not in head:
             return self.line, self.column + at
         return self.line + head.count("\n"), at - head.rfind("\n")

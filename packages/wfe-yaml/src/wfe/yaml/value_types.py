@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
 import attrs
 
-from wfe.core.cel import CelType
+from wfe.core.cel_types import CelType
 from wfe.yaml.scalars import kind_of, parse_duration, resolve
 
 __all__ = [
@@ -19,24 +20,36 @@ __all__ = [
     "TypeTextError",
     "UnfitValueError",
     "ValueType",
+    "described",
     "parse_type",
     "type_of_value",
 ]
 
-SIMPLE: Final = ("string", "number", "integer", "bool", "any", "duration", "timestamp")
-LATER: Final = ("bytes", "artifact", "secret")
+SIMPLE: Final = (
+    "string",
+    "number",
+    "integer",
+    "bool",
+    "any",
+    "bytes",
+    "duration",
+    "timestamp",
+    "artifact",
+    "secret",
+)
+TEXTS: Final = frozenset({"string", "enum", "bytes", "duration", "timestamp", "artifact", "secret"})
 
 
 class TypeTextError(ValueError):
-    """A type is not written as one; ``offset`` says where, ``later`` that it is to come."""
+    """A type is not written as one; ``offset`` says where."""
 
     def __init__(
-        self, problem: str, offset: int = 0, hint: str | None = None, *, later: bool = False
+        self, problem: str, offset: int = 0, hint: str | None = None, width: int = 1
     ) -> None:
         super().__init__(problem)
         self.offset = offset
         self.hint = hint
-        self.later = later
+        self.width = width
 
 
 class UnfitValueError(ValueError):
@@ -77,7 +90,7 @@ class ValueType:
 
     @property
     def cel(self) -> CelType:
-        """The type in expressions; durations and timestamps are texts there."""
+        """The type in expressions; durations, timestamps and bytes are texts there."""
         if self.optional:
             return CelType.DYN
         match self.kind:
@@ -153,7 +166,7 @@ class ValueType:
         Raises:
             UnfitValueError: It is none.
         """
-        if self.kind in {"string", "enum", "duration", "timestamp"}:
+        if self.kind in TEXTS:
             return self.convert(None if self.optional and text in {"null", ""} else text)
         if self.kind in {"list", "map", "record"}:
             return self.convert(_json(text))
@@ -174,6 +187,12 @@ class ValueType:
                 return "a timestamp such as 2026-01-31T12:00:00Z"
             case "enum":
                 return "one of " + ", ".join(self.choices)
+            case "bytes":
+                return "bytes as base64 text"
+            case "artifact":
+                return "an artifact: its name, or sha256: and 64 hexadecimal digits"
+            case "secret":
+                return "the name of a secret"
             case _:
                 return f"a {self}"
 
@@ -195,16 +214,23 @@ class ValueType:
                 return int(value)
             case "number", int() | float():
                 return self._number(value)
-            case "string", str():
-                return value
-            case "enum", str() if value in self.choices:
-                return value
             case "duration", str() if parse_duration(value) is not None:
-                return f"{(parse_duration(value) or 0) / 1_000_000:g}s"
-            case "timestamp", str() if _is_timestamp(value):
-                return value
+                return _seconds(parse_duration(value) or 0)
             case _:
-                raise self._unfit(value)
+                return self._form(value)
+
+    def _form(self, value: object) -> str:
+        """Return a text that has the form of its kind."""
+        if self.kind == "bytes" and isinstance(value, bytes):
+            return base64.b64encode(value).decode()
+        given: object = value
+        if self.kind == "artifact" and isinstance(given, Mapping):
+            # What describes one has its digest, which is exact.
+            given = cast("Mapping[str, object]", given).get("digest")
+        form = self.choices.__contains__ if self.kind == "enum" else _FORMS.get(self.kind)
+        if form is None or not isinstance(given, str) or not form(given):
+            raise self._unfit(value)
+        return given
 
     def _number(self, value: float) -> float:
         try:
@@ -234,9 +260,16 @@ class ValueType:
         if unknown:
             known = ", ".join(fields)
             raise UnfitValueError(f"{self.name} has no field `{unknown[0]}` (it has {known})")
+        lacking = [n for n, kind in self.fields if n not in content and not _skippable(kind)]
+        if lacking:
+            raise UnfitValueError(f"the field `{lacking[0]}` of {self.name} is missing")
         return {
             name: _inside(kind, content.get(name), f"field `{name}`") for name, kind in self.fields
         }
+
+
+def _skippable(kind: ValueType) -> bool:
+    return kind.optional or kind.kind == "any"
 
 
 def _inside(kind: ValueType, value: object, where: str) -> Any:
@@ -246,12 +279,18 @@ def _inside(kind: ValueType, value: object, where: str) -> Any:
         raise UnfitValueError(f"{where}: {error}") from None
 
 
+def _seconds(micros: int) -> str:
+    """Return a duration as it is stored: in a form that this module and expressions read."""
+    whole, rest = divmod(micros, 1_000_000)
+    return f"{micros // 1000}ms" if rest else f"{whole}s"
+
+
 def _json(text: str) -> object:
     import json  # noqa: PLC0415 - rarely needed
 
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnfitValueError(f"expected JSON ({error})") from None
 
 
@@ -262,6 +301,26 @@ def _is_timestamp(text: str) -> bool:
         return False
 
 
+def _is_base64(text: str) -> bool:
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError:
+        return False
+    return True
+
+
+# A name or a digest, as artifacts are asked for.
+_ARTIFACT: Final = re.compile(r"sha256:[0-9a-f]{64}|[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SECRET: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,199}")
+
+_FORMS: Final[Mapping[str, Callable[[str], object]]] = {
+    "string": lambda _: True,
+    "timestamp": _is_timestamp,
+    "bytes": _is_base64,
+    "artifact": _ARTIFACT.fullmatch,
+    "secret": _SECRET.fullmatch,
+}
+
 ANY: Final = ValueType("any")
 STRING: Final = ValueType("string")
 
@@ -271,12 +330,16 @@ _CEL: Final[Mapping[str, CelType]] = {
     "integer": CelType.INT,
     "bool": CelType.BOOL,
     "any": CelType.DYN,
+    "bytes": CelType.STRING,
     "duration": CelType.STRING,
     "timestamp": CelType.STRING,
+    "artifact": CelType.STRING,
+    "secret": CelType.STRING,
     "enum": CelType.STRING,
 }
 _WORD: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_-]*)\s*")
 _ENUM: Final = re.compile(r"\s*\(([^()]*)\)\s*")
+_OPTIONAL: Final = re.compile(r"(?:\?\s*)+")
 _DEEPEST: Final = 20
 
 
@@ -309,10 +372,9 @@ def _parse(
         found, end = _enum(text, end)
     else:
         found = _named(name, word.start(1), records)
-    while text[end : end + 1] == "?":
-        found = attrs.evolve(found, optional=True)
-        end += 1
-        end += len(text[end:]) - len(text[end:].lstrip())
+    marks = _OPTIONAL.match(text, end)
+    if marks is not None:
+        found, end = attrs.evolve(found, optional=True), marks.end()
     return found, end
 
 
@@ -323,7 +385,11 @@ def _container(
         raise TypeTextError(
             f"`{name}` needs the type of what is in it", end, f"write `{name}<string>`"
         )
-    item, end = _parse(text, end + 1, records, depth + 1)
+    start = end + 1
+    item, end = _parse(text, start, records, depth + 1)
+    if item.kind == "secret":
+        message = f"a secret is an input of its own, it cannot stand in a {name}"
+        raise TypeTextError(message, start, "declare one input for each secret")
     if text[end : end + 1] != ">":
         raise TypeTextError(f"the `<` of `{name}<` is not closed", end, f"write `{name}<{item}>`")
     end += 1
@@ -344,20 +410,53 @@ def _named(name: str, at: int, records: Mapping[str, ValueType]) -> ValueType:
         return records[name]
     if name in SIMPLE:
         return ValueType(name)
-    if name in LATER:
-        raise TypeTextError(f"the type `{name}` is not supported by this version", at, later=True)
     from wfe.yaml.diagnostics import nearest  # noqa: PLC0415 - only for the message
 
     near = nearest(
-        {"boolean": "bool", "int": "integer", "float": "number", "str": "string"}.get(name, name),
+        _ELSEWHERE.get(name.lower(), name),
         [*SIMPLE, "list", "map", "enum", *records],
     )
     hint = f"did you mean `{near}`?" if near else f"types are {_known(records)}"
-    raise TypeTextError(f"there is no type `{name}`", at, hint)
+    raise TypeTextError(f"there is no type `{name}`", at, hint, len(name))
+
+
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    "boolean": "bool",
+    "date": "timestamp",
+    "datetime": "timestamp",
+    "double": "number",
+    "file": "artifact",
+    "float": "number",
+    "int": "integer",
+    "object": "any",
+    "str": "string",
+    "text": "string",
+    "time": "timestamp",
+}
 
 
 def _known(records: Mapping[str, ValueType]) -> str:
     return ", ".join([*SIMPLE, "list<T>", "map<T>", "enum(a|b)", "T?", *records])
+
+
+def described(kind: CelType) -> str:
+    """Return what messages call a value of a type of expressions, for example ``a list``."""
+    return _WORDS.get(kind.signature.partition("<")[0], f"a {kind}")
+
+
+_WORDS: Final[Mapping[str, str]] = {
+    "bool": "true or false",
+    "bytes": "bytes",
+    "double": "a number",
+    "duration": "a duration",
+    "dyn": "a value of any type",
+    "int": "an integer",
+    "list": "a list",
+    "map": "a map",
+    "null": "null",
+    "string": "a text",
+    "timestamp": "a time",
+}
 
 
 def type_of_value(value: object) -> CelType:

@@ -183,6 +183,9 @@ def expand(root: Node, variables: Variables, problems: Problems) -> Node:
     return result
 
 
+_PLACES: Final = 20  # of a missing variable that are told
+
+
 @attrs.define
 class _Expander:
     variables: Variables
@@ -220,8 +223,9 @@ class _Expander:
         if text is None and piece.default is not None:
             return piece.default.strip()
         if text is None:
-            at = node.locate(piece.offset, len(piece.text))
-            self.missing.setdefault(piece.name, []).append(at)
+            places = self.missing.setdefault(piece.name, [])
+            if len(places) < _PLACES:
+                places.append(node.locate(piece.offset, len(piece.text)))
             return piece.text
         return text
 
