@@ -92,7 +92,7 @@ def test_the_first_snippet_of_the_readme_runs(capsys: pytest.CaptureFixture[str]
 def test_the_pages_have_snippets() -> None:
     pages = {snippet.name.rpartition("-")[0] for snippet in ALL}
 
-    assert pages == {path.stem for path in PAGES}
+    assert pages == {path.stem for path in PAGES if "```python\n" in path.read_text("utf-8")}
     assert len(PAGES) >= 4
 
 

@@ -29,6 +29,7 @@ workflow:
         echo "greeting=hello ${{ inputs.who }}" >> "$WFE_OUTPUT"
       outputs: {greeting: string}
     - name: bye
+      env: {TIMES: "${{ inputs.times }}"}
       run: echo bye
 """
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import attrs
 import pytest
 
-from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
-from wfe.core.models import LifecycleEvent
-from wfe.host.cli.drawing import Line, clock_time, duration, fitted, tree
-from wfe.host.cli.model import Picture
+from wfe.core.definition import Block, Cel, Kind, Node, WorkflowDefinition
+from wfe.core.models import LifecycleEvent, to_micros
+from wfe.core.policies import Retry
+from wfe.host.cli.drawing import Line, clock_time, duration, tree
+from wfe.host.cli.fitting import fitted
+from wfe.host.cli.model import Picture, Times
 from wfe.host.cli.visits import State
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -182,3 +185,200 @@ def test_fitted_keeps_what_is_active_and_counts_the_rest() -> None:
     assert "busy" in shown
     assert shown[-1] == "… 47 more"
     assert len(shown) == 4
+
+
+def test_fitted_to_one_line_keeps_one() -> None:
+    lines = [line("a"), line("busy", State.RUNNING), line("b")]
+
+    assert [each.text for each in fitted(lines, 1)] == ["busy"]
+
+
+def test_fitted_folds_what_is_over_first() -> None:
+    done = [Line(guides="", text=f"done {n}", state=State.COMPLETE, depth=1) for n in range(9)]
+    lines = [line("box", State.COMPLETE), *done, line("busy", State.RUNNING), line("next")]
+
+    assert [(each.text, each.note) for each in fitted(lines, 4)] == [
+        ("box", "9 steps"),
+        ("busy", ""),
+        ("next", ""),
+    ]
+
+
+# -- rounds, hooks, retries, caches, last time
+
+
+def test_rounds_of_a_matrix_have_names() -> None:
+    loop = Node(name="test", kind=Kind.FOR_EACH, blocks=(Block((leaf("a"),)),))
+    events = [
+        told("step_branched", "test", 1, 0),
+        told("step_started", "a", 2, 0, round="os=linux"),
+        told("step_started", "a", 3, 0, round="os=mac"),
+        told("step_completed", "a", 2, 4, round="os=linux"),
+    ]
+
+    assert drawn((loop,), events) == [
+        "└─ ▶ test  10.0s",
+        "   ├─ ✔ a [os=linux]  4.0s",
+        "   └─ ▶ a [os=mac]  10.0s",
+    ]
+
+
+def test_rounds_of_several_steps_are_groups() -> None:
+    loop = Node(name="test", kind=Kind.FOR_EACH, blocks=(Block((leaf("a"), leaf("b"))),))
+    events = [
+        told("step_branched", "test", 1, 0),
+        told("step_started", "a", 2, 0, round="x"),
+        told("step_completed", "a", 2, 4, round="x"),
+        told("step_started", "b", 3, 4, round="x"),
+        told("step_started", "a", 4, 4, round="y"),
+        told("step_failed", "a", 4, 5, round="y", error={"type": "E", "message": "no"}),
+    ]
+
+    assert drawn((loop,), events) == [
+        "└─ ▶ test  10.0s",
+        "   ├─ ▶ [x]",
+        "   │  ├─ ✔ a  4.0s",
+        "   │  └─ ▶ b  6.0s",
+        "   └─ ✖ [y]",
+        "      ├─ ✖ a  1.0s  E: no",
+        "      └─ ○ b",
+    ]
+
+
+def test_loops_in_loops_stand_inside_each_other() -> None:
+    inner = Node(name="in", kind=Kind.FOR_EACH, blocks=(Block((leaf("a"),)),))
+    outer = Node(name="out", kind=Kind.FOR_EACH, blocks=(Block((inner, leaf("b"))),))
+    events = [
+        told("step_branched", "out", 1, 0),
+        told("step_branched", "in", 2, 0, round="1"),
+        told("step_started", "a", 3, 0, round="1, x"),
+        told("step_started", "a", 4, 0, round="1, y"),
+    ]
+
+    assert drawn((outer,), events) == [
+        "└─ ▶ out  10.0s",
+        "   └─ ▶ [1]",
+        "      ├─ ▶ in",
+        "      │  ├─ ▶ a [1, x]  10.0s",
+        "      │  └─ ▶ a [1, y]  10.0s",
+        "      └─ ○ b",
+    ]
+
+
+def test_many_rounds_show_those_that_run_and_count_the_others() -> None:
+    loop = Node(name="all", kind=Kind.FOR_EACH, blocks=(Block((leaf("a"),)),))
+    events = [told("step_branched", "all", 1, 0)]
+    for number in range(40):
+        events.append(told("step_started", "a", number + 2, 0, round=str(number)))
+        if number != 7:
+            events.append(told("step_completed", "a", number + 2, 1, round=str(number)))
+
+    assert drawn((loop,), events) == [
+        "└─ ▶ all  10.0s",
+        "   ├─ ▶ a [7]  10.0s",
+        "   └─ 39 rounds are over",
+    ]
+
+
+def test_hooks_and_undos_that_ran_stand_under_their_step() -> None:
+    node = Node(
+        name="a",
+        kind=Kind.STEP,
+        hooks=(("on_failure", Block((leaf("tell"),))), ("on_success", Block((leaf("cheer"),)))),
+        undo=Block((leaf("back"),)),
+    )
+    events = [
+        told("step_started", "a", 1, 0),
+        told("step_failed", "a", 1, 1, error={"type": "E", "message": "no"}),
+        told("step_started", "tell", 2, 1),
+        told("step_started", "back", 3, 1),
+    ]
+
+    assert drawn((node,), events) == [
+        "└─ ✖ a  1.0s  E: no",
+        "   ├─ on_failure",
+        "   │  └─ ▶ tell  9.0s",
+        "   └─ compensate",
+        "      └─ ▶ back  9.0s",
+    ]
+
+
+def test_a_retry_counts_down() -> None:
+    node = Node(name="a", kind=Kind.STEP, on_error=Retry(max_retries=3))
+    error = {"type": "E", "message": "no"}
+    events = [
+        told("step_started", "a", 1, 0),
+        told("step_retrying", "a", 1, 1, error=error, wake=to_micros(at(14))),
+    ]
+
+    assert drawn((node,), events) == ["└─ ↻ a  10.0s  attempt 2 of 4 in 4.0s, E: no"]
+    events.append(attrs.evolve(told("step_started", "a", 1, 9), attempt=1))
+    assert drawn((node,), events) == ["└─ ▶ a  10.0s  attempt 2 of 4"]
+
+
+def test_a_step_from_the_cache_a_skipped_one_and_one_that_waits() -> None:
+    skipped = Node(name="b", kind=Kind.STEP, run_if=Cel("inputs.x"))
+    events = [
+        told("step_completed", "a", 1, 0, cached={"run": "r0"}),
+        told("step_skipped", "b", 2, 0),
+        told("step_skipped", "c", None, 0, why="need 'a' failed"),
+        told("step_waiting", "d", 4, 0, limits=["db", "gpu"], wake=to_micros(at(3610))),
+        told("step_waiting", "e", 5, 0, approval="ship?", options=["yes", "no"]),
+        told("step_waiting", "f", 6, 0, signal="go"),
+        told("step_waiting", "g", 7, 0, activity="paint"),
+    ]
+    nodes = (leaf("a"), skipped, *(leaf(name) for name in "cdefg"))
+
+    assert drawn(nodes, events) == [
+        "├─ ✔ a  from run r0",
+        "├─ ⊘ b  when inputs.x is false",
+        "├─ ⊘ c  need 'a' failed",
+        "├─ ⏸ d  10.0s  waits for a free place: db, gpu",
+        "├─ ⏸ e  10.0s  waits for an answer (yes|no): ship?",
+        "├─ ⏸ f  10.0s  waits for signal go",
+        "└─ ⏸ g  10.0s  waits for activity paint",
+    ]
+
+
+def test_progress_and_last_time() -> None:
+    definition = WorkflowDefinition(id="main", root=Block((leaf("a"), leaf("b"), leaf("c"))))
+    times = Times({}, {("main", "a"): 12.0, ("main", "b"): 2.0, ("main", "c"): 60.0})
+    picture = Picture("r", {"main": definition}, "main", times)
+    for event in (
+        told("step_started", "a", 1, 0),
+        told("log", "a", 1, 1, stream="progress", line="40 half way"),
+        told("step_started", "b", 2, 0),
+        told("step_completed", "b", 2, 2.1),
+        told("step_started", "c", 3, 0),
+        told("step_completed", "c", 3, 5),
+    ):
+        picture.apply(event)
+
+    assert [str(each) for each in tree(picture, at(10))] == [
+        "├─ ▶ a  10.0s (last 12.0s)  40% half way",
+        "├─ ✔ b  2.1s",
+        "└─ ✔ c  5.0s (last 1m 00s)",
+    ]
+
+
+def test_what_a_front_end_put_around_steps_is_not_drawn() -> None:
+    dag = Node(name="steps", kind=Kind.DAG, config={"hidden": True}, blocks=(Block((leaf("a"),)),))
+
+    assert drawn((dag, leaf("b")), []) == ["├─ ○ a", "└─ ○ b"]
+
+
+def test_a_branch_that_was_not_taken_says_so() -> None:
+    choice = Node(name="choose", kind=Kind.IF, blocks=(Block((leaf("a"),)), Block((leaf("b"),))))
+    events = [
+        told("step_branched", "choose", 1, 0),
+        told("step_started", "b", 2, 0),
+        told("step_completed", "b", 2, 1),
+        told("step_completed", "choose", 1, 1),
+    ]
+
+    assert drawn((choice,), events) == [
+        "└─ ✔ choose  1.0s",
+        "   ├─ then: not taken",
+        "   └─ else",
+        "      └─ ✔ b  1.0s",
+    ]

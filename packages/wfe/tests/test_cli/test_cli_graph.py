@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
 from wfe.core.definition import Block, Call, Cel, Kind, Node, Text, Value, WorkflowDefinition
 from wfe.host.graph import mermaid
+
+Wfe: TypeAlias = Callable[..., Any]
 
 
 def leaf(name: str, **options: Any) -> Node:
@@ -171,3 +176,79 @@ def test_names_never_clash_between_workflows() -> None:
     drawn = [line.strip() for line in mermaid(one, two).splitlines() if '["same"]' in line]
 
     assert len(set(drawn)) == 2
+
+
+EVERYTHING = """\
+workflow:
+  id: everything
+  version: 1
+  services:
+    db: {image: "postgres:17"}
+  steps:
+    - name: build
+      run: make
+      on_failure: {name: tell, run: echo}
+      ensure: [{name: tidy, run: echo}, {name: sweep, run: echo}]
+    - name: test
+      matrix: {os: [linux, mac], py: ["3.12"]}
+      do: [{name: unit, run: echo}]
+    - name: book
+      saga:
+        - {name: seat, run: echo, compensate: {name: free, run: echo}}
+    - name: ask
+      approval: {prompt: "ship it?", options: ["yes", "no"]}
+    - name: choose
+      switch: steps.ask.outputs.choice
+      cases: {"yes": [{name: ship, run: echo}]}
+      default: [{name: stay, run: echo}]
+"""
+
+NEEDS = """\
+workflow:
+  id: needs
+  version: 1
+  steps:
+    - {name: a, run: echo}
+    - {name: b, run: echo}
+    - {name: c, needs: [a, b], run: echo}
+"""
+
+
+def drawn_file(wfe: Wfe, folder: Path, text: str) -> tuple[dict[str, str], list[str]]:
+    """Return the ids by label, and the edges with labels in place of ids."""
+    (folder / "g.yaml").write_text(text)
+    lines = wfe("graph", "g.yaml").out.splitlines()
+    nodes = [line for line in lines if "->" not in line]
+    found = [re.match(r'\s*(?:subgraph )?(n\w+)\W+"(.*?)"', line) for line in nodes]
+    names = {match[1]: match[2].partition("<br/>")[0] for match in found if match}
+    edges = [line.strip() for line in lines if "->" in line]
+    return names, [re.sub(r"\bn\d+\w*\b", lambda m: names.get(m[0], m[0]), e) for e in edges]
+
+
+def test_everything_a_file_can_hold(wfe: Wfe, folder: Path) -> None:
+    names, edges = drawn_file(wfe, folder, EVERYTHING)
+    text = wfe("graph", "g.yaml").out
+
+    assert 'build -.->|"on_failure"| tell' in edges
+    assert 'build -.->|"ensure"| tidy' in edges
+    assert "tidy --> sweep" in edges
+    assert "start --> build" in edges
+    assert 'seat -.->|"compensate"| free' in edges
+    assert 'db -.->|"beside"| start' in edges
+    assert "test<br/>matrix, 2 runs" in text
+    assert "book<br/>saga" in text
+    assert '{{"ask<br/>ship it?"}}' in text
+    assert '[("db<br/>postgres:17")]' in text
+    assert {"ship", "stay"} <= set(names.values())
+
+
+def test_needs_are_edges_from_start_to_end(wfe: Wfe, folder: Path) -> None:
+    _, edges = drawn_file(wfe, folder, NEEDS)
+
+    assert set(edges) >= {
+        "start --> a",
+        "start --> b",
+        "a --> c",
+        "b --> c",
+        "c --> end",
+    }

@@ -217,6 +217,15 @@ def test_an_answer_must_be_an_option(wfe: Wfe) -> None:
     )
 
 
+def test_an_answer_may_be_given_as_an_option(wfe: Wfe) -> None:
+    asked = run(wfe, "release")
+
+    assert wfe("approve", "last").code == 2
+    assert wfe("approve", "last", "yes", "--option", "yes").code == 2
+    answered = wfe("approve", "release-1", "--option", "yes", "--step", "ask")
+    assert answered.out == f"answer 'yes' is recorded for run {asked.run}\n"
+
+
 def test_a_signal_is_recorded_and_taken_up(wfe: Wfe) -> None:
     waiting = run(wfe, "signalled")
     assert waiting.code == 3

@@ -212,7 +212,7 @@ def test_the_tail_keeps_the_last_lines() -> None:
     for number in range(30):
         view.apply(event("log", "a", 1, stream="stdout", line=f"line {number}"))
 
-    assert list(only(view, "a").tail) == [f"line {number}" for number in range(10, 30)]
+    assert list(only(view, "a").output.lines) == [f"line {number}" for number in range(10, 30)]
 
 
 # -- containers
@@ -340,7 +340,7 @@ def test_a_long_loop_keeps_figures_and_forgets_the_rest() -> None:
     assert running is not None
     assert running.label == "a #1001"
     assert len(looped.visits) <= 101
-    assert (looped.count, looped.over, looped.failed) == (1001, 1000, 1)
+    assert (looped.count, looped.over, looped.gone[State.FAILED]) == (1001, 1000, 1)
     assert looped.span == (START + timedelta(seconds=1), START + timedelta(seconds=1001))
     assert looped.state is State.RUNNING
 

@@ -75,6 +75,15 @@ def test_logs_are_filtered(wfe: Wfe) -> None:
     assert (row["step"], row["stream"], row["line"]) == ("first", "stdout", "in parent")
 
 
+def test_logs_of_a_step_that_wrote_nothing_say_so(wfe: Wfe) -> None:
+    wfe("run", "parent.yaml")
+
+    said = wfe("logs", "last", "--step", "inver")
+
+    assert (said.code, said.out) == (0, "")
+    assert said.err == "nothing to show of a step 'inver'; the steps are in: wfe show last\n"
+
+
 def test_history_is_in_order(wfe: Wfe) -> None:
     wfe("run", "failing.yaml")
 
@@ -133,7 +142,11 @@ def test_validate_tells_everything_at_once(wfe: Wfe, folder: Path) -> None:
     assert "one.yaml:1:" in ended.err
     assert "two.yaml:1:1: error[WFE012]" in ended.err
     assert "error: there is no file 'three.yaml'" in ended.err
-    assert re.search(r"^3 files checked: \d+ errors$", ended.err, re.MULTILINE)
+    assert re.search(
+        r"^3 files checked: \d+ errors; more about one: wfe explain WFE\d{3}$",
+        ended.err,
+        re.MULTILINE,
+    )
 
 
 def test_validate_for_machines(wfe: Wfe, folder: Path) -> None:

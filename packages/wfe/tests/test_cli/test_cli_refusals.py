@@ -33,11 +33,17 @@ Wfe: TypeAlias = Callable[..., Any]
         ),
         (
             ["run", "hello.yaml", "-i", "whom=x"],
-            "error: workflow hello: there is no input 'whom'; did you mean who?\n",
+            (
+                "error: workflow hello: there is no input 'whom'; did you mean who?\n"
+                '  inputs of workflow hello:\n    who: string = "world"\n    times: integer = 1\n'
+            ),
         ),
         (
             ["run", "hello.yaml", "-i", "times=x"],
-            "error: inputs.times: expected an integer, got a text ('x')\n",
+            (
+                "error: inputs.times: expected an integer, got a text ('x')\n"
+                '  inputs of workflow hello:\n    who: string = "world"\n    times: integer = 1\n'
+            ),
         ),
         (
             ["run", "hello.yaml", "--input-file", "no.json"],

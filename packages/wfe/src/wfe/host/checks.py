@@ -8,7 +8,14 @@ from typing import Any
 
 from wfe.core.engine import StepMiddleware, WorkflowMiddleware
 
-__all__ = ["checked_labels", "checked_middleware", "counts", "durations", "functions"]
+__all__ = [
+    "checked_caching",
+    "checked_labels",
+    "checked_middleware",
+    "counts",
+    "durations",
+    "functions",
+]
 
 
 def counts(given: Mapping[str, object]) -> None:
@@ -55,6 +62,18 @@ def functions(given: Mapping[str, object]) -> None:
         if value is not None and not callable(value):
             problem = f"{name} must be callable, got {value!r}"
             raise TypeError(problem)
+
+
+def checked_caching(given: Any) -> str:
+    """Return what steps with a cache do.
+
+    Raises:
+        ValueError: It is none of the three.
+    """
+    if given not in ("on", "refresh", "off"):
+        problem = f'caching must be "on", "refresh" or "off", got {given!r}'
+        raise ValueError(problem)
+    return str(given)
 
 
 def checked_labels(given: Any) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -16,7 +16,10 @@ from wfe.core.providers import (
     QueueProvider,
 )
 
-__all__ = ["DEFAULT_URL", "Providers", "connect", "connect_blobs"]
+if TYPE_CHECKING:
+    from wfe.core.artifact_index import ArtifactStore
+
+__all__ = ["DEFAULT_URL", "Providers", "connect", "connect_artifacts", "connect_blobs"]
 
 DEFAULT_URL = "sqlite:///.wfe/wfe.db"
 """Where the command ``wfe`` keeps its runs."""
@@ -61,6 +64,17 @@ def connect_blobs(given: str | BlobProvider | None) -> BlobProvider | None:
         ProviderError: The URL has no scheme.
     """
     found: BlobProvider | None = _made("wfe.blobs", given)
+    return found
+
+
+def connect_artifacts(given: str | ArtifactStore | None) -> ArtifactStore | None:
+    """Return the artifact store behind a URL or object.
+
+    Raises:
+        PluginNotFoundError: No installed distribution handles the URL's scheme.
+        ProviderError: The URL has no scheme.
+    """
+    found: ArtifactStore | None = _made("wfe.artifacts", given)
     return found
 
 

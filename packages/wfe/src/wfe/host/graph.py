@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -20,6 +20,8 @@ _SHAPES: Final[Mapping[Kind, tuple[str, str]]] = {
     Kind.WAIT_FOR: ("{{", "}}"),
     Kind.SUB_WORKFLOW: ("[[", "]]"),
     Kind.SET: ("[/", "/]"),
+    Kind.APPROVAL: ("{{", "}}"),
+    Kind.ACTIVITY: ("[/", "\\]"),
     Kind.GOTO: ("([", "])"),
     Kind.END: ("([", "])"),
 }
@@ -87,10 +89,20 @@ class _Drawing:
             self._names[node.name] = f"n{self._count}"
         start, end = f"{self._id()}s", f"{self._id()}e"
         self._line(f"{start}(({_quoted('start')}))")
-        last = self._block(definition.root, start, "")
+        self._services(definition, start)
+        last = self._block(definition.root, (start,), "")
         self._line(f"{end}(({_quoted('end')}))")
-        if last is not None:
-            self._edge(last, end)
+        for each in last:
+            self._edge(each, end)
+
+    def _services(self, definition: WorkflowDefinition, start: str) -> None:
+        """Draw what runs beside a workflow."""
+        services: Mapping[str, Mapping[str, object]] = definition.meta.get("services") or {}
+        for name, service in services.items():
+            id_ = f"{self._id()}v"
+            title = f"{name}\n{service.get('image', '')}".rstrip()
+            self._line(f"{id_}[({_quoted(title)})]")
+            self._edge(id_, start, "beside", dotted=True)
 
     def open(self, id_: str, title: str) -> None:
         """Open a subgraph."""
@@ -115,19 +127,22 @@ class _Drawing:
             f"    {source} {arrow}" + (f"|{_quoted(label)}|" if label else "") + f" {target}"
         )
 
-    def _block(self, block: Block, before: str | None, label: str) -> str | None:
-        """Draw nodes one after the other; return what leads on, ``None`` when nothing does."""
+    def _block(self, block: Block, before: Sequence[str], label: str) -> Sequence[str]:
+        """Draw nodes one after the other; return what leads on, nothing when nothing does."""
         for node in block.nodes:
+            if _transparent(node):
+                before, label = self._dag(node.blocks[0].nodes, before, label), ""
+                continue
             self._node(node)
             id_ = self._names[node.name]
-            if before is not None:
-                self._edge(before, id_, label)
-            before, label = (None, "") if node.kind in {Kind.GOTO, Kind.END} else (id_, "")
+            for each in before:
+                self._edge(each, id_, label)
+            before, label = (() if node.kind in {Kind.GOTO, Kind.END} else (id_,)), ""
         return before
 
     def _node(self, node: Node) -> None:
         id_ = self._names[node.name]
-        if node.kind is Kind.STEP and node.blocks:
+        if node.kind in {Kind.STEP, Kind.APPROVAL} and node.blocks:
             self._outcomes(node)
         elif node.blocks:
             self.open(id_, _title(node))
@@ -137,6 +152,20 @@ class _Drawing:
             before, after = _SHAPES.get(node.kind, ("[", "]"))
             self._line(f"{id_}{before}{_quoted(_title(node))}{after}")
             self._leads(node, id_)
+        self._around(node, id_)
+
+    def _around(self, node: Node, id_: str) -> None:
+        """Draw the hooks of a node and what undoes it, each behind a dotted edge with its name."""
+        undo = (("compensate", node.undo),) if node.undo is not None else ()
+        for name, block in (*node.hooks, *undo):
+            if not block.nodes:
+                continue
+            edges = len(self.edges)
+            self._block(block, (id_,), name)
+            self.edges[edges:] = [
+                each.replace(" -->|", " -.->|") if each.startswith(f"    {id_} ") else each
+                for each in self.edges[edges:]
+            ]
 
     def _leads(self, node: Node, id_: str) -> None:
         if node.kind is Kind.GOTO and node.config["target"] in self._names:
@@ -146,7 +175,7 @@ class _Drawing:
 
     def _inside(self, node: Node) -> None:
         if node.kind is Kind.DAG:
-            self._dag(node.blocks[0].nodes)
+            self._dag(node.blocks[0].nodes, (), "")
             return
         decision = _DECISIONS.get(node.kind)
         source = None
@@ -154,21 +183,26 @@ class _Drawing:
             source = f"{self._names[node.name]}d"
             self._line(f"{source}{{{_quoted(_shown(node.expr(decision)) or decision)}}}")
         for number, block in enumerate(node.blocks):
-            last = self._block(block, source, _label(node, number))
-            if node.kind is Kind.WHILE and source is not None and last is not None:
-                self._edge(last, source, "again")
+            before = () if source is None else (source,)
+            last = self._block(block, before, _label(node, number))
+            if node.kind is Kind.WHILE and source is not None:
+                for each in last:
+                    self._edge(each, source, "again")
 
     def _outcomes(self, node: Node) -> None:
         """Draw a step with what follows each of its outcomes."""
         frame = self._names[node.name]
         step = f"{frame}d"
         self.open(frame, node.name)
-        self._line(f"{step}[{_quoted(_title(node))}]")
+        before, after = _SHAPES.get(node.kind, ("[", "]"))
+        self._line(f"{step}{before}{_quoted(_title(node))}{after}")
         for number, block in enumerate(node.blocks):
-            self._block(block, step, _label(node, number))
+            self._block(block, (step,), _label(node, number))
         self.close()
 
-    def _dag(self, nodes: Sequence[Node]) -> None:
+    def _dag(self, nodes: Sequence[Node], before: Sequence[str], label: str) -> list[str]:
+        """Draw nodes with edges where they need each other; return those that nobody needs."""
+        needed: set[str] = set()
         for node in nodes:
             self._node(node)
             id_ = self._names[node.name]
@@ -176,6 +210,16 @@ class _Drawing:
                 self._edge(self._names[name], id_)
             for name in node.needs_any:
                 self._edge(self._names[name], id_, "any", dotted=True)
+            if not (node.needs or node.needs_any):
+                for each in before:
+                    self._edge(each, id_, label)
+            needed |= {*node.needs, *node.needs_any}
+        return [self._names[node.name] for node in nodes if node.name not in needed]
+
+
+def _transparent(node: Node) -> bool:
+    """Whether nobody wrote the node: a front end put it around what somebody wrote."""
+    return bool(node.config.get("hidden")) and node.kind is Kind.DAG
 
 
 def _label(node: Node, number: int) -> str:
@@ -185,7 +229,7 @@ def _label(node: Node, number: int) -> str:
             return ("yes", "no")[number]
         case Kind.WHILE:
             return "yes"
-        case Kind.DECIDE | Kind.STEP:
+        case Kind.DECIDE | Kind.STEP | Kind.APPROVAL:
             return "otherwise" if block.default else _shown(Value(block.label))
         case _:
             return ""
@@ -198,28 +242,50 @@ def _title(node: Node) -> str:
 
 
 def _more(node: Node) -> str:
-    config = node.config
+    """Return what a label says of a node besides its name."""
+    if node.kind in _CONSTANT:
+        return node.kind.value
+    key = _KEYS.get(node.kind)
+    if key is not None:
+        return f"{key[0]} {node.config.get(key[1])}"
     match node.kind:
         case Kind.PARALLEL:
-            join = config.get("join", "all")
+            join = node.config.get("join", "all")
             return "parallel" if join == "all" else f"parallel, join {join}"
         case Kind.FOR_EACH:
-            how = "one by one" if config.get("sequential") else "in parallel"
-            return f"for each of {_shown(node.expr('items'))}, {how}"
-        case Kind.WHILE:
-            return "while"
-        case Kind.DAG:
-            return "dag"
+            return _loop(node)
+        case Kind.APPROVAL:
+            return _prompt(node)
         case Kind.DELAY:
             return _delay(node.expr("duration"))
-        case Kind.WAIT_FOR:
-            return f"event {config.get('event')}"
-        case Kind.SUB_WORKFLOW:
-            return f"workflow {config.get('definition')}"
-        case Kind.GOTO:
-            return f"go to {config.get('target')}"
         case _:
             return ""
+
+
+_CONSTANT: Final = frozenset({Kind.WHILE, Kind.DAG, Kind.SAGA})
+_KEYS: Final[Mapping[Kind, tuple[str, str]]] = {
+    Kind.WAIT_FOR: ("event", "event"),
+    Kind.SUB_WORKFLOW: ("workflow", "definition"),
+    Kind.GOTO: ("go to", "target"),
+}
+
+
+def _prompt(node: Node) -> str:
+    """Return what an approval asks, as text where that is known."""
+    prompt = node.expr("prompt")
+    given = prompt.value if isinstance(prompt, Value) else node.config.get("prompt")
+    return given if isinstance(given, str) else _shown(prompt) or "approval"
+
+
+def _loop(node: Node) -> str:
+    items = node.expr("items")
+    if node.config.get("as") != "matrix":
+        how = "one by one" if node.config.get("sequential") else "in parallel"
+        return f"for each of {_shown(items)}, {how}"
+    value: Any = items.value if isinstance(items, Value) else None
+    if isinstance(value, list):
+        return f"matrix, {len(cast('list[object]', value))} runs"
+    return "matrix"
 
 
 def _delay(duration: Expr | None) -> str:

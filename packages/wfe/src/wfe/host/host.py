@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from uuid import UUID
 
 from wfe.core.definition import WorkflowDefinition
@@ -26,8 +26,10 @@ from wfe.core.providers import (
     PersistenceProvider,
     QueueProvider,
 )
+from wfe.core.secrets import SecretsGiven, open_secrets
 from wfe.host.activities import Activities
 from wfe.host.checks import (
+    checked_caching,
     checked_labels,
     checked_middleware,
     counts,
@@ -35,12 +37,16 @@ from wfe.host.checks import (
     functions,
 )
 from wfe.host.collect import Buildable, definitions_in
-from wfe.host.connect import connect, connect_blobs
+from wfe.host.connect import connect, connect_artifacts, connect_blobs
 from wfe.host.controls import Controls
 from wfe.host.keeping import Keeping
 from wfe.host.reads import Reads
+from wfe.host.results import Artifacts, Cache
 from wfe.host.runs import WorkflowRun, seconds
 from wfe.host.schedules import Schedules
+
+if TYPE_CHECKING:
+    from wfe.core.artifact_index import ArtifactStore
 
 __all__ = ["WorkflowHost"]
 
@@ -73,6 +79,9 @@ class WorkflowHost(Reads, Controls, Keeping):
         archive: Archive | None = None,
         blobs: str | BlobProvider | None = None,
         codec: PayloadCodec | None = None,
+        secrets: SecretsGiven | None = None,
+        artifacts: str | ArtifactStore | None = None,
+        caching: Literal["on", "refresh", "off"] = "on",
         max_inline: int = 1_048_576,
         max_data: int = 8_388_608,
         max_history: int = 10_000_000,
@@ -108,6 +117,15 @@ class WorkflowHost(Reads, Controls, Keeping):
                 provider; ``None``: such values are refused.
             codec: Applied to stored texts, for example to encrypt them; all hosts on a store need
                 the same.
+            secrets: Where steps get the secrets that they name: a provider, a URL (``env:``,
+                ``file:secrets.env``, ``command:pass show {name}``), a mapping, or a list of these,
+                of which the first that knows a secret gives it; ``None``: the environment, where
+                ``npm-token`` is ``WFE_SECRET_NPM_TOKEN``.
+            artifacts: Where files that steps keep go: a URL (``file:///…``, an OCI image layout)
+                or a store; ``None``: ``artifacts`` beside the store's file, a temporary directory
+                for a store in memory.
+            caching: What steps with a cache do: ``on``, ``refresh`` (run, and keep the result) or
+                ``off`` (run).
             max_inline: Bytes of a value (a data field, a result, an event's data) as JSON.
             max_data: Bytes of all data of a run as JSON.
             max_history: Rows in the history of a run; one that writes more fails with an error
@@ -157,7 +175,12 @@ class WorkflowHost(Reads, Controls, Keeping):
             archive=archive,
             codec=codec,
             blobs=connect_blobs(blobs),
+            secrets=open_secrets(secrets),
+            artifacts=connect_artifacts(artifacts),
+            caching=checked_caching(caching),
         )
+        self._cache = Cache(self._engine)
+        self._artifacts = Artifacts(self._engine)
         self._activities = Activities(self._engine)
         self._schedules = Schedules(self._engine)
 
@@ -316,6 +339,16 @@ class WorkflowHost(Reads, Controls, Keeping):
     def schedules(self) -> Schedules:
         """Workflows that start by themselves."""
         return self._schedules
+
+    @property
+    def cache(self) -> Cache:
+        """Results that steps with a cache kept."""
+        return self._cache
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """Files that steps kept."""
+        return self._artifacts
 
     @property
     def activities(self) -> Activities:

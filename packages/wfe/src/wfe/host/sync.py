@@ -25,6 +25,7 @@ from wfe.core.models import (
 )
 from wfe.host.collect import Buildable, definitions_in
 from wfe.host.host import WorkflowHost
+from wfe.host.results import SyncArtifacts, SyncCache
 from wfe.host.runs import WorkflowRun
 from wfe.host.schedules import SyncSchedules
 from wfe.host.sync_controls import SyncActivities, SyncControls
@@ -223,6 +224,16 @@ class SyncWorkflowHost(SyncControls):
     def activities(self) -> SyncActivities:
         """Work that external workers claim and answer."""
         return SyncActivities(self._host.activities, self._call)
+
+    @property
+    def cache(self) -> SyncCache:
+        """Results that steps with a cache kept."""
+        return SyncCache(self._host.cache, self._call)
+
+    @property
+    def artifacts(self) -> SyncArtifacts:
+        """Files that steps kept."""
+        return SyncArtifacts(self._host.artifacts, self._call)
 
     @property
     def schedules(self) -> SyncSchedules[SyncWorkflowRun]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -9,16 +10,23 @@ from typing import Any, Final
 
 import click
 
+from wfe.host.cli.cleaning import plain_symbols
+
 __all__ = ["main", "wfe"]
 
 _COMMANDS: Final = {
     "run": ("wfe.host.cli.run:run", "Run a workflow file and watch it."),
+    "init": ("wfe.host.cli.init:init", "Write a first workflow, service or plugin."),
     "validate": ("wfe.host.cli.validate:validate", "Check workflow files without running them."),
+    "fmt": ("wfe.host.cli.fmt:fmt", "Lay workflow files out anew."),
+    "schema": ("wfe.host.cli.step_listing:schema", "Print the JSON Schema of workflow files."),
+    "steps": ("wfe.host.cli.step_listing:steps", "List the step types that files can use."),
     "graph": ("wfe.host.cli.draw:graph", "Draw a workflow as a Mermaid diagram."),
     "list": ("wfe.host.cli.reading:list_runs", "List runs, newest first."),
     "show": ("wfe.host.cli.reading:show", "Show one run: its steps, its error, its outputs."),
     "logs": ("wfe.host.cli.logs:logs", "Print what the steps of a run wrote."),
     "history": ("wfe.host.cli.reading:history", "Print everything that happened in a run."),
+    "explain": ("wfe.host.cli.explain:explain", "Tell why a step ran, was skipped, or waits."),
     "approvals": ("wfe.host.cli.waiting:approvals", "List the questions that wait for an answer."),
     "activities": ("wfe.host.cli.waiting:activities", "List the activities that are not done."),
     "definitions": ("wfe.host.cli.waiting:definitions", "List the stored definitions."),
@@ -32,13 +40,18 @@ _COMMANDS: Final = {
     "fork": ("wfe.host.cli.intents:fork", "Start a new run from where another was."),
     "rewind": ("wfe.host.cli.intents:rewind", "Put a run back to an earlier step."),
     "signal": ("wfe.host.cli.intents:signal", "Send a signal to one run."),
+    "update": ("wfe.host.cli.asking:update", "Have a handler of a run change it."),
+    "query": ("wfe.host.cli.asking:query", "Ask a query handler of a run."),
     "approve": ("wfe.host.cli.intents:approve", "Answer the question of an approval step."),
     "pause": ("wfe.host.cli.waiting:pause", "Begin no step of any run of a workflow."),
     "unpause": ("wfe.host.cli.waiting:unpause", "Lift the pause of a workflow."),
     "publish": ("wfe.host.cli.control:publish", "Publish an event that runs wait for."),
     "schedule": ("wfe.host.cli.schedule:schedule", "Let workflows start by themselves."),
+    "cache": ("wfe.host.cli.cache:cache", "Look at the results that steps keep."),
+    "artifacts": ("wfe.host.cli.cache:artifacts", "List and get the files that steps keep."),
     "purge": ("wfe.host.cli.purge:purge", "Delete finished runs."),
     "plugins": ("wfe.host.cli.plugins:plugins", "List what installed distributions offer."),
+    "completion": ("wfe.host.cli.completion:completion", "Print the completion of a shell."),
 }
 """Name -> where the command stands and what the help says, so that the help imports nothing."""
 
@@ -152,6 +165,9 @@ def wfe(ctx: click.Context) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line *args* (``None``: the process's) and return the exit code."""
+    # What starting makes stays: to look through all of it again and again is 7 % of the time.
+    gc.set_threshold(20_000)
+    plain_symbols(sys.stdout, sys.stderr)
     code = _main(args)
     try:
         sys.stdout.flush()

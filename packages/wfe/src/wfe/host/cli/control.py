@@ -9,7 +9,7 @@ import click
 
 from wfe.host.cli import store
 from wfe.host.cli.errors import CommandError
-from wfe.host.cli.references import found
+from wfe.host.cli.references import found, run_argument
 from wfe.host.host import WorkflowHost
 
 __all__ = ["REASON", "actor", "parsed", "publish", "resume", "suspend", "terminate"]
@@ -29,7 +29,7 @@ def actor() -> str:
 
 
 @click.command(short_help="Let no further step of a run begin.")
-@click.argument("run")
+@run_argument
 @REASON
 @store.DB
 def suspend(run: str, reason: str | None, db: str) -> None:
@@ -45,7 +45,7 @@ def suspend(run: str, reason: str | None, db: str) -> None:
 
 
 @click.command(short_help="Lift the suspension of a run.")
-@click.argument("run")
+@run_argument
 @store.DB
 def resume(run: str, db: str) -> None:
     """Lift the suspension of RUN; a step that suspended it is tried again.
@@ -64,7 +64,7 @@ def resume(run: str, db: str) -> None:
 
 
 @click.command(short_help="End a run.")
-@click.argument("run")
+@run_argument
 @REASON
 @store.DB
 def terminate(run: str, reason: str | None, db: str) -> None:

@@ -17,6 +17,8 @@ from wfe.core.diff import DefinitionDiff, Moved, compare
 from wfe.core.engine.ids import shown_name
 from wfe.core.moving import obstacles
 from wfe.host.cli import store
+from wfe.host.cli.cleaning import safe
+from wfe.host.cli.completing import completed_by
 from wfe.host.cli.drawing import duration
 from wfe.host.cli.errors import CommandError
 from wfe.host.cli.result import short
@@ -60,7 +62,12 @@ class _Run:
 @click.command(short_help="Compare two definitions.")
 @click.argument("old")
 @click.argument("new")
-@click.option("--workflow", metavar="ID", help="Which workflow of files that have several.")
+@click.option(
+    "--workflow",
+    metavar="ID",
+    shell_complete=completed_by("workflows_of_file"),
+    help="Which workflow of files that have several.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @store.DB
 def diff(old: str, new: str, workflow: str | None, as_json: bool, db: str) -> None:
@@ -84,7 +91,7 @@ def diff(old: str, new: str, workflow: str | None, as_json: bool, db: str) -> No
         click.echo(json.dumps(_json(found, runs), ensure_ascii=False, indent=2))
         return
     for line in (*_header(found), *_lines(found), *_run_lines(runs)):
-        click.echo(line)
+        click.echo(safe(line))
 
 
 # -- finding

@@ -6,6 +6,7 @@ import click
 
 from wfe.core.definition import WorkflowDefinition
 from wfe.host.cli import store
+from wfe.host.cli.completing import completed_by
 from wfe.host.cli.references import found
 from wfe.host.cli.sources import Given, chosen, is_source, load_source
 from wfe.host.cli.stored import definition_of, family
@@ -17,7 +18,12 @@ __all__ = ["graph"]
 
 @click.command(short_help="Draw a workflow as a Mermaid diagram.")
 @click.argument("what", metavar="FILE|RUN")
-@click.option("--workflow", metavar="ID", help="Only this workflow of the file.")
+@click.option(
+    "--workflow",
+    metavar="ID",
+    shell_complete=completed_by("workflows_of_file"),
+    help="Only this workflow of the file.",
+)
 @click.option("-v", "variables", multiple=True, metavar="NAME=VALUE", help="A value for ((NAME)).")
 @click.option(
     "--vars-file", "vars_files", multiple=True, metavar="FILE", help="Values for ((NAME))s."

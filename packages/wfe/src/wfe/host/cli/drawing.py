@@ -10,10 +10,20 @@ import attrs
 
 from wfe.core.definition import Kind, Node
 from wfe.core.models import WorkflowStatus
+from wfe.core.policies import Retry
 from wfe.host.cli.model import Picture, Run, hidden
+from wfe.host.cli.reasons import skip_reason
 from wfe.host.cli.visits import ACTIVE, State, Step, Visit
 
-__all__ = ["GLYPHS", "STATUS_GLYPHS", "Line", "clock_time", "duration", "fitted", "tree"]
+__all__ = [
+    "GLYPHS",
+    "STATUS_GLYPHS",
+    "Line",
+    "clock_time",
+    "comparison",
+    "duration",
+    "tree",
+]
 
 GLYPHS: Final[Mapping[State, str]] = {
     State.PENDING: "○",
@@ -36,8 +46,12 @@ STATUS_GLYPHS: Final[Mapping[WorkflowStatus, str]] = {
     WorkflowStatus.TERMINATED: "■",
 }
 
-_NOTED: Final = frozenset({State.FAILED, State.RETRYING, State.WAITING, State.SLEEPING})
-_SHOWN_VISITS: Final = 5  # executions of a sub-workflow step that are shown one by one
+_NOTED: Final = frozenset(
+    {State.FAILED, State.RETRYING, State.WAITING, State.SLEEPING, State.SKIPPED, State.CANCELLED}
+)
+_SHOWN_VISITS: Final = 5  # executions of one step that are shown one by one
+_SHOWN_ROUNDS: Final = 24  # named rounds of a loop that are all shown
+_WORTH_TELLING: Final = 1.0  # seconds by which a duration differs from last time's
 
 
 def duration(seconds: float) -> str:
@@ -49,6 +63,14 @@ def duration(seconds: float) -> str:
         return f"{minutes}m {rest:02}s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h {minutes:02}m"
+
+
+def comparison(seconds: float, last: float | None, *, over: bool) -> str:
+    """Return what to say of last time's duration: always while it runs, else when it differs."""
+    if last is None or last < 0.1:
+        return ""
+    far = abs(seconds - last) >= max(_WORTH_TELLING, last / 5)
+    return f" (last {duration(last)})" if far or not over else ""
 
 
 def clock_time(when: datetime, now: datetime) -> str:
@@ -65,7 +87,9 @@ class Line:
         guides: The branches of the tree in front of it.
         state: ``None`` for a line that only groups, and for lines of output.
         seconds: How long it took or takes, ``None``: nothing to say.
+        last: What to say of how long it took last time.
         output: Whether it is a line that a step wrote.
+        depth: Containers around it.
     """
 
     guides: str
@@ -73,7 +97,9 @@ class Line:
     state: State | None = None
     seconds: float | None = None
     note: str = ""
+    last: str = ""
     output: bool = False
+    depth: int = 0
 
     @property
     def active(self) -> bool:
@@ -82,7 +108,7 @@ class Line:
 
     def __str__(self) -> str:
         glyph = f"{GLYPHS[self.state]} " if self.state is not None else ""
-        took = "" if self.seconds is None else f"  {duration(self.seconds)}"
+        took = "" if self.seconds is None else f"  {duration(self.seconds)}{self.last}"
         note = f"  {self.note}" if self.note else ""
         return f"{self.guides}{glyph}{self.text}{took}{note}"
 
@@ -101,63 +127,126 @@ def tree(picture: Picture, now: datetime, tail: int = 0) -> list[Line]:
     return list(_laid_out(items, ""))
 
 
-def _laid_out(items: Sequence[_Item], before: str) -> Iterator[Line]:
+def _laid_out(items: Sequence[_Item], before: str, depth: int = 0) -> Iterator[Line]:
     for position, item in enumerate(items):
         last = position == len(items) - 1
         joint, below = ("└─ ", "   ") if last else ("├─ ", "│  ")
         if item.line.output:
             joint = "   "  # it has a bar of its own
-        yield attrs.evolve(item.line, guides=before + joint)
-        yield from _laid_out(item.inner, before + below)
+        yield attrs.evolve(item.line, guides=before + joint, depth=depth)
+        yield from _laid_out(item.inner, before + below, depth + 1)
 
 
 @attrs.frozen
 class _Drawing:
+    """Draws runs; of a loop's inside, when *only* is set, what belongs to this round."""
+
     picture: Picture
     now: datetime
     tail: int
+    only: str | None = None
 
     def run(self, run: Run) -> list[_Item]:
         if run.definition is not None:
             return self.nodes(run, run.definition.root.nodes)
-        return [self.leaf(step) for step in run.steps.values()]
+        return [self.leaf(run, step) for step in run.steps.values()]
 
     def nodes(self, run: Run, nodes: Sequence[Node]) -> list[_Item]:
-        return [self.node(run, node) for node in nodes if not hidden(node)]
+        return [item for node in nodes for item in self._shown(run, node)]
+
+    def _shown(self, run: Run, node: Node) -> list[_Item]:
+        """Draw a node; of one that nobody wrote only what is inside, if there is anything."""
+        if not hidden(node):
+            return [self.node(run, node)]
+        return [item for block in node.blocks for item in self.nodes(run, block.nodes)]
 
     def node(self, run: Run, node: Node) -> _Item:
         step = run.step(node.name)
-        if not node.blocks:
-            return self.leaf(step)
-        state = run.state(node)
-        inner = [
-            item for number in range(len(node.blocks)) for item in self.block(run, node, number)
-        ]
-        note = f"turn {step.turns}" if node.kind is Kind.WHILE and step.turns else ""
-        failures = [visit.note for visit in step.visits.values() if visit.state is State.FAILED]
+        item = self.container(run, node) if node.blocks else self.leaf(run, step)
+        around = [*self._hooks(run, node), *self._undo(run, node)]
+        return _Item(item.line, [*item.inner, *around]) if around else item
+
+    def container(self, run: Run, node: Node) -> _Item:
+        step = run.step(node.name)
+        inner = self._inside(run, node)
+        state = run.state(node) if self.only is None else _together(inner)
+        started, ended = run.span(node) if self.only is None else (None, None)
+        visits = self._of_round(step)
+        failures = [visit.note for visit in visits if visit.state is State.FAILED]
+        why = visits[-1].note if visits and state in {State.SKIPPED, State.CANCELLED} else ""
+        if state is State.SKIPPED:
+            why = why or skip_reason(node)
+        note = f"turn {step.turns}" if node.kind is Kind.WHILE and step.turns else why
         line = Line(
             guides="",
             text=node.name,
             state=state,
-            seconds=self._container_seconds(run, node, state),
+            seconds=self._seconds(started, ended, state),
             note=note or (failures[-1] if failures and not _failed_inside(run, node) else ""),
         )
         return _Item(line, inner)
 
+    def _of_round(self, step: Step) -> list[Visit]:
+        visits = list(step.visits.values())
+        return visits if self.only is None else [v for v in visits if v.round == self.only]
+
+    def _inside(self, run: Run, node: Node) -> list[_Item]:
+        names = _rounds(run, node, self.only) if node.kind is Kind.FOR_EACH else []
+        if names:
+            return self._by_round(run, node, names)
+        return [
+            item for number in range(len(node.blocks)) for item in self.block(run, node, number)
+        ]
+
+    def _by_round(self, run: Run, node: Node, names: Sequence[str]) -> list[_Item]:
+        """Draw a loop whose rounds have names: one after the other, the finished ones folded."""
+        items: list[_Item] = []
+        for name in names:
+            inner = attrs.evolve(self, only=name).block(run, node, 0)
+            shown = [each for each in inner if each.line.state is not State.PENDING]
+            if len(inner) == 1:
+                line = attrs.evolve(inner[0].line, text=f"{inner[0].line.text} [{name}]")
+                items.append(_Item(line, inner[0].inner))
+            elif shown:
+                line = Line(guides="", text=f"[{name}]", state=_together(inner))
+                items.append(_Item(line, inner))
+        if len(items) <= _SHOWN_ROUNDS:
+            return items
+        told = [each for each in items if each.line.active]
+        over = len(items) - len(told)
+        return [*told[:_SHOWN_ROUNDS], _Item(Line(guides="", text=f"{over} rounds are over"))]
+
     def block(self, run: Run, node: Node, number: int) -> list[_Item]:
         items = self.nodes(run, node.blocks[number].nodes)
         label = _label(node, number)
+        idle = all(item.line.state in {State.PENDING, None} for item in items)
+        if label and idle and self.only is None and run.state(node) is State.COMPLETE:
+            return [_Item(Line(guides="", text=f"{label}: not taken"))]
         return [_Item(Line(guides="", text=label), items)] if label and items else items
 
-    def leaf(self, step: Step) -> _Item:
-        if step.count > 1:
-            return self._repeated(step)
-        visits = list(step.visits.values())
+    def _hooks(self, run: Run, node: Node) -> list[_Item]:
+        """Draw the hooks of a node that began; one that never ran is nothing to look at."""
+        items: list[_Item] = []
+        for name, block in node.hooks:
+            inner = [self.node(run, each) for each in block.nodes]
+            if any(item.line.state is not State.PENDING for item in inner):
+                items.append(_Item(Line(guides="", text=name), inner))
+        return items
+
+    def _undo(self, run: Run, node: Node) -> list[_Item]:
+        inner = [self.node(run, each) for each in node.undo.nodes] if node.undo else []
+        begun = any(item.line.state is not State.PENDING for item in inner)
+        return [_Item(Line(guides="", text="compensate"), inner)] if begun else []
+
+    def leaf(self, run: Run, step: Step) -> _Item:
+        visits = self._of_round(step)
+        if self.only is None and step.count > 1:
+            return self._repeated(run, step)
         if not visits:
             return _Item(Line(guides="", text=step.name, state=State.PENDING))
-        return self._visit(visits[0], step.name)
+        return self._visit(run, step, visits[-1], step.name)
 
-    def _repeated(self, step: Step) -> _Item:
+    def _repeated(self, run: Run, step: Step) -> _Item:
         visits = step.visits.values()
         notes = [visit.note for visit in visits if visit.state is State.FAILED and visit.note]
         state = State.RUNNING if step.state in ACTIVE else step.state
@@ -169,35 +258,56 @@ class _Drawing:
             note=f"{step.over}/{step.count}" + (f"  {notes[-1]}" if notes else ""),
         )
         told = [v for v in visits if v.state in ACTIVE or (v.child and v.state is State.FAILED)]
-        inner = [self._visit(visit, f"#{visit.number}") for visit in told[:_SHOWN_VISITS]]
+        inner = [self._visit(run, step, v, _numbered(v)) for v in told[:_SHOWN_VISITS]]
         return _Item(line, inner)
 
-    def _visit(self, visit: Visit, text: str) -> _Item:
+    def _visit(self, run: Run, step: Step, visit: Visit, text: str) -> _Item:
         runs = self.picture.runs
         child = runs.get(visit.child) if visit.child is not None else None
         busy = visit.state is State.WAITING and child is not None
         state = State.RUNNING if busy else visit.state
+        seconds = self._seconds(visit.started, visit.ended, state)
+        last = self.picture.times.of(run, step)
+        told = seconds is not None and not visit.cached and state is not State.WAITING
         line = Line(
             guides="",
             text=text,
             state=state,
-            seconds=self._seconds(visit.started, visit.ended, state),
-            note=self._note(visit) if state in _NOTED else "",
+            seconds=seconds,
+            note=self._note(run, step, visit, state),
+            last=comparison(seconds or 0, last, over=state not in ACTIVE) if told else "",
         )
-        inner = [] if child is None else self.run(child)
+        inner = [] if child is None else self.run_of_child(child)
         if state in ACTIVE:
-            lines = list(visit.tail)[-self.tail :] if self.tail else []
+            lines = visit.output.shown(self.tail)
             inner += [_Item(Line(guides="", text=text, output=True)) for text in lines]
         return _Item(line, inner)
 
-    def _note(self, visit: Visit) -> str:
-        attempt = f"attempt {visit.attempt + 1} " if visit.state is State.RETRYING else ""
-        until = f"{attempt}at {clock_time(visit.wake, self.now)}" if visit.wake else ""
-        return ", ".join(part for part in (until, visit.note) if part)
+    def run_of_child(self, child: Run) -> list[_Item]:
+        return attrs.evolve(self, only=None).run(child)
 
-    def _container_seconds(self, run: Run, node: Node, state: State) -> float | None:
-        started, ended = run.span(node)
-        return self._seconds(started, ended, state)
+    def _note(self, run: Run, step: Step, visit: Visit, state: State) -> str:
+        parts: list[str] = []
+        if visit.cached:
+            parts.append(visit.cached)
+        if state is State.RUNNING and visit.attempt and visit.child is None:
+            parts.append(f"attempt {_attempt(run, step, visit)}")
+        if visit.progress is not None and state in ACTIVE:
+            parts.append(str(visit.progress))
+        if state in _NOTED:
+            parts.append(self._until(run, step, visit))
+            skipped = state is State.SKIPPED and step.node is not None
+            parts.append(visit.note or (skip_reason(step.node) if skipped else ""))
+        return ", ".join(part for part in parts if part)
+
+    def _until(self, run: Run, step: Step, visit: Visit) -> str:
+        if visit.wake is None:
+            return ""
+        left = max((visit.wake - self.now).total_seconds(), 0)
+        when = f"in {duration(left)}" if left < 60 else f"at {clock_time(visit.wake, self.now)}"
+        if visit.state is State.RETRYING:
+            return f"attempt {_attempt(run, step, visit)} {when}"
+        return f"gives up {when}" if visit.state is State.WAITING else when
 
     def _seconds(
         self, started: datetime | None, ended: datetime | None, state: State
@@ -206,6 +316,44 @@ class _Drawing:
             return None
         end = self.now if state in ACTIVE or ended is None else ended
         return (end - started).total_seconds()
+
+
+def _numbered(visit: Visit) -> str:
+    return f"[{visit.round}]" if visit.round else f"#{visit.number}"
+
+
+def _attempt(run: Run, step: Step, visit: Visit) -> str:
+    """Return ``2 of 4``, or ``2`` where there is no end."""
+    policy = step.node.on_error if step.node is not None else None
+    if policy is None and run.definition is not None:
+        policy = run.definition.default_error
+    most = policy.max_retries if isinstance(policy, Retry) else None
+    number = visit.attempt + 1
+    return f"{number} of {most + 1}" if most is not None and number <= most + 1 else str(number)
+
+
+def _rounds(run: Run, node: Node, outer: str | None) -> list[str]:
+    """Return the names of a loop's rounds (within one of the loop around it), oldest first."""
+    names: dict[str, None] = {}
+    waiting = [inner for block in reversed(node.blocks) for inner in reversed(block.nodes)]
+    while waiting:
+        inner = waiting.pop()
+        names.update((visit.round, None) for visit in run.step(inner.name).visits.values())
+        if inner.kind is not Kind.FOR_EACH:  # the rounds of a loop inside have longer names
+            waiting += [each for block in reversed(inner.blocks) for each in reversed(block.nodes)]
+    return [name for name in names if name and (outer is None or name.startswith(f"{outer}, "))]
+
+
+def _together(inner: Sequence[_Item]) -> State:
+    """Return where the steps of a round stand together."""
+    states = [item.line.state for item in inner if item.line.state is not None]
+    for wanted in (State.FAILED, State.RUNNING, State.RETRYING, State.WAITING, State.SLEEPING):
+        if wanted in states:
+            return wanted
+    if all(state is State.PENDING for state in states):
+        return State.PENDING
+    over = all(state not in {State.PENDING, State.INTERRUPTED} for state in states)
+    return State.COMPLETE if over else State.RUNNING
 
 
 def _failed_inside(run: Run, node: Node) -> bool:
@@ -225,24 +373,3 @@ def _label(node: Node, number: int) -> str:
             return f"branch {number + 1}"
         case _:
             return ""
-
-
-def fitted(lines: Sequence[Line], height: int) -> list[Line]:
-    """Return at most *height* of the lines: what is active stays, what is cut is counted."""
-    if len(lines) <= height:
-        return list(lines)
-    keep = _kept(lines, max(height - 1, 1))
-    shown = [line for position, line in enumerate(lines) if position in keep]
-    return [*shown, Line(guides="", text=f"… {len(lines) - len(shown)} more")]
-
-
-def _kept(lines: Sequence[Line], height: int) -> set[int]:
-    """Choose lines by rank: active ones, their output, then their neighbours."""
-    busy = [position for position, line in enumerate(lines) if line.active or line.output]
-    near = busy or [0]
-
-    def distance(position: int) -> int:
-        return min(abs(position - other) for other in near)
-
-    ranked = sorted(range(len(lines)), key=distance)
-    return set(ranked[:height])

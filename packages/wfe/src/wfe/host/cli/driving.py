@@ -14,7 +14,7 @@ import attrs
 from wfe.core.models import LifecycleEvent, WorkflowInstance
 from wfe.host.cli.errors import Exit
 from wfe.host.cli.model import Picture
-from wfe.host.cli.stored import Stuck, stuck
+from wfe.host.cli.stored import Stuck, cleaning_up, stuck
 from wfe.host.cli.views import View
 from wfe.host.host import WorkflowHost
 from wfe.host.runs import WorkflowRun
@@ -33,6 +33,11 @@ class Feed:
     view: View
     picture: Picture | None = None
     _early: list[LifecycleEvent] = attrs.field(factory=list[LifecycleEvent], init=False)
+
+    @property
+    def compares(self) -> bool:
+        """Whether the view shows how long things took last time."""
+        return getattr(self.view, "compares", True)
 
     def take(self, event: LifecycleEvent) -> None:
         """Take one event of the host."""
@@ -90,13 +95,19 @@ async def ticking(view: View) -> None:
 
 
 async def driven(host: WorkflowHost, run: WorkflowRun, stop: asyncio.Event) -> Ended:
-    """Return when the run is final, when only events or a ``resume`` can move it, or at *stop*."""
+    """Return when the run and what it took along is final, stuck, or at *stop*.
+
+    Stuck: only events or a ``resume`` can move it.
+    """
     ended = asyncio.ensure_future(run.wait())
     stopped = asyncio.ensure_future(stop.wait())
     try:
         while True:
             await asyncio.wait({ended, stopped}, timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
+                # Sub-workflows that it took along with it have hooks to run.
+                while not stopped.done() and await cleaning_up(host, run.id):
+                    await asyncio.wait({stopped}, timeout=_TICK)
                 return Ended(instance=ended.result())
             if stopped.done():
                 return Ended(interrupted=True)

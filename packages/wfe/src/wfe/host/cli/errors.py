@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from wfe.core.errors import WfeError
+from wfe.host.cli.cleaning import clean_block
 
 __all__ = ["CommandError", "Exit", "complain", "describe", "log_to_stderr", "report", "warn"]
 
@@ -45,10 +46,16 @@ class CommandError(WfeError):
         return self.problem + (f"\n  {self.hint}" if self.hint else "")
 
 
-def complain(text: str) -> None:
-    """Write *text* to stderr; a closed stderr is nobody's problem any more."""
+def complain(text: str, *, styled: bool = False) -> None:
+    """Write *text* to stderr; a closed stderr is nobody's problem any more.
+
+    Args:
+        text: A terminal gets it without control characters.
+        styled: It is harmless already, and has colours of our own.
+    """
     try:
-        sys.stderr.write(f"{text}\n")
+        shown = text if styled or not sys.stderr.isatty() else clean_block(text)
+        sys.stderr.write(f"{shown}\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from wfe.core.definition import WorkflowDefinition
+from wfe.core.errors import WfeError
 from wfe.host.cli.errors import CommandError
 from wfe.host.cli.sources import pairs, suffix_of
 
@@ -27,10 +28,31 @@ def start_data(definition: WorkflowDefinition, assignments: Sequence[str], file:
     if "inputs" in definition.meta:
         from wfe.yaml.inputs import start_data as declared  # noqa: PLC0415 - the plugin
 
-        return declared(definition, {**given, **texts})
+        try:
+            return declared(definition, {**given, **texts})
+        except WfeError as error:
+            raise CommandError(str(error), _declared(definition)) from error
     kinds = _field_types(definition.data_type)
     given.update({name: _value(text, kinds.get(name)) for name, text in texts.items()})
     return given
+
+
+def _declared(definition: WorkflowDefinition) -> str:
+    """Return the inputs that a file declares, with their types, for whoever got one wrong."""
+    from wfe.yaml.value_types import ValueType  # noqa: PLC0415 - the plugin
+
+    rows: list[str] = []
+    for name, spec in definition.meta["inputs"].items():
+        kind = str(ValueType.from_json(spec["type"]))
+        default = spec.get("default")
+        more = " (required)" if spec["required"] else f" = {json.dumps(default)}"
+        about = f"  {spec['description']}" if spec.get("description") else ""
+        rows.append(
+            f"{name}: {kind}{'' if default is None and not spec['required'] else more}{about}"
+        )
+    if not rows:
+        return f"workflow {definition.id} takes no inputs"
+    return "\n    ".join([f"inputs of workflow {definition.id}:", *rows])
 
 
 def _field_types(data_type: type | None) -> Mapping[str, Any]:

@@ -13,9 +13,11 @@ import click
 
 from wfe.core.models import WorkflowInstance
 from wfe.host.cli import store
+from wfe.host.cli.cleaning import safe
+from wfe.host.cli.completing import completed_by
 from wfe.host.cli.control import REASON, actor, parsed
 from wfe.host.cli.errors import CommandError
-from wfe.host.cli.references import found
+from wfe.host.cli.references import found, run_argument
 from wfe.host.cli.result import code_of
 from wfe.host.cli.stored import answered, last_entry
 from wfe.host.host import WorkflowHost
@@ -55,7 +57,7 @@ def _ask(
 
 def _told(instance: WorkflowInstance[Any]) -> int:
     error = f": {instance.error.message}" if instance.error is not None else ""
-    click.echo(f"run {instance.id} is {instance.status}{error}")
+    click.echo(safe(f"run {instance.id} is {instance.status}{error}"))
     return code_of(instance.status)
 
 
@@ -82,8 +84,14 @@ def _fields(assignments: tuple[str, ...]) -> dict[str, Any]:
 
 
 @click.command(short_help="Try a failed or terminated run again.")
-@click.argument("run")
-@click.option("--from", "from_step", metavar="STEP", help="Begin again there.")
+@run_argument
+@click.option(
+    "--from",
+    "from_step",
+    metavar="STEP",
+    shell_complete=completed_by("steps_of_run"),
+    help="Begin again there.",
+)
 @REASON
 @_WAIT
 @store.DB
@@ -102,7 +110,7 @@ def retry(run: str, from_step: str | None, reason: str | None, wait: bool, db: s
 
 
 @click.command(short_help="Go on after a step without doing it.")
-@click.argument("run")
+@run_argument
 @click.argument("pointer")
 @REASON
 @_WAIT
@@ -135,7 +143,7 @@ def _pointer(instance: WorkflowInstance[Any], text: str) -> int:
 
 
 @click.command(short_help="Set data fields of a run.")
-@click.argument("run")
+@run_argument
 @click.argument("fields", nargs=-1, required=True, metavar="FIELD=JSON...")
 @REASON
 @store.DB
@@ -154,8 +162,15 @@ def patch(run: str, fields: tuple[str, ...], reason: str | None, db: str) -> int
 
 
 @click.command(short_help="Start a new run from where another was.")
-@click.argument("run")
-@click.option("--from", "from_step", metavar="STEP", required=True, help="Where it begins.")
+@run_argument
+@click.option(
+    "--from",
+    "from_step",
+    metavar="STEP",
+    shell_complete=completed_by("steps_of_run"),
+    required=True,
+    help="Where it begins.",
+)
 @_DATA
 @_WAIT
 @store.DB
@@ -176,8 +191,15 @@ def fork(run: str, from_step: str, data: tuple[str, ...], wait: bool, db: str) -
 
 
 @click.command(short_help="Put a run back to an earlier step.")
-@click.argument("run")
-@click.option("--to", "to_step", metavar="STEP", required=True, help="It is done again.")
+@run_argument
+@click.option(
+    "--to",
+    "to_step",
+    metavar="STEP",
+    shell_complete=completed_by("steps_of_run"),
+    required=True,
+    help="It is done again.",
+)
 @_DATA
 @REASON
 @_WAIT
@@ -200,7 +222,7 @@ def rewind(
 
 
 @click.command(short_help="Send a signal to one run.")
-@click.argument("run")
+@run_argument
 @click.argument("name")
 @click.option("--data", "text", metavar="JSON", help="What the waiting step gets.")
 @_WAIT
@@ -218,20 +240,35 @@ def signal(run: str, name: str, text: str | None, wait: bool, db: str) -> int:
 
 
 @click.command(short_help="Answer the question of an approval step.")
-@click.argument("run")
-@click.argument("answer")
-@click.option("--step", metavar="STEP", help="Which one, when several wait.")
+@run_argument
+@click.argument("answer", required=False)
+@click.option("--option", "option", metavar="ANSWER", help="The answer, in another way to say it.")
+@click.option(
+    "--step",
+    metavar="STEP",
+    shell_complete=completed_by("steps_of_run"),
+    help="Which one, when several wait.",
+)
 @click.option("--comment", metavar="TEXT", help="Kept in the run's history.")
 @_WAIT
 @store.DB
 def approve(
-    run: str, answer: str, step: str | None, comment: str | None, wait: bool, db: str
+    run: str,
+    answer: str | None,
+    option: str | None,
+    step: str | None,
+    comment: str | None,
+    wait: bool,
+    db: str,
 ) -> int:
     """Answer the question that RUN asks with one of its options; see `wfe approvals`."""
+    if (answer is None) == (option is None):
+        raise click.UsageError("give one answer: ANSWER or `--option ANSWER`")
+    said = answer or option or ""
     return _ask(
         db,
         run,
-        f"answer {answer!r}",
-        lambda host, it: host.approve(it.id, answer, step=step, comment=comment, actor=actor()),
+        f"answer {said!r}",
+        lambda host, it: host.approve(it.id, said, step=step, comment=comment, actor=actor()),
         wait=wait,
     )

@@ -14,10 +14,14 @@ import click
 
 from wfe.core.models import LogLine
 from wfe.host.cli import store
-from wfe.host.cli.errors import CommandError
+from wfe.host.cli.cleaning import safe
+from wfe.host.cli.completing import completed_by
+from wfe.host.cli.errors import CommandError, complain
 from wfe.host.cli.output import Output
-from wfe.host.cli.references import found
+from wfe.host.cli.references import found, run_argument
+from wfe.host.cli.result import notice_line
 from wfe.host.cli.stored import logs_after
+from wfe.host.cli.tails import notice_of, progress_of
 from wfe.host.host import WorkflowHost
 
 __all__ = ["logs"]
@@ -26,9 +30,14 @@ _LOOK: Final = 0.2  # seconds between looks for new lines
 
 
 @click.command(short_help="Print what the steps of a run wrote.")
-@click.argument("run")
+@run_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run is final.")
-@click.option("--step", metavar="STEP", help="Only the lines of this step.")
+@click.option(
+    "--step",
+    metavar="STEP",
+    shell_complete=completed_by("steps_of_run"),
+    help="Only the lines of this step.",
+)
 @click.option(
     "--grep", metavar="PATTERN", help="Only lines in which this regular expression is found."
 )
@@ -46,14 +55,21 @@ def logs(
         )
 
     out = Output(sys.stdout)
+    fitting = 0
 
     def show(line: LogLine) -> None:
+        nonlocal fitting
         if wanted(line):
-            out.line(_json(line) if as_json else f"{line.step or '-'} | {line.line}")
+            fitting += 1
+            text = _json(line) if as_json else _text(line)
+            if text is not None:
+                out.line(text if as_json else safe(text))
 
     async def work(host: WorkflowHost) -> None:
         instance = await found(host, run)
         await _Reader(host, show, {instance.id: 0}).read(follow=follow)
+        if step is not None and not fitting:
+            complain(f"nothing to show of a step {step!r}; the steps are in: wfe show {run}")
 
     store.on_store(db, work)
 
@@ -66,6 +82,22 @@ def _pattern(grep: str | None) -> re.Pattern[str] | None:
     except re.error as error:
         problem = f"--grep {grep!r} is not a regular expression: {error}"
         raise CommandError(problem, "escape characters such as ( [ * with a backslash") from error
+
+
+def _text(line: LogLine) -> str | None:
+    """Return a line for people, ``None``: it only ends a group."""
+    step = line.step or "-"
+    match line.stream:
+        case "annotation":
+            return notice_line(notice_of(step, line.line))
+        case "progress":
+            return f"{step} | {progress_of(line.line)}"
+        case "group":
+            return f"{step} | ▾ {line.line}"
+        case "endgroup":
+            return None
+        case _:
+            return f"{step} | {line.line}"
 
 
 def _json(line: LogLine) -> str:

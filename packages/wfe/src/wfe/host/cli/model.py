@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,16 +10,31 @@ import attrs
 
 from wfe.core.definition import Kind, Node, WorkflowDefinition
 from wfe.core.models import HistoryEntry, LifecycleEvent, WorkflowStatus
+from wfe.core.rules.plan import WHOLE
+from wfe.host.cli.tails import Notice, notice_of
 from wfe.host.cli.visits import ACTIVE, FOLDS, OVER, State, Step, Visit, told_error
 
-__all__ = ["Change", "Picture", "Run", "hidden", "past"]
+__all__ = ["Change", "Picture", "Run", "Times", "hidden", "leaves", "past", "within"]
+
+_NOTICES: Final = 1000  # annotations kept of a run; the others are counted
+_SUMMARIES: Final = 100
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 _CHOOSING: Final = frozenset({Kind.IF, Kind.DECIDE, Kind.STEP})
 
 
+def leaves(run: Run) -> Iterator[Step]:
+    """Yield the steps of a run that do something themselves, in order."""
+    for step in run.steps.values():
+        node = step.node
+        if node is None or not (hidden(node) or (node.blocks and node.kind is not Kind.STEP)):
+            yield step
+
+
 def hidden(node: Node) -> bool:
     """Whether *node* was added by a front end and was written by nobody."""
+    if node.config.get("hidden"):
+        return True
     return (
         node.kind is Kind.SET and node.name == "outputs" and node.config.get("field") == "outputs"
     )
@@ -82,17 +97,18 @@ class Run:
 
     def span(self, node: Node) -> tuple[datetime | None, datetime | None]:
         """Return when *node*, or the first step inside it, began and the last one ended."""
-        spans = [self.step(inner.name).span for inner in _within(node)]
+        spans = [self.step(inner.name).span for inner in within(node)]
         starts = [started for started, _ in spans if started is not None]
         ends = [ended for _, ended in spans if ended is not None]
         return min(starts, default=None), max(ends, default=None)
 
 
-def _within(node: Node) -> Iterable[Node]:
+def within(node: Node) -> Iterable[Node]:
+    """Yield *node* and everything inside it, hooks too."""
     yield node
-    for block in node.blocks:
+    for block in node.inner():
         for inner in block.nodes:
-            yield from _within(inner)
+            yield from within(inner)
 
 
 @attrs.frozen
@@ -118,16 +134,51 @@ class Change:
         """The step's name, numbered when it runs more than once."""
         if self.step is None or self.visit is None:
             return "" if self.step is None else self.step.name
+        if self.visit.round:
+            return f"{self.step.name} [{self.visit.round}]"
         repeated = self.visit.number > 1 or self.step.name in self.run.repeating
         return f"{self.step.name} #{self.visit.number}" if repeated else self.step.name
 
 
-class Picture:
-    """A run and its sub-workflow runs, as far as events told of them."""
+@attrs.frozen
+class Times:
+    """How long things took in earlier runs: what to expect, in seconds.
 
-    def __init__(self, id: str, definitions: Mapping[str, WorkflowDefinition], main: str) -> None:
+    Attributes:
+        runs: By definition.
+        steps: By definition and step: of one execution on average.
+    """
+
+    runs: Mapping[str, float] = attrs.field(factory=dict[str, float])
+    steps: Mapping[tuple[str, str], float] = attrs.field(factory=dict[tuple[str, str], float])
+
+    def of(self, run: Run, step: Step) -> float | None:
+        """Return how long one execution of *step* took last time, ``None``: not known."""
+        return self.steps.get((run.definition.id, step.name)) if run.definition else None
+
+
+class Picture:
+    """A run and its sub-workflow runs, as far as events told of them.
+
+    Attributes:
+        notices: Annotations of steps, in order; *dropped* more are not kept.
+        summaries: (path, Markdown) that steps wrote about themselves.
+        times: What to expect, from earlier runs.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        definitions: Mapping[str, WorkflowDefinition],
+        main: str,
+        times: Times | None = None,
+    ) -> None:
         """Begin with the run *id* of the definition *main*, one of *definitions* (by id)."""
         self._definitions = definitions
+        self.times = times or Times()
+        self.notices: list[Notice] = []
+        self.dropped = 0
+        self.summaries: list[tuple[str, str]] = []
         self.runs: dict[str, Run] = {}
         self.root: Run = self._add(id, main, None)
 
@@ -145,18 +196,42 @@ class Picture:
         run = self.runs.get(event.instance_id)
         if run is None:
             return None
-        if event.step is None or event.pointer is None:
+        if event.step is None:
             return self._of_run(run, event)
+        if event.step == WHOLE and event.kind != "step_waiting":
+            run.steps.pop(WHOLE, None)  # it is there only while the run waits for its place
+            return None
         step = run.step(event.step)
-        visit = step.visit(event.pointer)
+        # A step of a DAG that nothing could make begin never had a pointer.
+        visit = step.visit(-1 if event.pointer is None else event.pointer)
         fold = FOLDS.get(event.kind)
         if fold is None:
             return None
-        fold(step, visit, event, event.data or _NOTHING)
+        data = event.data or _NOTHING
+        if data.get("round"):
+            visit.round = str(data["round"])
+        fold(step, visit, event, data)
+        change = Change(run, step, visit)
+        if event.kind == "log":
+            self._keep(change.path, data)
         if event.kind == "step_waiting" and visit.child is not None:
             definition = step.node.config.get("definition", "") if step.node is not None else ""
             self._add(visit.child, definition, (run, step))
-        return Change(run, step, visit)
+        return change
+
+    def _keep(self, path: str, data: Mapping[str, Any]) -> None:
+        """Keep what a step said about itself for the end."""
+        line = str(data.get("line", ""))
+        if data.get("stream") == "annotation":
+            if len(self.notices) < _NOTICES:
+                self.notices.append(notice_of(path, line))
+            else:
+                self.dropped += 1
+        elif data.get("stream") == "summary":
+            if self.summaries and self.summaries[-1][0] == path:
+                self.summaries[-1] = (path, f"{self.summaries[-1][1]}\n{line}")
+            elif len(self.summaries) < _SUMMARIES:
+                self.summaries.append((path, line))
 
     def _of_run(self, run: Run, event: LifecycleEvent) -> Change | None:
         status = _RUN_KINDS.get(event.kind)
@@ -165,6 +240,9 @@ class Picture:
         run.status = status
         if event.kind == "workflow_started":
             run.started = event.at
+        if event.kind == "workflow_retried":
+            for step in run.steps.values():
+                step.try_again()
         error = (event.data or _NOTHING).get("error")
         run.error, run.culprit = told_error(error), error.get("step") if error else None
         if status.final:
@@ -183,7 +261,8 @@ class Picture:
 
 def _repeating(definition: WorkflowDefinition) -> frozenset[str]:
     loops = [node for node in definition.walk() if node.kind in {Kind.WHILE, Kind.FOR_EACH}]
-    return frozenset(inner.name for loop in loops for inner in _within(loop) if inner is not loop)
+    bodies = [node for loop in loops for block in loop.blocks for node in block.nodes]
+    return frozenset(inner.name for node in bodies for inner in within(node))
 
 
 def _close(run: Run, at: datetime) -> None:
@@ -201,6 +280,7 @@ _RUN_KINDS: Final[Mapping[str, WorkflowStatus]] = {
     "workflow_suspended": WorkflowStatus.SUSPENDED,
     "workflow_resumed": WorkflowStatus.RUNNABLE,
     "workflow_terminated": WorkflowStatus.TERMINATED,
+    "workflow_retried": WorkflowStatus.RUNNABLE,
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -13,19 +12,26 @@ import click
 from wfe.core.models import WorkflowStatus, from_micros, to_micros
 from wfe.core.providers import PurgeQuery, StoredInstance
 from wfe.host.cli import store
+from wfe.host.cli.cleaning import safe
+from wfe.host.cli.completing import completed_by
 from wfe.host.cli.errors import CommandError
+from wfe.host.cli.spans import read_span
 from wfe.host.host import WorkflowHost
 
 __all__ = ["purge"]
 
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _FINAL: Final = [status.value for status in WorkflowStatus if status.final]
 _SHOWN: Final = 20
 _MOST: Final = 1_000_000  # found for a dry run
 
 
 @click.command(short_help="Delete finished runs.")
-@click.option("--definition", metavar="ID", help="Only runs of this workflow.")
+@click.option(
+    "--definition",
+    metavar="ID",
+    shell_complete=completed_by("definitions"),
+    help="Only runs of this workflow.",
+)
 @click.option("--status", type=click.Choice(_FINAL), help="Only runs that ended so.")
 @click.option("--older-than", metavar="TIME", help="Only what ended longer ago: 30d, 12h, 90m.")
 @click.option("--all", "everything", is_flag=True, help="All finished runs.")
@@ -50,7 +56,7 @@ def purge(
         problem = "which runs? nothing was said, so nothing was deleted"
         hint = "say for example --older-than 30d, or --all for every finished run"
         raise CommandError(problem, hint)
-    age = None if older_than is None else _duration(older_than)
+    age = None if older_than is None else read_span(older_than, "--older-than")
 
     async def work(host: WorkflowHost) -> int | Sequence[StoredInstance]:
         if dry_run:
@@ -83,7 +89,7 @@ def _show(runs: Sequence[StoredInstance], *, as_json: bool) -> None:
         ended = (
             "" if run.completed_at is None else f"{from_micros(run.completed_at):%Y-%m-%d %H:%M}"
         )
-        click.echo(f"{run.id}  {run.definition}  {run.status}  {ended}")
+        click.echo(safe(f"{run.id}  {run.definition}  {run.status}  {ended}"))
     if len(runs) > _SHOWN:
         click.echo(f"… and {len(runs) - _SHOWN} more")
     click.echo(_counted(len(runs), "would be deleted"))
@@ -101,11 +107,3 @@ def _row(run: StoredInstance) -> dict[str, Any]:
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {'run' if count == 1 else 'runs'} {what}"
-
-
-def _duration(text: str) -> timedelta:
-    found = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
-    if found is None:
-        problem = f"--older-than {text!r} is no time"
-        raise CommandError(problem, "write a number and a unit: 90m, 12h, 30d, 4w")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})

@@ -11,9 +11,12 @@ import click
 
 from wfe.core.models import ErrorInfo, HistoryEntry, WorkflowInstance, WorkflowStatus
 from wfe.host.cli import store
+from wfe.host.cli.cleaning import safe
+from wfe.host.cli.completing import completed_by
 from wfe.host.cli.drawing import STATUS_GLYPHS, duration, tree
 from wfe.host.cli.model import Picture, past
-from wfe.host.cli.references import every_run, found
+from wfe.host.cli.painting import painted
+from wfe.host.cli.references import every_run, found, run_argument
 from wfe.host.cli.result import now_utc, outputs, plain, short, to_json
 from wfe.host.cli.stored import definition_of, family
 from wfe.host.cli.visits import error_text
@@ -28,7 +31,12 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option(
     "--status", type=click.Choice([status.value for status in WorkflowStatus]), help="Only these."
 )
-@click.option("--definition", metavar="ID", help="Only runs of this workflow.")
+@click.option(
+    "--definition",
+    metavar="ID",
+    shell_complete=completed_by("definitions"),
+    help="Only runs of this workflow.",
+)
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most.")
 @click.option("--all", "everything", is_flag=True, help="Sub-workflow runs too.")
 @_JSON
@@ -69,7 +77,8 @@ def _table(runs: Sequence[WorkflowInstance[Any]]) -> None:
     for run, name in zip(runs, names, strict=True):
         took = duration(((run.completed_at or now) - run.created_at).total_seconds())
         status = f"{STATUS_GLYPHS[run.status]} {run.status}"
-        click.echo(f"{run.id}  {status:<12}  {name:<{width}}  {_local(run.created_at)}  {took}")
+        line = f"{run.id}  {status:<12}  {name:<{width}}  {_local(run.created_at)}  {took}"
+        click.echo(safe(line))
 
 
 def _called(run: WorkflowInstance[Any]) -> str:
@@ -107,7 +116,7 @@ def _error_json(error: ErrorInfo | None) -> dict[str, Any] | None:
 
 
 @click.command(short_help="Show one run: its steps, its error, its outputs.")
-@click.argument("run")
+@run_argument
 @_JSON
 @store.DB
 def show(run: str, as_json: bool, db: str) -> None:
@@ -124,7 +133,7 @@ def show(run: str, as_json: bool, db: str) -> None:
         return [*_header(instance), *steps, *_outputs(instance, definition)]
 
     for line in store.on_store(db, work):
-        click.echo(line)
+        click.echo(line if as_json else painted(line))
 
 
 async def remember(host: WorkflowHost, picture: Picture) -> None:
@@ -192,7 +201,7 @@ def _instance_json(run: WorkflowInstance[Any], definition: Any) -> dict[str, Any
 
 
 @click.command(short_help="Print everything that happened in a run.")
-@click.argument("run")
+@run_argument
 @_JSON
 @store.DB
 def history(run: str, as_json: bool, db: str) -> None:
@@ -211,7 +220,7 @@ def history(run: str, as_json: bool, db: str) -> None:
     steps = max(len(entry.step or "") for entry in entries)
     for entry in entries:
         what = f"{entry.kind:<{kinds}}  {entry.step or '':<{steps}}  {_details(entry)}"
-        click.echo(f"{entry.seq:>5}  {_precise(entry.at)}  {what}".rstrip())
+        click.echo(safe(f"{entry.seq:>5}  {_precise(entry.at)}  {what}".rstrip()))
 
 
 def _precise(when: datetime) -> str:

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+import click
+
 from wfe.core.errors import WorkflowNotFoundError
 from wfe.core.models import WorkflowInstance, WorkflowStatus
+from wfe.host.cli.completing import completed_by
 from wfe.host.cli.errors import CommandError
 from wfe.host.host import WorkflowHost
 
-__all__ = ["every_run", "found"]
+__all__ = ["every_run", "found", "run_argument"]
 
 _SHORTEST: Final = 4  # characters of an id's beginning
 _PAGE: Final = 200
+
+
+run_argument: Final = click.argument("run", shell_complete=completed_by("runs"))
+"""The argument RUN of every command."""
 
 
 async def every_run(

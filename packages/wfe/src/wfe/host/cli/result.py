@@ -13,16 +13,20 @@ import attrs
 
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.models import WorkflowInstance, WorkflowStatus
-from wfe.host.cli.drawing import STATUS_GLYPHS, duration
+from wfe.host.cli.drawing import STATUS_GLYPHS, comparison, duration
 from wfe.host.cli.errors import Exit
+from wfe.host.cli.figures import slowest, tally
 from wfe.host.cli.model import Change, Picture
 from wfe.host.cli.stored import Stuck
+from wfe.host.cli.tails import Notice
 from wfe.host.cli.visits import State, error_text
 
-__all__ = ["Result", "code_of", "failures", "outputs", "plain", "short", "to_json"]
+__all__ = ["Result", "code_of", "failures", "notice_line", "outputs", "plain", "short", "to_json"]
 
 _LAST: Final = 10  # lines shown of a failed step
 _WIDEST: Final = 200  # characters of an output's value that are shown
+_NOTICES: Final = 10  # annotations that are shown in the end
+_LEVELS: Final[Mapping[str, str]] = {"error": "✖", "warning": "!", "notice": "•"}
 
 _CODES: Final[Mapping[WorkflowStatus, Exit]] = {
     WorkflowStatus.COMPLETE: Exit.COMPLETE,
@@ -92,6 +96,36 @@ def failures(picture: Picture) -> list[Change]:
     return found
 
 
+def notice_line(notice: Notice) -> str:
+    """Return an annotation as a line: what, where and who says so."""
+    title = f"{notice.title}: " if notice.title else ""
+    place = f" ({notice.place})" if notice.place else ""
+    return f"{_LEVELS[notice.level]} {notice.path}: {title}{notice.message}{place}"
+
+
+def _named(change: Change) -> str | None:
+    return change.step.name if change.step is not None else None
+
+
+def _noticed(picture: Picture) -> list[str]:
+    """Return the annotations of a run, errors first, each said once."""
+    said: dict[tuple[str, ...], list[Notice]] = {}
+    for notice in sorted(picture.notices, key=lambda each: list(_LEVELS).index(each.level)):
+        key = (notice.level, notice.title or "", notice.message, notice.place)
+        said.setdefault(key, []).append(notice)
+    rows = list(said.values())
+    lines: list[str] = []
+    for first, *others in rows[:_NOTICES]:
+        more = (
+            f", {len(others)} more step{'' if len(others) == 1 else 's'} said so" if others else ""
+        )
+        lines.append(f"  {notice_line(first)}{more}")
+    left = len(rows) - _NOTICES + picture.dropped
+    if left > 0:
+        lines.append(f"  … {left} more annotation{'' if left == 1 else 's'}")
+    return lines
+
+
 @attrs.frozen(kw_only=True)
 class Result:
     """How a drive ended.
@@ -155,11 +189,12 @@ class Result:
         head = f"{STATUS_GLYPHS[self.instance.status]} {self._who()} {self.instance.status}"
         match self.instance.status:
             case WorkflowStatus.COMPLETE:
-                return [f"{head} in {self._took()}", *self._outputs()]
+                return [f"{head} in {self._took()}{self._last()}", *self._outputs(), *self._noted()]
             case WorkflowStatus.FAILED:
                 return [
                     f"{head} in {self._took()}: {self._reason()}",
                     *self._blame(),
+                    *self._noted(),
                     *self._advice(),
                 ]
             case _:
@@ -179,12 +214,32 @@ class Result:
         end = self.instance.completed_at or self.now
         return duration((end - self.instance.created_at).total_seconds())
 
+    def _last(self) -> str:
+        """Return how long the last run took when this one took another time."""
+        last = self.picture.times.runs.get(self.instance.definition)
+        end = self.instance.completed_at or self.now
+        return comparison((end - self.instance.created_at).total_seconds(), last, over=True)
+
+    def _noted(self) -> list[str]:
+        """Return what steps annotated, what was left out, and where the time went."""
+        lines = _noticed(self.picture)
+        count = tally(self.picture)
+        if count.cached or count.skipped or count.cancelled:
+            lines.append(f"  {count}")
+        slow = slowest(self.picture)
+        if slow:
+            told = ", ".join(f"{path} {duration(taken)}" for path, taken in slow)
+            lines.append(f"  slowest: {told}")
+        return lines
+
     def _reason(self) -> str:
         error = self.instance.error
         if error is None:
             return ""
         text = error_text(error.type, error.message)
-        return f"{error.step}: {text}" if error.step else text
+        blamed = [each.path for each in failures(self.picture) if error.step == _named(each)]
+        where = blamed[-1] if blamed else error.step
+        return f"{where}: {text}" if where else text
 
     def _outputs(self) -> list[str]:
         found = self.outputs()
@@ -194,9 +249,9 @@ class Result:
     def _blame(self) -> list[str]:
         lines: list[str] = []
         for change in failures(self.picture):
-            if change.visit is not None and change.visit.tail:
+            if change.visit is not None and change.visit.output.lines:
                 lines.append(f"  last lines of {change.path}:")
-                lines += [f"  │ {line}" for line in list(change.visit.tail)[-_LAST:]]
+                lines += [f"  │ {line}" for line in list(change.visit.output.lines)[-_LAST:]]
         return lines
 
     def _advice(self) -> list[str]:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shlex
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import click
 from click.core import ParameterSource
 
-from wfe.core.definition import WorkflowDefinition
-from wfe.core.errors import WfeError
 from wfe.core.models import WorkflowInstance, WorkflowStatus
 from wfe.host.cli import store
+from wfe.host.cli.completing import completed_by
 from wfe.host.cli.driving import Feed, driven, interruptible, ticking
-from wfe.host.cli.errors import CommandError, Exit, complain, log_to_stderr, warn
-from wfe.host.cli.inputs import start_data
+from wfe.host.cli.earlier import earlier_times
+from wfe.host.cli.errors import CommandError, Exit, complain, log_to_stderr
 from wfe.host.cli.model import Picture
+from wfe.host.cli.preflight import Needs, preflight
 from wfe.host.cli.reading import remember
-from wfe.host.cli.references import found
+from wfe.host.cli.requests import Request, Start, to_resume, to_start
 from wfe.host.cli.result import Result, now_utc
-from wfe.host.cli.sources import Given, Loaded, chosen, load_source
-from wfe.host.cli.stored import asked_again, definition_of, family, runnable
+from wfe.host.cli.sources import Given, load_source
 from wfe.host.cli.view_json import JsonView
 from wfe.host.cli.views import View
 from wfe.host.cli.views import chosen as chosen_view
@@ -33,37 +30,15 @@ from wfe.host.runs import WorkflowRun
 
 __all__ = ["run"]
 
-_RETRIABLE: Final = frozenset({WorkflowStatus.FAILED, WorkflowStatus.TERMINATED})
-
-
-@attrs.frozen(kw_only=True)
-class _Request:
-    """What is to be driven.
-
-    Attributes:
-        definitions: By id: all that the host must know.
-        main: The one whose run is started or resumed.
-        resumed: The run to go on with, ``None``: start one with *data*.
-        source: As the user named it, ``None``: not named.
-        over: Whether *resumed* is final and stays so.
-        rerun: Whether *resumed* is asked to try again where it failed.
-    """
-
-    definitions: dict[str, WorkflowDefinition]
-    main: WorkflowDefinition
-    url: str
-    data: Any = None
-    name: str | None = None
-    resumed: WorkflowInstance[Any] | None = None
-    source: str | None = None
-    again: str | None = None
-    over: bool = False
-    rerun: bool = False
-
 
 @click.command(short_help="Run a workflow file and watch it.")
 @click.argument("file", required=False)
-@click.option("--workflow", metavar="ID", help="Which workflow of the file.")
+@click.option(
+    "--workflow",
+    metavar="ID",
+    shell_complete=completed_by("workflows_of_file"),
+    help="Which workflow of the file.",
+)
 @click.option("-i", "inputs", multiple=True, metavar="KEY=VALUE", help="An input of the workflow.")
 @click.option("--input-file", metavar="FILE", help="Inputs as a JSON or YAML file.")
 @click.option("-v", "variables", multiple=True, metavar="NAME=VALUE", help="A value for ((NAME)).")
@@ -71,8 +46,25 @@ class _Request:
     "--vars-file", "vars_files", multiple=True, metavar="FILE", help="Values for ((NAME))s."
 )
 @click.option("--name", metavar="NAME", help="A name for the run, unique in the store.")
-@click.option("--resume", "reference", metavar="RUN", help="Go on with an unfinished run.")
+@click.option(
+    "--resume",
+    "reference",
+    metavar="RUN",
+    shell_complete=completed_by("runs"),
+    help="Go on with an unfinished run.",
+)
 @click.option("--rerun-failed", "rerun", is_flag=True, help="With --resume: try what failed again.")
+@click.option("--config", metavar="FILE", help="Values for ((NAME))s that have no other.")
+@click.option("--secrets-file", metavar="FILE", help="Secrets as NAME=VALUE lines, or a map.")
+@click.option("--label", "labels", multiple=True, metavar="LABEL", help="What this machine can do.")
+@click.option("--no-services", is_flag=True, help="Run without the services that the file names.")
+@click.option(
+    "--cache",
+    "caching",
+    type=click.Choice(["on", "refresh", "off"]),
+    default="on",
+    help="Take kept results (on), make them anew (refresh), or neither take nor keep (off).",
+)
 @click.option("--plain", is_flag=True, help="Lines instead of a tree, also on a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
 @store.DB
@@ -83,6 +75,11 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     input_file: str | None,
     variables: tuple[str, ...],
     vars_files: tuple[str, ...],
+    config: str | None,
+    secrets_file: str | None,
+    labels: tuple[str, ...],
+    no_services: bool,
+    caching: str,
     name: str | None,
     reference: str | None,
     rerun: bool,
@@ -103,12 +100,16 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     event, 4 terminated, 130 interrupted (the last line says how to go on).
     """
     view = chosen_view(plain=plain, json=as_json)
-    given = Given(assignments=variables, files=vars_files)
+    given = Given(assignments=variables, files=vars_files, config=config)
+    needs = Needs(
+        secrets_file=secrets_file, labels=labels, services=not no_services, caching=caching
+    )
+    start = Start(workflow=workflow, inputs=inputs, input_file=input_file, name=name)
     loaded = load_source(file, given) if file is not None else None
     if reference is not None:
-        _refuse(inputs, input_file, name)
+        start.refuse()
         request = store.on_store(
-            db, lambda host: _to_resume(host, reference, loaded, given, db, rerun=rerun)
+            db, lambda host: to_resume(host, reference, loaded, given, db, rerun=rerun)
         )
         if request.resumed is not None and request.over:
             return _over(request.resumed, request, view)
@@ -117,10 +118,10 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     elif loaded is None:
         raise click.UsageError("name a FILE to run, or a run to go on with: --resume RUN")
     else:
-        request = _to_start(loaded, workflow, inputs, input_file, name, db)
+        request = to_start(loaded, start, db)
         request = attrs.evolve(request, again=_again(click.get_current_context()))
     log_to_stderr()
-    return asyncio.run(_perform(request, view))
+    return asyncio.run(_perform(request, needs, view))
 
 
 def _again(ctx: click.Context) -> str:
@@ -136,95 +137,7 @@ def _again(ctx: click.Context) -> str:
     return shlex.join(words)
 
 
-def _refuse(inputs: tuple[str, ...], input_file: str | None, name: str | None) -> None:
-    if inputs or input_file is not None or name is not None:
-        problem = "a run keeps the inputs and the name that it began with"
-        raise CommandError(problem, "leave out -i, --input-file and --name with --resume")
-
-
-def _to_start(
-    loaded: Loaded,
-    workflow: str | None,
-    inputs: tuple[str, ...],
-    input_file: str | None,
-    name: str | None,
-    db: str,
-) -> _Request:
-    main = chosen(loaded, workflow)
-    data = start_data(main, inputs, input_file)
-    return _Request(
-        definitions={each.id: each for each in loaded.definitions},
-        main=main,
-        url=store.made(db),
-        data=data,
-        name=name,
-        source=loaded.name,
-    )
-
-
-async def _to_resume(
-    host: WorkflowHost,
-    reference: str,
-    loaded: Loaded | None,
-    given: Given,
-    db: str,
-    *,
-    rerun: bool,
-) -> _Request:
-    instance = await found(host, reference)
-    main = await definition_of(host, instance.id)
-    asked = instance.status.final and await asked_again(host, instance.id)
-    again = instance.status in _RETRIABLE and rerun and not asked
-    if instance.status.final and not asked and not again:
-        return _Request(definitions={}, main=main, url=db, resumed=instance, over=True)
-    stored = await family(host, main)
-    today = loaded or _source_again(main, given)
-    by_id = {each.id: each for each in today.definitions} if today is not None else {}
-    if loaded is not None:
-        _compare(loaded, stored, by_id, instance)
-    origin = today.name if today is not None else None
-    ready = {id: runnable(each, by_id.get(id), origin) for id, each in stored.items()}
-    return _Request(
-        definitions=ready,
-        main=ready[main.id],
-        url=db,
-        resumed=instance,
-        source=loaded.name if loaded is not None else None,
-        rerun=again,
-    )
-
-
-def _source_again(main: WorkflowDefinition, given: Given) -> Loaded | None:
-    """Load the file that a run came from, if it is there and still right."""
-    source = main.meta.get("source")
-    if not isinstance(source, str) or not Path(source).is_file():
-        return None
-    # A file that is wrong today must not keep a run from ending: its definition is stored.
-    with contextlib.suppress(WfeError):
-        return load_source(source, given)
-    return None
-
-
-def _compare(
-    loaded: Loaded,
-    stored: dict[str, WorkflowDefinition],
-    today: dict[str, WorkflowDefinition],
-    instance: WorkflowInstance[Any],
-) -> None:
-    if instance.definition not in today:
-        ids = ", ".join(today) or "none"
-        what = f"{instance.definition!r}, which run {instance.id} follows"
-        problem = f"{loaded.name!r} has no workflow {what}"
-        raise CommandError(problem, f"its workflows: {ids}; leave FILE out, or name the right one")
-    changed = [id for id, each in stored.items() if id in today and today[id].hash != each.hash]
-    if changed:
-        warn(
-            f"{loaded.name} has changed since run {instance.id} began ({', '.join(changed)});"
-            " the run keeps its own definition"
-        )
-
-
-def _over(instance: WorkflowInstance[Any], request: _Request, view: View) -> int:
+def _over(instance: WorkflowInstance[Any], request: Request, view: View) -> int:
     """Answer ``--resume`` of a run that is final already."""
     result = Result(
         instance=instance,
@@ -251,9 +164,10 @@ def _lament(instance: WorkflowInstance[Any], db: str) -> None:
     complain("\n".join([*lines, f"  see what happened with: wfe show {instance.id}{db}"]))
 
 
-async def _perform(request: _Request, view: View) -> int:
-    host = WorkflowHost(request.url, name="wfe-run", own_runs_only=True)
-    host.register(*request.definitions.values())
+async def _perform(request: Request, needs: Needs, view: View) -> int:
+    options = await preflight(request, needs)
+    host = WorkflowHost(request.url, name="wfe-run", own_runs_only=True, **options)
+    host.register(*request.definitions)
     feed = Feed(view)
     forget = host.subscribe(feed.take)
     known: list[str] = []
@@ -279,7 +193,7 @@ async def _perform(request: _Request, view: View) -> int:
     return result.code
 
 
-async def _begin(host: WorkflowHost, request: _Request, feed: Feed) -> WorkflowRun:
+async def _begin(host: WorkflowHost, request: Request, feed: Feed) -> WorkflowRun:
     """Start or find the run, and begin to show it."""
     if request.resumed is None:
         started = await host.start_workflow(
@@ -289,7 +203,9 @@ async def _begin(host: WorkflowHost, request: _Request, feed: Feed) -> WorkflowR
         if request.rerun:
             await host.retry(request.resumed.id, actor="wfe run")
         started = await host.drive(request.resumed.id)
-    picture = Picture(started.id, request.definitions, request.main.id)
+    times = await earlier_times(host, request.definitions) if feed.compares else None
+    known = {each.id: each for each in (*request.definitions, request.main)}
+    picture = Picture(started.id, known, request.main.id, times)
     if request.resumed is not None:
         await remember(host, picture)
     feed.show(picture)
@@ -297,7 +213,7 @@ async def _begin(host: WorkflowHost, request: _Request, feed: Feed) -> WorkflowR
 
 
 async def _watched(
-    host: WorkflowHost, run: WorkflowRun, request: _Request, feed: Feed, stop: asyncio.Event
+    host: WorkflowHost, run: WorkflowRun, request: Request, feed: Feed, stop: asyncio.Event
 ) -> Result:
     ticks = asyncio.create_task(ticking(feed.view))
     try:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, get_args
 
 import attrs
 import click
@@ -17,17 +16,17 @@ from wfe.core.codec import encode
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.schedules import Overlap, Schedule
 from wfe.host.cli import store
+from wfe.host.cli.completing import completed_by
 from wfe.host.cli.control import actor
-from wfe.host.cli.errors import CommandError, log_to_stderr
+from wfe.host.cli.errors import CommandError
 from wfe.host.cli.inputs import start_data
+from wfe.host.cli.schedule_apply import apply
 from wfe.host.cli.sources import chosen, is_source, load_source
 from wfe.host.cli.stored import stored_definitions
 from wfe.host.host import WorkflowHost
 from wfe.host.runs import WorkflowRun
 
 __all__ = ["schedule"]
-
-T = TypeVar("T")
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
@@ -46,7 +45,12 @@ def schedule() -> None:
 @schedule.command(short_help="Make a schedule.")
 @click.argument("id")
 @click.argument("source")
-@click.option("--workflow", metavar="ID", help="Which workflow of the file or module.")
+@click.option(
+    "--workflow",
+    metavar="ID",
+    shell_complete=completed_by("workflows_of_file"),
+    help="Which workflow of the file or module.",
+)
 @click.option("--cron", metavar="TEXT", help='For example "0 3 * * MON-FRI"; six: with seconds.')
 @click.option("--every", metavar="TIME", help="Instead: an interval, for example 15m or 1h30m.")
 @click.option("--timezone", metavar="NAME", default="UTC", show_default=True, help="Of --cron.")
@@ -117,7 +121,7 @@ def create(  # noqa: PLR0913 - the options of a schedule
             on_conflict="replace" if replace else "error",
         )
 
-    made = _on_new_store(db, work) if definitions else store.on_store(db, work)
+    made = store.on_new_store(db, work) if definitions else store.on_store(db, work)
     _print(made, as_json=as_json)
 
 
@@ -139,22 +143,13 @@ async def _stored(host: WorkflowHost, id: str) -> WorkflowDefinition:
     return WorkflowDefinition.from_json(orjson.loads(newest.body))
 
 
-def _on_new_store(url: str, work: Callable[[WorkflowHost], Awaitable[T]]) -> T:
-    """Run *work* on a host that drives nothing, over a store that is made if need be."""
-    if not store.kept(url):
-        problem = f"the store {url} lives in the memory of one process: the schedule would be lost"
-        raise CommandError(problem, "name a store that is kept, for example --db sqlite:///runs.db")
-
-    async def opened() -> T:
-        async with WorkflowHost(store.made(url), name="wfe-cli", own_runs_only=True) as host:
-            return await work(host)
-
-    log_to_stderr()
-    return asyncio.run(opened())
-
-
 @schedule.command("list", short_help="List the schedules.")
-@click.option("--definition", metavar="ID", help="Only those of this workflow.")
+@click.option(
+    "--definition",
+    metavar="ID",
+    shell_complete=completed_by("definitions"),
+    help="Only those of this workflow.",
+)
 @_JSON
 @store.DB
 def list_schedules(definition: str | None, as_json: bool, db: str) -> None:
@@ -327,3 +322,6 @@ def _plain(_owner: object, _field: object, value: Any) -> Any:
 
 def _echo(value: object) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+schedule.add_command(apply)

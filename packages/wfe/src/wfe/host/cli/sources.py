@@ -17,19 +17,52 @@ import attrs
 from wfe.core.definition import Kind, WorkflowDefinition
 from wfe.core.plugins import installed, load
 from wfe.host.cli.errors import CommandError
-from wfe.host.collect import definitions_in
 
-__all__ = ["Given", "Loaded", "chosen", "is_source", "load_source", "pairs", "suffix_of"]
+__all__ = [
+    "Given",
+    "Loaded",
+    "chosen",
+    "is_source",
+    "load_source",
+    "need_yaml",
+    "pairs",
+    "suffix_of",
+]
 
 _OURS: Final = ("json", "py")
 
 
 @attrs.frozen(kw_only=True)
 class Given:
-    """The load-time variables of a command line: ``-v`` texts and ``--vars-file`` paths."""
+    """The load-time variables of a command line.
+
+    Attributes:
+        assignments: Texts of ``-v``.
+        files: Paths of ``--vars-file``.
+        config: Path of ``--config``: what has no other value is looked up there.
+    """
 
     assignments: Sequence[str] = ()
     files: Sequence[str] = ()
+    config: str | None = None
+
+    def variables(self) -> Any:
+        """Return them as the YAML plugin wants them, with those of ``WFE_CONFIG``.
+
+        Raises:
+            WfeError: One is not well-formed, or a file cannot be read.
+        """
+        import os  # noqa: PLC0415 - with the plugin
+
+        from wfe.yaml.variables import merge_variables, parse_assignments  # noqa: PLC0415
+
+        last = merge_variables(files=[self.config]).values if self.config is not None else None
+        return merge_variables(
+            assignments=parse_assignments(self.assignments),
+            files=self.files,
+            environment=os.environ,
+            config=last,
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -87,6 +120,16 @@ def load_source(name: str, given: Given | None = None) -> Loaded:
     return Loaded(name=name, definitions=tuple(loader(name, _variables(suffix, given))))
 
 
+def need_yaml() -> None:
+    """Make sure that workflow files can be read here.
+
+    Raises:
+        PluginNotFoundError: The distribution that reads them is not installed.
+    """
+    if "yaml" not in installed("wfe.loaders"):
+        load("wfe.loaders", "yaml")
+
+
 def _check_file(name: str, suffix: str) -> None:
     path = Path(name)
     if path.is_dir():
@@ -114,15 +157,7 @@ def _variables(suffix: str, given: Given) -> Any:
     """Return the variables for a loader: of the YAML plugin's own kind for its files."""
     if suffix not in {"yaml", "yml"}:
         return pairs(given.assignments, "-v")
-    import os  # noqa: PLC0415 - with the plugin
-
-    from wfe.yaml.variables import merge_variables, parse_assignments  # noqa: PLC0415 - the plugin
-
-    return merge_variables(
-        assignments=parse_assignments(given.assignments),
-        files=given.files,
-        environment=os.environ,
-    )
+    return given.variables()
 
 
 def pairs(assignments: Iterable[str], option: str) -> dict[str, str]:
@@ -192,6 +227,8 @@ def _import_problem(name: str, error: Exception) -> CommandError:
 
 
 def _collected(source: Any, name: str) -> tuple[WorkflowDefinition, ...]:
+    from wfe.host.collect import definitions_in  # noqa: PLC0415 - durable functions, the engine
+
     try:
         return tuple(definitions_in(source))
     except TypeError as error:

@@ -14,7 +14,7 @@ from wfe.host.cli.errors import CommandError, log_to_stderr
 from wfe.host.connect import DEFAULT_URL
 from wfe.host.host import WorkflowHost
 
-__all__ = ["DB", "existing", "exists", "kept", "made", "on_store", "option"]
+__all__ = ["DB", "existing", "exists", "kept", "made", "on_new_store", "on_store", "option"]
 
 T = TypeVar("T")
 
@@ -108,6 +108,24 @@ def on_store(url: str, work: Callable[[WorkflowHost], Awaitable[T]]) -> T:
     async def opened() -> T:
         # Without registered definitions a host claims no run, whoever it belongs to.
         async with WorkflowHost(existing(url), name="wfe-cli") as host:
+            return await work(host)
+
+    log_to_stderr()
+    return asyncio.run(opened())
+
+
+def on_new_store(url: str, work: Callable[[WorkflowHost], Awaitable[T]]) -> T:
+    """Run *work* on a host that drives nothing, over a store that is made if need be.
+
+    Raises:
+        CommandError: The store lives in the memory of this process.
+    """
+    if not kept(url):
+        problem = f"the store {url} lives in the memory of one process: the schedule would be lost"
+        raise CommandError(problem, "name a store that is kept, for example --db sqlite:///runs.db")
+
+    async def opened() -> T:
+        async with WorkflowHost(made(url), name="wfe-cli", own_runs_only=True) as host:
             return await work(host)
 
     log_to_stderr()

@@ -14,8 +14,8 @@ import orjson
 from wfe.core.definition import Kind, WorkflowDefinition
 from wfe.core.engine.views import state_of
 from wfe.core.models import LogLine, WorkflowStatus
-from wfe.core.plugins import installed, load
 from wfe.host.cli.errors import CommandError
+from wfe.host.cli.sources import need_yaml
 from wfe.host.host import WorkflowHost
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "Stuck",
     "answered",
     "asked_again",
+    "cleaning_up",
     "definition_of",
     "family",
     "last_entry",
@@ -121,11 +122,8 @@ def runnable(
     """
     code: dict[str, Any] = dict(source.code) if source is not None else {}
     workspace = Path(name).resolve().parent if name is not None else Path.cwd()
-    types = installed("wfe.steps")
-    for node in stored.walk():
-        kind = node.config.get("type")
-        if f"{node.name}/body" not in code and isinstance(kind, str) and kind in types:
-            code[f"{node.name}/body"] = _prototype(kind, workspace)
+    if any(node.kind is Kind.STEP and "type" in node.config for node in stored.walk()):
+        code = {**_bodies(stored, workspace), **code}
     ready = attrs.evolve(stored, code=code, data_type=source.data_type if source else None)
     missing = ready.missing()
     if missing:
@@ -135,16 +133,12 @@ def runnable(
     return ready
 
 
-def _prototype(kind: str, workspace: Path) -> Any:
-    """Return a body for steps of a type; their arguments come from the definition."""
-    cls: Any = load("wfe.steps", kind)
-    if attrs.has(cls) and "workspace" in attrs.fields_dict(cls):
-        needed: dict[str, Any] = {
-            a.alias: "" for a in attrs.fields(cls) if a.init and a.default is attrs.NOTHING
-        }
-        needed["workspace"] = workspace
-        return cls(**needed)
-    return cls
+def _bodies(stored: WorkflowDefinition, workspace: Path) -> dict[str, Any]:
+    """Return the code of a definition that came from a workflow file."""
+    need_yaml()
+    from wfe.yaml.step_body import step_bodies  # noqa: PLC0415 - the plugin
+
+    return step_bodies(stored, workspace)
 
 
 async def logs_after(host: WorkflowHost, id: str, after: int) -> tuple[list[LogLine], int]:
@@ -188,6 +182,16 @@ async def stuck(host: WorkflowHost, id: str) -> Stuck | None:
     if state.status != WorkflowStatus.RUNNABLE:
         return None
     return await _waiting(host, id, state)
+
+
+async def cleaning_up(host: WorkflowHost, id: str) -> bool:
+    """Whether sub-workflow runs of a run that is over still end: their hooks run, or an undo."""
+    engine = _engine(host)
+    inside = [run for run in engine.live.values() if run.ref.root_id == id and run.parent]
+    if any(not run.idle for run in inside):
+        return True
+    due = await engine.store.waiting((id,))
+    return any(wake <= engine.clock.now() for wake, _, _ in due)
 
 
 async def _waiting(host: WorkflowHost, id: str, state: State) -> Stuck | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import click
 
 from wfe.core.errors import WfeError
-from wfe.host.cli.errors import Exit, complain
-from wfe.host.cli.sources import Given, load_source, suffix_of
+from wfe.host.cli.diagnosing import Whole, annotation_of, row_of, text_of
+from wfe.host.cli.errors import CommandError, Exit, complain
+from wfe.host.cli.sources import Given, load_source, need_yaml, suffix_of
 
 __all__ = ["validate"]
 
-_YAML = frozenset({"yaml", "yml"})
+_YAML: Final = frozenset({"yaml", "yml"})
+_STDIN: Final = "-"
 
 
 @click.command(short_help="Check workflow files without running them.")
@@ -24,6 +27,7 @@ _YAML = frozenset({"yaml", "yml"})
 @click.option(
     "--vars-file", "vars_files", multiple=True, metavar="FILE", help="Values for ((NAME))s."
 )
+@click.option("--config", metavar="FILE", help="Values for ((NAME))s that have no other.")
 @click.option(
     "--format",
     "form",
@@ -32,104 +36,92 @@ _YAML = frozenset({"yaml", "yml"})
     show_default=True,
     help="How to tell what is wrong.",
 )
+@click.option(
+    "--wfe-compat", "compat", is_flag=True, help="Only warn of what WFE passes over in silence."
+)
 def validate(
     files: tuple[str, ...],
     variables: tuple[str, ...],
     vars_files: tuple[str, ...],
+    config: str | None,
     form: Literal["text", "json", "github"],
+    compat: bool,
 ) -> int:
     """Check workflow files without running them; exit with 2 when one is wrong.
 
-    Everything that is wrong in all the files is told at once; warnings alone do not fail.
+    Everything that is wrong in all the files is told at once; warnings alone do not fail. `-` is
+    stdin, a workflow file. `wfe explain WFE034` tells more of a code.
     """
-    given = Given(assignments=variables, files=vars_files)
-    rows = [row for name in files for row in _wrong(name, given)]
+    given = Given(assignments=variables, files=vars_files, config=config)
+    names = list(dict.fromkeys(files))
+    rows = [row for name in names for row in _wrong(name, given, compat=compat)]
     _tell(rows, form)
     errors = sum(row.severity == "error" for row in rows)
     if form == "text":
-        _conclude(files, errors, len(rows) - errors)
+        _conclude(names, rows, errors)
     return Exit.USAGE if errors else Exit.COMPLETE
 
 
-def _wrong(name: str, given: Given) -> Sequence[Any]:
+def _wrong(name: str, given: Given, *, compat: bool) -> Sequence[Any]:
     """Return the diagnostics of one file; other kinds of files have one at most."""
+    if name == _STDIN:
+        return _wrong_text(given, compat=compat)
     if suffix_of(name) in _YAML and os.path.exists(name):  # noqa: PTH110 - pathlib adds nothing
-        return _wrong_yaml(name, given)
+        need_yaml()
+        from wfe.yaml.loader import check  # noqa: PLC0415 - the plugin
+
+        return check([name], given.variables(), **_options(compat=compat))
     try:
         load_source(name, given)
     except WfeError as error:
         known = getattr(error, "diagnostics", None)
-        return known if known is not None else [_Whole(name, error)]
+        return known if known is not None else [Whole(name, error)]
     return ()
 
 
-def _wrong_yaml(name: str, given: Given) -> Sequence[Any]:
-    from wfe.core.plugins import load  # noqa: PLC0415 - first, so that a missing plugin is named
+def _wrong_text(given: Given, *, compat: bool) -> Sequence[Any]:
+    need_yaml()
+    from wfe.yaml.loader import check_text  # noqa: PLC0415 - the plugin
 
-    load("wfe.loaders", suffix_of(name))
-    from wfe.yaml.loader import check  # noqa: PLC0415 - the plugin
-    from wfe.yaml.variables import merge_variables, parse_assignments  # noqa: PLC0415
-
-    variables = merge_variables(
-        assignments=parse_assignments(given.assignments), files=given.files, environment=os.environ
-    )
-    return check([name], variables)
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CommandError("stdin is not UTF-8 text", "save the file as UTF-8") from error
+    return check_text(text, "<stdin>", given.variables(), **_options(compat=compat))
 
 
-class _Whole:
-    """A diagnostic about a whole file, of the form that loaders give."""
-
-    line = 1
-    column = 1
-    code = "WFE000"
-    severity = "error"
-    hint = None
-
-    def __init__(self, file: str, error: WfeError) -> None:
-        self.file = file
-        self.message = str(error)
+def _options(*, compat: bool) -> dict[str, Any]:
+    return {"compat": True} if compat else {}
 
 
 def _tell(rows: Sequence[Any], form: str) -> None:
     if form == "json":
-        click.echo(json.dumps([_row(row) for row in rows], ensure_ascii=False, indent=2))
+        click.echo(json.dumps([row_of(row) for row in rows], ensure_ascii=False, indent=2))
     elif form == "github":
         for row in rows:
-            click.echo(_annotation(row))
+            click.echo(annotation_of(row))
     else:
-        for row in rows:
-            complain(_text(row))
+        between = "\n" if sys.stderr.isatty() else ""
+        for number, row in enumerate(rows):
+            complain((between if number else "") + text_of(row), styled=True)
+        if rows and between:
+            complain("")
 
 
-def _row(row: Any) -> dict[str, Any]:
-    keys = ("file", "line", "column", "code", "severity", "message", "hint")
-    return {key: getattr(row, key) for key in keys}
-
-
-def _text(row: Any) -> str:
-    if isinstance(row, _Whole):
-        return f"error: {row.message}"
-    from wfe.yaml.diagnostics import render  # noqa: PLC0415 - the plugin
-
-    return render([row])
-
-
-def _annotation(row: Any) -> str:
-    if isinstance(row, _Whole):
-        message = row.message.replace("%", "%25").replace("\n", "%0A")
-        return f"::error file={row.file},line=1,col=1,title={row.code}::{message}"
-    from wfe.yaml.diagnostics import render_github  # noqa: PLC0415 - the plugin
-
-    return render_github([row])
-
-
-def _conclude(files: Sequence[str], errors: int, warnings: int) -> None:
+def _conclude(files: Sequence[str], rows: Sequence[Any], errors: int) -> None:
     what = "1 file" if len(files) == 1 else f"{len(files)} files"
+    warnings = len(rows) - errors
     more = f", {_counted(warnings, 'warning')}" if warnings else ""
     if errors:
-        complain(f"{what} checked: {_counted(errors, 'error')}{more}")
+        complain(f"{what} checked: {_counted(errors, 'error')}{more}{_advice(rows)}")
     else:
         click.echo(f"✔ {what} checked: no errors{more}")
+
+
+def _advice(rows: Sequence[Any]) -> str:
+    """Name the command that explains the first code of an error."""
+    codes = [row.code for row in rows if row.severity == "error" and not isinstance(row, Whole)]
+    return f"; more about one: wfe explain {codes[0]}" if codes else ""
 
 
 def _counted(number: int, what: str) -> str:

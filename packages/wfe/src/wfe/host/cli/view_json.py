@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 import attrs
 
@@ -33,6 +33,7 @@ def event_json(event: LifecycleEvent) -> dict[str, Any]:
 class JsonView:
     """Writes JSON Lines; the last has ``status`` and ``outputs``."""
 
+    compares: ClassVar[bool] = False
     _stream: TextIO
     _out: Output = attrs.field(
         default=attrs.Factory(lambda self: Output(self._stream), takes_self=True), init=False

@@ -40,12 +40,16 @@ class View(Protocol):
 def chosen(*, plain: bool, json: bool) -> View:
     """Return the view that was asked for; a tree only on a terminal that can move its cursor."""
     if json:
-        from wfe.host.cli.view_json import JsonView  # noqa: PLC0415 - one of three
+        from wfe.host.cli.view_json import JsonView  # noqa: PLC0415 - one of four
 
         return JsonView(sys.stdout)
     dumb = os.environ.get("TERM", "") in {"", "dumb"}
+    if not plain and os.environ.get("GITHUB_ACTIONS") == "true":
+        from wfe.host.cli.view_github import GithubView  # noqa: PLC0415 - one of four
+
+        return GithubView(sys.stdout)
     if plain or dumb or not sys.stdout.isatty():
-        from wfe.host.cli.view_plain import PlainView  # noqa: PLC0415 - one of three
+        from wfe.host.cli.view_plain import PlainView  # noqa: PLC0415 - one of four
 
         return PlainView(sys.stdout)
     from wfe.host.cli.view_live import LiveView  # noqa: PLC0415 - rich is slow to import

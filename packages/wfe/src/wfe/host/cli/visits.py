@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
 from wfe.core.definition import Node
 from wfe.core.models import LifecycleEvent, from_micros
+from wfe.host.cli.tails import Progress, Tail, progress_of
 
 __all__ = ["ACTIVE", "FOLDS", "OVER", "State", "Step", "Visit", "error_text", "told_error"]
 
-_TAIL: Final = 20  # lines kept of each visit
 _REMEMBERED: Final = 100  # finished executions of each step
 
 
@@ -37,6 +37,9 @@ class State(StrEnum):
 ACTIVE: Final = frozenset({State.RUNNING, State.RETRYING, State.SLEEPING, State.WAITING})
 """States of a step that is not over."""
 
+_ANEW: Final = frozenset({State.FAILED, State.CANCELLED, State.INTERRUPTED})
+"""States after which a step that begins again is timed from there."""
+
 OVER: Final = frozenset({State.COMPLETE, State.SKIPPED, State.FAILED, State.CANCELLED})
 
 
@@ -49,7 +52,10 @@ class Visit:
         note: Why it failed, what it waits for.
         wake: When it goes on by itself, ``None``: not by time.
         child: The run it started as sub-workflow.
-        tail: The last lines that it wrote.
+        round: Which round of a loop it belongs to (``os=linux, py=3.12``), ``""``: not named.
+        cached: Where its outputs came from instead of a run, ``""``: it ran.
+        progress: How far it said it is.
+        output: The last lines that it wrote.
     """
 
     pointer: int
@@ -61,7 +67,17 @@ class Visit:
     note: str = ""
     wake: datetime | None = None
     child: str | None = None
-    tail: deque[str] = attrs.field(factory=lambda: deque[str](maxlen=_TAIL))
+    round: str = ""
+    cached: str = ""
+    progress: Progress | None = None
+    output: Tail = attrs.field(factory=Tail)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, ``None`` while it is not over."""
+        if self.started is None or self.ended is None:
+            return None
+        return (self.ended - self.started).total_seconds()
 
 
 @attrs.define
@@ -72,7 +88,7 @@ class Step:
         visits: By pointer: the unfinished ones and the latest others.
         turns: A loop's.
         count: Of all executions.
-        failed: How many of those that are no longer in *visits* failed.
+        gone: How those ended that are no longer in *visits*.
         started: When the first of them began.
         ended: When the last of them ended.
     """
@@ -82,7 +98,7 @@ class Step:
     visits: dict[int, Visit] = attrs.field(factory=dict[int, Visit])
     turns: int = 0
     count: int = 0
-    failed: int = 0
+    gone: Counter[State] = attrs.field(factory=Counter[State])
     started: datetime | None = None
     ended: datetime | None = None
 
@@ -101,15 +117,27 @@ class Step:
         if oldest is None:
             return
         del self.visits[oldest.pointer]
-        self.failed += oldest.state is State.FAILED
+        self.gone[oldest.state] += 1
         self.started = min(filter(None, (self.started, oldest.started)), default=None)
         self.ended = max(filter(None, (self.ended, oldest.ended)), default=None)
+
+    def counts(self) -> Counter[State]:
+        """Return how many executions stand where."""
+        return self.gone + Counter(visit.state for visit in self.visits.values())
+
+    def try_again(self) -> None:
+        """The run is tried again: what came to nothing without an execution is to be seen."""
+        container = self.node is not None and bool(self.node.blocks)
+        for pointer, visit in list(self.visits.items()):
+            if pointer < 0 or (container and visit.state is State.FAILED):
+                del self.visits[pointer]
+                self.count -= 1
 
     @property
     def state(self) -> State:
         """Where its executions stand together."""
         states = [visit.state for visit in self.visits.values()]
-        if self.failed:
+        if self.gone[State.FAILED]:
             states.insert(0, State.FAILED)
         return _of_visits(states)
 
@@ -165,7 +193,10 @@ _Fold = Callable[[Step, Visit, LifecycleEvent, Mapping[str, Any]], None]
 
 
 def _started(_step: Step, visit: Visit, event: LifecycleEvent, _data: Mapping[str, Any]) -> None:
+    if visit.state in _ANEW:
+        visit.started = None
     visit.state, visit.ended, visit.wake, visit.note = State.RUNNING, None, None, ""
+    visit.progress = None
     visit.attempt = event.attempt or 0
     visit.started = visit.started or event.at
 
@@ -175,9 +206,24 @@ def _over(state: State) -> _Fold:
         visit.state, visit.ended, visit.wake = state, event.at, None
         if visit.started is None and "started" in data:
             visit.started = from_micros(data["started"])
-        visit.note = told_error(data.get("error")) or ""
+        visit.note = told_error(data.get("error")) or _why(data)
+        visit.progress = None
+        visit.cached = _cached(data.get("cached"))
 
     return fold
+
+
+def _why(data: Mapping[str, Any]) -> str:
+    """Return why something was skipped or cancelled, as far as that was recorded."""
+    why = data.get("why") or data.get("reason")
+    return why if isinstance(why, str) else ""
+
+
+def _cached(told: Any) -> str:
+    if isinstance(told, Mapping):
+        run = cast("Mapping[str, Any]", told).get("run")
+        return f"from run {run}" if run else "cached"
+    return (told if isinstance(told, str) else "cached") if told else ""
 
 
 def _retrying(_step: Step, visit: Visit, event: LifecycleEvent, data: Mapping[str, Any]) -> None:
@@ -199,8 +245,21 @@ def _waiting(_step: Step, visit: Visit, event: LifecycleEvent, data: Mapping[str
     if "child" in data:
         visit.child, visit.note = data["child"], ""
     else:
-        key = f" (key {data['key']})" if data.get("key") else ""
-        visit.note = f"waits for event {data.get('event')}{key}"
+        visit.note = f"waits for {_awaited(data)}"
+
+
+def _awaited(data: Mapping[str, Any]) -> str:
+    if "signal" in data:
+        return f"signal {data['signal']}"
+    if "approval" in data:
+        options = "|".join(str(option) for option in data.get("options", ()))
+        return f"an answer ({options}): {data['approval']}"
+    if "activity" in data:
+        return f"activity {data['activity']}"
+    if "limits" in data:
+        return "a free place: " + ", ".join(str(key) for key in data["limits"])
+    key = f" (key {data['key']})" if data.get("key") else ""
+    return f"event {data.get('event')}{key}"
 
 
 def _branched(step: Step, visit: Visit, event: LifecycleEvent, _data: Mapping[str, Any]) -> None:
@@ -214,7 +273,18 @@ def _again(_step: Step, visit: Visit, _event: LifecycleEvent, _data: Mapping[str
 
 
 def _logged(_step: Step, visit: Visit, _event: LifecycleEvent, data: Mapping[str, Any]) -> None:
-    visit.tail.append(str(data.get("line", "")))
+    line = str(data.get("line", ""))
+    match data.get("stream"):
+        case "group":
+            visit.output.open(line)
+        case "endgroup":
+            visit.output.close()
+        case "progress":
+            visit.progress = progress_of(line)
+        case "annotation" | "summary":
+            pass  # the picture keeps these: they outlive the execution
+        case _:
+            visit.output.add(line)
 
 
 def _wake(data: Mapping[str, Any]) -> datetime | None:

@@ -11,6 +11,8 @@ import click
 
 from wfe.core.models import Approval, OpenActivity, StoredDefinition
 from wfe.host.cli import store
+from wfe.host.cli.cleaning import safe
+from wfe.host.cli.completing import completed_by
 from wfe.host.cli.drawing import duration
 from wfe.host.cli.references import found
 from wfe.host.cli.result import now_utc, plain, short
@@ -29,7 +31,7 @@ def _table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+        click.echo(safe("  ".join(cells).rstrip()))
 
 
 def _ago(when: datetime) -> str:
@@ -37,7 +39,12 @@ def _ago(when: datetime) -> str:
 
 
 @click.command(short_help="List the questions that wait for an answer.")
-@click.option("--definition", metavar="ID", help="Only of runs of this workflow.")
+@click.option(
+    "--definition",
+    metavar="ID",
+    shell_complete=completed_by("definitions"),
+    help="Only of runs of this workflow.",
+)
 @_JSON
 @store.DB
 def approvals(definition: str | None, as_json: bool, db: str) -> None:
@@ -122,7 +129,7 @@ def _activity_json(each: OpenActivity) -> dict[str, Any]:
 
 
 @click.command(short_help="List the stored definitions.")
-@click.argument("definition", required=False)
+@click.argument("definition", required=False, shell_complete=completed_by("definitions"))
 @_JSON
 @store.DB
 def definitions(definition: str | None, as_json: bool, db: str) -> None:
@@ -157,7 +164,7 @@ def _definition_json(each: StoredDefinition) -> dict[str, Any]:
 
 
 @click.command(short_help="Begin no step of any run of a workflow.")
-@click.argument("definition")
+@click.argument("definition", shell_complete=completed_by("definitions"))
 @store.DB
 def pause(definition: str, db: str) -> None:
     """Begin no step of any run of DEFINITION, on all hosts, until `wfe unpause`."""
@@ -170,7 +177,7 @@ def pause(definition: str, db: str) -> None:
 
 
 @click.command(short_help="Lift the pause of a workflow.")
-@click.argument("definition")
+@click.argument("definition", shell_complete=completed_by("definitions"))
 @store.DB
 def unpause(definition: str, db: str) -> None:
     """Lift the pause of DEFINITION."""
