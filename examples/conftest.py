@@ -8,3 +8,6 @@ from pathlib import Path
 _ROOT = str(Path(__file__).parents[1])
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
+
+# Installed and run with its own tests by test_examples.py: it is no package of this repository.
+collect_ignore = ["wfe_steps_example"]

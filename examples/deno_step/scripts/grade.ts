@@ -1,0 +1,3 @@
+export function grade(percent: number): string {
+  return percent >= 90 ? "A" : percent >= 80 ? "B" : "C";
+}

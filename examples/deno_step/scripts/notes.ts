@@ -1,0 +1,4 @@
+import { grade } from "./grade.ts";
+
+const { percent } = inputs<{ percent: number }>();
+output("text", `quality ${grade(percent)} (${percent} %)`);
