@@ -99,6 +99,13 @@ def simulate(session: nox.Session) -> None:
     session.run("python", "-m", "wfe.testing.simulator", *session.posargs)
 
 
+@nox.session(python="3.11")
+def fuzz(session: nox.Session) -> None:
+    """Fuzz what reads other people's bytes: ``nox -s fuzz -- --seconds 600 check``."""
+    session.install(*DEV, "atheris>=3.0,<4")
+    session.run("python", "-m", "fuzz", *session.posargs)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Check links and snippets, and draft the changelog."""

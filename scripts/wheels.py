@@ -67,6 +67,9 @@ def problems(wheel: Path, distribution: Distribution) -> Iterator[str]:
         yield f"{wheel.name} holds wfe/__init__.py, which hides every other wfe.* distribution"
     if f"{part}/py.typed" not in names:
         yield f"{wheel.name} lacks {part}/py.typed"
+    for path in _own_files(distribution):
+        if path not in names and not path.endswith("py.typed"):
+            yield f"{wheel.name} lacks {path}, which stands in its source"
     if not any(name.endswith(".dist-info/licenses/LICENSE") for name in names):
         yield f"{wheel.name} lacks the licence text"
     own = (f"{part}/", "wfe/__main__.py") if distribution.name == "wfe" else (f"{part}/",)
@@ -77,6 +80,14 @@ def problems(wheel: Path, distribution: Distribution) -> Iterator[str]:
     if "\nClassifier: Typing :: Typed\n" not in metadata:
         yield f"{wheel.name} lacks the classifier Typing :: Typed"
     yield from _entry_point_problems(wheel, distribution, texts)
+
+
+def _own_files(distribution: Distribution) -> Iterator[str]:
+    """Yield the modules and the data of a distribution, as a wheel names them."""
+    source = distribution.folder / "src"
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and path.suffix != ".pyc":
+            yield path.relative_to(source).as_posix()
 
 
 def _entry_point_problems(

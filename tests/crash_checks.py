@@ -34,7 +34,15 @@ _VOLATILE: Final = frozenset(
         "message_ignored",
     }
 )
-_EMPTY: Final = ("inbox", "subscriptions", "holders", "waiters", "activities", "outbox")
+_EMPTY: Final = (
+    "inbox",
+    "subscriptions",
+    "holders",
+    "waiters",
+    "activities",
+    "outbox",
+    "cache_claims",
+)
 _FINAL: Final = frozenset({"complete", "failed", "terminated"})
 
 
@@ -62,10 +70,17 @@ class Run:
 
 @attrs.frozen(kw_only=True)
 class Seen:
-    """What another program sees of a store, and the effects that bodies had."""
+    """What another program sees of a store, and the effects that bodies had.
+
+    Attributes:
+        bodies: How often the bodies of each step ran.
+        kept: Steps whose results are in the cache.
+    """
 
     runs: list[Run] = attrs.field(factory=list[Run])
     effects: Counter[Body] = attrs.field(factory=Counter[Body])
+    bodies: Counter[str] = attrs.field(factory=Counter[str])
+    kept: frozenset[str] = frozenset()
     left: dict[str, int] = attrs.field(factory=dict[str, int])
     schedules: list[Schedule] = attrs.field(factory=list["Schedule"])
 
@@ -76,8 +91,13 @@ class Seen:
                 yield run, row
 
     def ends(self) -> Counter[Body]:
-        """Return how often the journal says that a body came to its end."""
-        return Counter((_key(run, row), row[4] or 0) for run, row in self.rows() if row[1] in _ENDS)
+        """Return how often the journal says that a body came to its end.
+
+        Commands know no key of theirs: theirs is ``RUN@STEP``.
+        """
+        ended = [(run, row) for run, row in self.rows() if row[1] in _ENDS]
+        keys = [_key(run, row) for run, row in ended] + [f"{run.id}@{row[3]}" for run, row in ended]
+        return Counter((key, row[4] or 0) for key, (_, row) in zip(keys, ended * 2, strict=True))
 
 
 def _call(row: list[Any]) -> str | None:
@@ -95,8 +115,9 @@ def look(folder: Path) -> Seen:
     """Read the store and the effects in *folder*; nothing, if the death came before they began."""
     effects = folder / "effects"
     lines = effects.read_text(encoding="utf-8").splitlines() if effects.exists() else []
-    bodies = (line.split("\t")[:2] for line in lines)
-    found = Counter((key, int(attempt)) for key, attempt in bodies)
+    told = [line.split("\t") for line in lines]
+    found = Counter((key, int(attempt)) for key, attempt, *_ in told)
+    bodies = Counter(step for _, _, step, *_ in told)
     with contextlib.closing(sqlite3.connect(f"file:{folder}/crash.db?mode=ro", uri=True)) as db:
         try:
             runs = [_run(db, *header) for header in db.execute(_RUNS).fetchall()]
@@ -105,14 +126,16 @@ def look(folder: Path) -> Seen:
                 (id_, json.loads(spec), json.loads(state))
                 for id_, spec, state in db.execute(_SCHEDULES)
             ]
+            kept = frozenset(step for (step,) in db.execute(_KEPT))
         except sqlite3.OperationalError:  # killed before the schema was there
-            return Seen(effects=found)
-    return Seen(runs=runs, effects=found, left=left, schedules=schedules)
+            return Seen(effects=found, bodies=bodies)
+    return Seen(runs=runs, effects=found, bodies=bodies, kept=kept, left=left, schedules=schedules)
 
 
 _RUNS: Final = "SELECT n, id, definition, status, owner, idem FROM wfe_instances ORDER BY n"
 _COUNT: Final = "SELECT count(*) FROM wfe_{}"
 _SCHEDULES: Final = "SELECT id, spec, state FROM wfe_schedules"
+_KEPT: Final = "SELECT step FROM wfe_cache"
 _JOURNAL: Final = "SELECT seq, event FROM wfe_journal WHERE instance = ? ORDER BY seq"
 _SNAPSHOT: Final = "SELECT seq, state, data FROM wfe_snapshots WHERE n = ?"
 
@@ -158,13 +181,15 @@ def violations(
         end: After one more process went on to the end.
         undoable: Steps of sagas that can be undone.
     """
-    return [*_different(wanted, end), *_repeated(deaths, end), *sound(end, undoable)]
+    again = [*_repeated(deaths, end), *_made_again(deaths, end)]
+    return [*_different(wanted, end), *again, *sound(end, undoable)]
 
 
 def sound(end: Seen, undoable: Iterable[str] = ()) -> list[str]:
     """Return what is wrong with a store in which every run has ended, whatever happened before."""
     undos = frozenset(undoable)
-    return [*_completed_twice(end), *_unsound(end), *_not_undone(end, undos), *_wrongly_fired(end)]
+    twice = [*_completed_twice(end), *_made_twice(end)]
+    return [*twice, *_unsound(end), *_not_undone(end, undos), *_wrongly_fired(end)]
 
 
 def _different(wanted: Seen, end: Seen) -> Iterator[str]:
@@ -210,6 +235,25 @@ def _repeated(deaths: Sequence[Seen], end: Seen) -> Iterator[str]:
             if times > ended[body] + interrupted:
                 yield f"{body} ran again: {times} times in life {number}, for {ended[body]} ends"
         before = after
+
+
+def _made_again(deaths: Sequence[Seen], end: Seen) -> Iterator[str]:
+    """What was in the cache when a process died is taken from there ever after."""
+    for number, death in enumerate(deaths):
+        for step in death.kept:
+            more = end.bodies[step] - death.bodies[step]
+            if more:
+                yield f"{step} ran {more} times after death {number}, when its result was kept"
+
+
+def _made_twice(end: Seen) -> Iterator[str]:
+    """A result is made once, however many want it at a time."""
+    made = Counter(
+        row[5]["cache"]["key"]
+        for _, row in end.rows()
+        if row[1] == "step_completed" and "cache" in (row[5] or {})
+    )
+    yield from (f"the result {key} was made {n} times" for key, n in made.items() if n != 1)
 
 
 def _completed_twice(end: Seen) -> Iterator[str]:

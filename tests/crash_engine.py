@@ -13,10 +13,12 @@ import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
 from tests.crash_outside import Effects, Outside, kill_switch, serve
+from tests.crash_yaml import SECRET, definitions, keep, lane, pipe, warm
 
 from wfe.core import (
     Activity,
@@ -32,6 +34,7 @@ from wfe.core import (
     workflow,
 )
 from wfe.core.engine import seeking
+from wfe.core.engine.caching import Results
 from wfe.core.rules.state import Pointer, State, Undo
 from wfe.host import WorkflowHost
 from wfe.sqlite import open_url
@@ -325,16 +328,19 @@ async def fire(outside: Outside) -> None:
 class Scenario:
     """What is run, and what happens outside."""
 
-    definitions: Callable[[], list[Any]]
+    definitions: Callable[[Path], list[Any]]
     drive: Callable[[Outside], Awaitable[None]]
 
 
 SCENARIOS: Final = {
-    "undo": Scenario(lambda: [undoing()], undo),
-    "wait": Scenario(lambda: [child(), waiting()], wait),
-    "mend": Scenario(lambda: [mending(), ending(), asleep()], mend),
-    "call": Scenario(lambda: [child(), function], call),
-    "fire": Scenario(lambda: [tick()], fire),
+    "undo": Scenario(lambda _: [undoing()], undo),
+    "wait": Scenario(lambda _: [child(), waiting()], wait),
+    "mend": Scenario(lambda _: [mending(), ending(), asleep()], mend),
+    "call": Scenario(lambda _: [child(), function], call),
+    "fire": Scenario(lambda _: [tick()], fire),
+    "pipe": Scenario(lambda folder: definitions(folder, "pipeline"), pipe),
+    "keep": Scenario(lambda folder: definitions(folder, "keeping"), keep),
+    "lane": Scenario(lambda folder: definitions(folder, "lane"), lane),
 }
 
 
@@ -382,11 +388,21 @@ def _lose_signals(_: Any, state: State) -> None:
         state.signals[name] = kept[:1] * len(kept)
 
 
+def _forget_results() -> None:
+    """Find nothing in the cache."""
+
+    async def look(*_: Any) -> tuple[None, str]:
+        return None, "it was forgotten"
+
+    setattr(Results, "_look", look)  # noqa: B010 - it is not public there
+
+
 PLANTS: Final = {
     "run again": lambda: _spoil(_run_again),
     "undo again": lambda: _spoil(_undo_again),
     "repeat hooks": lambda: _spoil(_repeat_hooks),
     "lose signals": lambda: _spoil(_lose_signals),
+    "forget results": _forget_results,
 }
 """Bugs that a process may have when it goes on with what another one left."""
 
@@ -401,8 +417,9 @@ async def drive(request: dict[str, Any]) -> None:
     if request["plant"]:
         PLANTS[request["plant"]]()
     # Runs that wait are given up at once: these commits are places to die at, too.
-    host = WorkflowHost(store, app=effects, linger=timedelta(0))
-    host.register(*scenario.definitions())
+    secrets = {"token": SECRET}
+    host = WorkflowHost(store, app=effects, linger=timedelta(0), secrets=secrets)
+    host.register(*scenario.definitions(Path(request["db"]).parent))
     async with asyncio.timeout(30), host:
         await scenario.drive(
             Outside(host=host, db=request["db"], effects=effects, on_commit=on_commit)
@@ -410,4 +427,5 @@ async def drive(request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    warm()
     serve(drive)

@@ -1,12 +1,17 @@
-"""What several processes share on one file; ``python -m tests.crash_shared DB EFFECTS`` is one."""
+"""What several processes share on one file; ``python -m tests.crash_shared DB EFFECTS`` is one.
+
+With a third argument it runs the workflows of :mod:`tests.crash_yaml`, which it names.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from tests import crash_yaml
 from tests.crash_outside import Effects
 
 from wfe.core import Activity, StepExecutionContext, WorkflowBuilder, WorkflowDefinition
@@ -46,7 +51,7 @@ def definitions() -> list[WorkflowDefinition]:
     return [shared, tick]
 
 
-async def work(db: str, path: str) -> None:
+async def work(db: str, path: str, *files: str) -> None:
     """Work until killed."""
     effects = Effects(path)
 
@@ -57,7 +62,7 @@ async def work(db: str, path: str) -> None:
     host = WorkflowHost(
         f"sqlite:///{db}?synchronous=normal", app=effects, lease=timedelta(seconds=2)
     )
-    host.register(*definitions())
+    host.register(*(crash_yaml.definitions(Path(db).parent, *files) if files else definitions()))
     async with host:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
@@ -66,4 +71,4 @@ async def work(db: str, path: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(work(sys.argv[1], sys.argv[2]))
+    asyncio.run(work(*sys.argv[1:]))

@@ -64,6 +64,19 @@ def test_a_missing_file_is_named(distribution: Distribution, name: str, message:
     assert any(message in each for each in problems)
 
 
+@pytest.mark.parametrize("name", ["data/pages/one.md", "engine.py"])
+def test_a_file_of_the_source_that_is_missing_is_named(
+    distribution: Distribution, name: str
+) -> None:
+    path = distribution.folder / "src/wfe/sqlite" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+    assert found(distribution, {**SOUND, f"wfe/sqlite/{name}": ""}) == []
+    (problem,) = found(distribution, SOUND)
+    assert f"lacks wfe/sqlite/{name}, which stands in its source" in problem
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
