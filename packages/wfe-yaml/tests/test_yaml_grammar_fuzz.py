@@ -227,8 +227,7 @@ def named(workflow: dict[str, Any]) -> dict[str, Any]:
 
     def walk(value: Any, *, steps: bool = False) -> Any:
         if isinstance(value, list):
-            items = cast("list[Any]", value)
-            return [walk(each, steps=True) for each in items]
+            return [walk(each, steps=True) for each in cast("Iterable[Any]", value)]
         if not isinstance(value, dict):
             return value
         inner = {key: walk(each) for key, each in cast("dict[str, Any]", value).items()}

@@ -33,7 +33,7 @@ class Whole:
     def __init__(self, file: str, error: WfeError) -> None:
         """Tell of *error*, for which no place in *file* is known."""
         self.file = file
-        self.message = str(error)
+        self.message: str = str(error)
 
 
 def row_of(found: Any) -> dict[str, Any]:

@@ -175,9 +175,9 @@ class Picture:
     ) -> None:
         """Begin with the run *id* of the definition *main*, one of *definitions* (by id)."""
         self._definitions = definitions
-        self.times = times or Times()
+        self.times: Times = times or Times()
         self.notices: list[Notice] = []
-        self.dropped = 0
+        self.dropped: int = 0
         self.summaries: list[tuple[str, str]] = []
         self.runs: dict[str, Run] = {}
         self.root: Run = self._add(id, main, None)
