@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
@@ -152,8 +153,15 @@ def test_reading_takes_linear_time() -> None:
         assert isinstance(tree(text)[0], MapNode)
         return time.process_time() - start
 
+    def best(lines: int) -> float:
+        return min(seconds(lines) for _ in range(3))
+
     seconds(50)
-    assert seconds(1_600) < 10 * seconds(400)
+    gc.disable()  # its pauses grow with what all tests before this one have left
+    try:
+        assert best(1_600) < 10 * best(400)
+    finally:
+        gc.enable()
 
 
 def test_a_list_knows_its_place() -> None:
