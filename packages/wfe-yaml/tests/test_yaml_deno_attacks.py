@@ -22,19 +22,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    (tmp_path / "outside.txt").write_text("the secret")
-    (tmp_path / "outside.json").write_text('"the secret"')
-    ws = tmp_path / "ws"
-    (ws / "in").mkdir(parents=True)
-    (ws / "in" / "a.txt").write_text("inside")
-    (ws / "other.txt").write_text("not granted")
-    (ws / ".wfe").mkdir()
-    (ws / ".wfe" / "wfe.db").write_text("state")
-    return ws
-
-
 async def run(workspace: Path, script: str, **fields: Any) -> tuple[dict[str, Any], Lines]:
     return await run_script(script, workspace=workspace, **fields)
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,50 +24,7 @@ from wfe.yaml.deno.modules import cached_modules
 from wfe.yaml.diagnostics import Diagnostic
 from wfe.yaml.loader import check, check_text, load_workflow
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("WFE_DENO_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def guess_type(self, path: object) -> str:
-        return "application/json" if str(path).endswith("json") else "application/typescript"
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
-        pass
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[str]:
-    root = tmp_path / "site"
-    root.mkdir()
-    (root / "part.ts").write_text("export const part: number = 20;")
-    (root / "mod.ts").write_text(
-        "import { part } from './part.ts'; export const sum = (n: number): number => n + part;"
-    )
-    (root / "other.ts").write_text("export const other = 1;")
-    jsr = root / "@std" / "x"
-    (jsr / "1.0.0").mkdir(parents=True)
-    (jsr / "meta.json").write_text(
-        '{"scope": "std", "name": "x", "latest": "1.0.0", "versions": {"1.0.0": {}}}'
-    )
-    code = "export const twice = (n: number): number => 2 * n;"
-    digest = hashlib.sha256(code.encode()).hexdigest()
-    manifest = {"/mod.ts": {"size": len(code), "checksum": f"sha256-{digest}"}}
-    (jsr / "1.0.0_meta.json").write_text(
-        json.dumps({"manifest": manifest, "exports": {".": "./mod.ts"}})
-    )
-    (jsr / "1.0.0" / "mod.ts").write_text(code)
-    (root / "far.ts").write_text("import 'http://localhost:9/x.ts';")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 FILE = """
@@ -221,17 +173,6 @@ script: |
         found = [row for row in check_text(text.lstrip()) if row.severity == "error"]
 
         assert [(row.code, row.line) for row in found] == [("WFE034", 12)]
-
-
-@needs_deno
-@pytest.mark.parametrize("code", ["WFE110", "WFE112"])
-def test_the_explained_examples_are_what_they_say(code: str) -> None:
-    page = (files("wfe.yaml") / "explained" / f"{code}.md").read_text(encoding="utf-8")
-    wrong, right = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-
-    assert page.startswith(f"# {code}: {MEANINGS[code]}\n")
-    assert code in {row.code for row in check_text(wrong)}
-    assert code not in {row.code for row in check_text(right)}
 
 
 def test_the_example_of_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

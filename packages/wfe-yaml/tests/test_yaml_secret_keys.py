@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from datetime import timedelta
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wfe.yaml import check, load_workflows
-from wfe.yaml.codes import MEANINGS
 from wfe.yaml.inputs import start_data
 
 host = pytest.importorskip("wfe.host")
@@ -88,15 +85,6 @@ def test_a_child_workflow_declares_its_own(tmp_path: Path) -> None:
     )
 
     assert [code for code, _ in diagnostics(tmp_path, text)] == ["WFE100"]
-
-
-def test_the_explained_examples_are_what_they_say(tmp_path: Path) -> None:
-    page = (files("wfe.yaml") / "explained" / "WFE100.md").read_text(encoding="utf-8")
-    wrong, right = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-
-    assert page.startswith(f"# WFE100: {MEANINGS['WFE100']}\n")
-    assert [code for code, _ in diagnostics(tmp_path, wrong)] == ["WFE100"]
-    assert diagnostics(tmp_path, right) == []
 
 
 async def ran(

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-import os
 import re
 import shutil
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import unquote, urlsplit
 
+from wfe.core.durable_files import directory_of, make_directory, replace
 from wfe.core.errors import (
     ProviderError,
     StoreFullError,
@@ -39,14 +36,7 @@ def open_url(url: str, **options: Any) -> FileBlobs:
     Raises:
         ProviderError: It names none.
     """
-    parts = urlsplit(url)
-    path = unquote(parts.path)
-    if parts.netloc not in {"", "localhost"} or not path.startswith("/") or path == "/":
-        problem = f"{url!r} names no directory; write file:///absolute/directory"
-        raise ProviderError("blobs", problem, transient=False)
-    if sys.platform == "win32":
-        path = path.removeprefix("/")
-    return FileBlobs(path, **options)
+    return FileBlobs(directory_of(url, "blobs"), **options)
 
 
 class FileBlobs:
@@ -95,18 +85,8 @@ class FileBlobs:
     def _put(self, path: Path, data: bytes) -> None:
         if path.exists():
             return
-        _make(path.parent)
-        fd, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)  # noqa: PTH105 - *name* is a text
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        _sync(path.parent)
+        make_directory(path.parent)
+        replace(path, data, _TEMPORARY)
 
     def _owners(self, before: float) -> list[str]:
         if not self.directory.is_dir():
@@ -116,26 +96,6 @@ class FileBlobs:
             for each in self.directory.iterdir()
             if _OWNER.fullmatch(each.name) and each.is_dir() and _newest(each) <= before
         )
-
-
-def _make(directory: Path) -> None:
-    """Make *directory* and those above it, durably."""
-    if directory.is_dir():
-        return
-    _make(directory.parent)
-    directory.mkdir(exist_ok=True)
-    _sync(directory.parent)
-
-
-def _sync(directory: Path) -> None:
-    """Make the names in *directory* durable."""
-    if sys.platform == "win32":
-        return
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _newest(directory: Path) -> float:

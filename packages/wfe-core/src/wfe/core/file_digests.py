@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Final, cast
 
 import orjson
+
+from wfe.core.durable_files import written_aside
 
 __all__ = ["FileDigests", "digest_of", "mode_of", "tree_digest"]
 
@@ -123,9 +124,7 @@ class FileDigests:
             text = orjson.dumps(self._known)
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            fd, name = tempfile.mkstemp(prefix=".new-", dir=self._file.parent)
-            with os.fdopen(fd, "wb") as file:
+            with written_aside(self._file, ".new-", durable=False) as file:
                 file.write(text)
-            os.replace(name, self._file)  # noqa: PTH105 - *name* is a text
         except OSError:
             self._changed = True

@@ -13,21 +13,20 @@ import errno
 import hashlib
 import os
 import stat
-import sys
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
-from urllib.parse import unquote, urlsplit
 
 import attrs
 import orjson
 
 from wfe.core.artifact_index import Stored
 from wfe.core.artifacts import ArtifactError, DamagedArtifactError
+from wfe.core.durable_files import directory_of, make_directory, replace
 from wfe.core.errors import ProviderError, StoreFullError, StoreUnavailableError
 from wfe.core.file_digests import digest_of, mode_of, tree_digest
-from wfe.core.oci_blobs import Batch, make_directory, replace
+from wfe.core.oci_blobs import TEMPORARY, Batch
 from wfe.core.trees import (
     GZIP,
     TAR,
@@ -73,14 +72,7 @@ def open_url(url: str, **options: Any) -> OciLayout:
     Raises:
         ProviderError: It names none.
     """
-    parts = urlsplit(url)
-    path = unquote(parts.path)
-    if parts.netloc not in {"", "localhost"} or not path.startswith("/") or path == "/":
-        problem = f"{url!r} names no directory; write {parts.scheme}:///absolute/directory"
-        raise ProviderError("artifacts", problem, transient=False)
-    if sys.platform == "win32":
-        path = path.removeprefix("/")
-    return OciLayout(path, **options)
+    return OciLayout(directory_of(url, "artifacts"), **options)
 
 
 @attrs.frozen
@@ -251,9 +243,12 @@ class OciLayout:
         if (self.directory / "oci-layout").exists() and self._blobs.is_dir():
             return
         make_directory(self._blobs)
-        replace(self.directory / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        self._replace("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
         if not (self.directory / "index.json").exists():
             self._export({})
+
+    def _replace(self, name: str, data: bytes) -> None:
+        replace(self.directory / name, data, TEMPORARY, 0o644)
 
     # -- getting ------------------------------------------------------------------------------
 
@@ -316,7 +311,7 @@ class OciLayout:
                 )
         document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
         make_directory(self.directory)
-        replace(self.directory / "index.json", orjson.dumps(document))
+        self._replace("index.json", orjson.dumps(document))
 
     def _sweep(self, manifests: Collection[str], before: float) -> int:
         blobs = self._blobs

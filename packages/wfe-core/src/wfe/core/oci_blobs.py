@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Final, Self, cast
 
+from wfe.core.durable_files import sync
 from wfe.core.file_digests import digest_of
 
-__all__ = ["Batch", "make_directory", "replace", "sync"]
+__all__ = ["TEMPORARY", "Batch"]
 
-_TEMPORARY: Final = ".new-"
+TEMPORARY: Final = ".new-"
+"""How names of files begin that are not whole yet."""
 
 
 class Batch:
@@ -38,7 +39,7 @@ class Batch:
     @contextlib.contextmanager
     def new(self) -> Generator[IO[bytes], None, None]:
         """Yield where to write a blob; :meth:`end` says what it is called."""
-        fd, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._directory)
+        fd, name = tempfile.mkstemp(prefix=TEMPORARY, dir=self._directory)
         self._temporary.append(Path(name))
         self._hash, self._size = hashlib.sha256(), 0
         with os.fdopen(fd, "wb") as file:
@@ -100,39 +101,3 @@ def _renewed(path: Path, digest: str) -> bool:
         return digest_of(path) == digest
     except FileNotFoundError:
         return False
-
-
-def make_directory(directory: Path) -> None:
-    """Make *directory* and those above it, durably."""
-    if directory.is_dir():
-        return
-    make_directory(directory.parent)
-    directory.mkdir(exist_ok=True)
-    sync(directory.parent)
-
-
-def sync(directory: Path) -> None:
-    """Make the names in *directory* durable."""
-    if sys.platform == "win32":
-        return
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old or the new one, whole."""
-    fd, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        os.replace(name, path)  # noqa: PTH105 - *name* is a text
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    sync(path.parent)

@@ -10,12 +10,12 @@ import os
 import stat
 import sys
 import tarfile
-import tempfile
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, NoReturn
 
 from wfe.core.artifacts import ArtifactError
+from wfe.core.durable_files import written_aside
 from wfe.core.file_digests import mode_of
 
 __all__ = [
@@ -204,17 +204,11 @@ class Unpacking:
         self._left -= size
         if self._left < 0:
             self._refuse(place, "makes the artifact larger than it may be")
-        fd, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
-        try:
-            with os.fdopen(fd, "wb") as out:
-                _copy(source, out, size, lambda: self._refuse(place, "is shorter than it says"))
-            Path(temporary).chmod(0o755 if mode & stat.S_IXUSR else 0o644)
-            if target.is_dir() and not target.is_symlink():
-                self._refuse(place, "is a directory here")
-            os.replace(temporary, target)  # noqa: PTH105 - *temporary* is a text
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        if target.is_dir() and not target.is_symlink():
+            self._refuse(place, "is a directory here")
+        mode = 0o755 if mode & stat.S_IXUSR else 0o644
+        with written_aside(target, _TEMPORARY, mode, durable=False) as out:
+            _copy(source, out, size, lambda: self._refuse(place, "is shorter than it says"))
         self.places.append(place)
 
     def link(self, place: str, target: str) -> None:

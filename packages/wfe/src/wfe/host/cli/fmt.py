@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 import click
 
+from wfe.core.durable_files import written_aside
 from wfe.host.cli.cleaning import clean, safe
 from wfe.host.cli.diagnosing import text_of
 from wfe.host.cli.errors import CommandError, Exit, complain, warn
@@ -86,18 +84,9 @@ def _replace(path: Path, text: str) -> None:
     """Put *text* in place of the file in one step, with its mode; a link stays a link."""
     target = path.resolve()
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(target.stat().st_mode & 0o7777)
-            Path(temporary).replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-            raise
+        mode = target.stat().st_mode & 0o7777
+        with written_aside(target, f".{target.name}.", mode) as file:
+            file.write(text.encode())
     except OSError as error:
         problem = f"{str(path)!r} cannot be written: {error.strerror}"
         raise CommandError(problem, "check its permissions") from error
