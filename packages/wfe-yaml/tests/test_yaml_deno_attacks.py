@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from deno_scripts import Lines, needs_deno
+from deno_scripts import needs_deno
 from deno_scripts import run as run_script
+from step_contexts import Lines
 
 from wfe.yaml.deno import DenoGrantError, DenoMemoryError, DenoScriptError
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deno_scripts import Lines, context, needs_deno
+from deno_scripts import needs_deno
 from deno_scripts import run as run_script
+from step_contexts import Lines, step_context
 
 from wfe.core.errors import WfeError
 from wfe.yaml.deno import Deno, DenoMemoryError, DenoScriptError, Permissions
@@ -81,7 +82,7 @@ async def test_a_timeout_ends_whatever_runs(workspace: Path, script: str) -> Non
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
-                await body.run(context(lines))
+                await body.run(step_context(lines))
     assert time.monotonic() - began < 5
 
 
@@ -96,7 +97,7 @@ async def test_a_bomb_of_processes_ends_with_the_step(workspace: Path) -> None:
     permissions = Permissions(run=["sh"])
     body = Deno(script=script, workspace=workspace, permissions=permissions, grace=0.1)
     with survivors_of(marker):
-        task = asyncio.create_task(body.run(context([])))
+        task = asyncio.create_task(body.run(step_context()))
         async with asyncio.timeout(10):
             while len(_with(marker)) < 60:  # noqa: ASYNC110 - processes set no event
                 await asyncio.sleep(0.02)

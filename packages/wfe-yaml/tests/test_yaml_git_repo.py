@@ -7,29 +7,15 @@ import pickle
 import shutil
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from step_contexts import Lines, step_context
 
 from wfe.core.step_types import COMPUTED
-from wfe.core.steps import StepExecutionContext, StepLog
 from wfe.yaml.git_repo import GitError, GitRepo, GitUseError
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-
-Lines = list[tuple[str, str]]
-
-
-def context(lines: Lines | None = None) -> StepExecutionContext[Any]:
-    kept = [] if lines is None else lines
-    fake = SimpleNamespace(
-        log=StepLog(lambda stream, line: kept.append((stream, line))),
-        instance=SimpleNamespace(id="run-1"),
-        pointer=SimpleNamespace(step="checkout"),
-        masks=None,
-    )
-    return cast("StepExecutionContext[Any]", fake)
 
 
 def git(where: Path, *arguments: str) -> str:
@@ -87,7 +73,7 @@ def workspace(tmp_path: Path) -> Path:
 
 
 async def get(workspace: Path, **config: Any) -> dict[str, Any]:
-    return await GitRepo(workspace=workspace, **config).run(context())
+    return await GitRepo(workspace=workspace, **config).run(step_context())
 
 
 async def test_the_default_branch_comes_under_the_repositorys_name(
@@ -247,7 +233,7 @@ async def test_git_asks_nobody_and_credentials_stay_out_of_sight(workspace: Path
     step = GitRepo(url="http://ada:s3cret@localhost:9/none.git", workspace=workspace)
 
     with pytest.raises(GitError, match="git fetch failed") as caught:
-        await step.run(context(lines))
+        await step.run(step_context(lines))
 
     assert "s3cret" not in str(caught.value)
     assert "s3cret" not in str(lines)

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from step_contexts import Lines, step_context
 
 from wfe.core.errors import WfeError
 from wfe.core.step_types import COMPUTED
-from wfe.core.steps import ExecutionResult, StepExecutionContext, StepLog
+from wfe.core.steps import ExecutionResult
 from wfe.yaml import load_workflow, start_data
 from wfe.yaml.python_step import Python, PythonCallError
 from wfe.yaml.shell import ShellCommandError
@@ -23,7 +23,6 @@ from wfe.yaml.step_outputs import StepOutputError
 
 host = pytest.importorskip("wfe.host")
 
-Lines = list[tuple[str, str]]
 MODULE = """
 import asyncio
 
@@ -76,23 +75,9 @@ def workspace(tmp_path: Path) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
-def context(lines: Lines | None = None) -> StepExecutionContext[Any]:
-    kept = [] if lines is None else lines
-    fake = SimpleNamespace(
-        log=StepLog(lambda stream, line: kept.append((stream, line))),
-        instance=SimpleNamespace(id="run-1", definition="wf"),
-        pointer=SimpleNamespace(step="the step"),
-        attempt=0,
-        path=(),
-        masks=None,
-        secrets={},
-    )
-    return cast("StepExecutionContext[Any]", fake)
-
-
 async def call(workspace: Path, function: str, **fields: Any) -> Any:
     step = Python(call=f"tools_of_test:{function}", workspace=workspace, **fields)
-    return await step.run(context())
+    return await step.run(step_context())
 
 
 @pytest.mark.parametrize(
@@ -143,7 +128,7 @@ async def test_what_cannot_be_called_says_why(
     workspace: Path, reference: str, args: Any, message: str
 ) -> None:
     with pytest.raises(PythonCallError) as caught:
-        await Python(call=reference, args=args, workspace=workspace).run(context())
+        await Python(call=reference, args=args, workspace=workspace).run(step_context())
 
     assert message in str(caught.value)
     assert caught.value.retryable is False
@@ -153,20 +138,22 @@ async def test_errors_of_the_function_and_of_its_module_are_its_own(workspace: P
     with pytest.raises(ValueError, match="it is broken"):
         await call(workspace, "breaks")
     with pytest.raises(ModuleNotFoundError, match="no_such_thing"):
-        await Python(call="broken_of_test:x", workspace=workspace).run(context())
+        await Python(call="broken_of_test:x", workspace=workspace).run(step_context())
 
 
 async def test_the_workspace_never_stands_in_for_an_installed_module(workspace: Path) -> None:
     (workspace / "this.py").write_text("raise SystemExit", encoding="utf-8")
     (workspace / "json.py").write_text("raise SystemExit", encoding="utf-8")
 
-    result = await Python(call="json:dumps", args={"obj": [1]}, workspace=workspace).run(context())
+    result = await Python(call="json:dumps", args={"obj": [1]}, workspace=workspace).run(
+        step_context()
+    )
 
     assert result == {"result": "[1]"}
 
 
 async def script(code: str, workspace: Path, lines: Lines | None = None, **fields: Any) -> Any:
-    return await Python(script=code, workspace=workspace, **fields).run(context(lines))
+    return await Python(script=code, workspace=workspace, **fields).run(step_context(lines))
 
 
 async def test_a_script_has_inputs_and_gives_outputs(workspace: Path) -> None:

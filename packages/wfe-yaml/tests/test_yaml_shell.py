@@ -11,38 +11,24 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from step_contexts import Lines, step_context
 
 from wfe.core.errors import WfeError
-from wfe.core.steps import ExecutionResult, StepExecutionContext, StepLog
+from wfe.core.steps import ExecutionResult, StepLog
 from wfe.yaml.output_lines import LONGEST_LINE, LineCutter
 from wfe.yaml.shell import Shell, ShellCommandError, ShellStartError
 from wfe.yaml.step_outputs import StepOutputError
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 
-Lines = list[tuple[str, str]]
-
-
-def context(lines: Lines) -> StepExecutionContext[Any]:
-    fake = SimpleNamespace(
-        log=StepLog(lambda stream, line: lines.append((stream, line))),
-        instance=SimpleNamespace(id="run-1", definition="wf"),
-        pointer=SimpleNamespace(step="the step"),
-        attempt=2,
-        path=(),
-        masks=None,
-    )
-    return cast("StepExecutionContext[Any]", fake)
-
 
 async def run(script: str, **fields: Any) -> tuple[dict[str, Any], Lines]:
     lines: Lines = []
     body = Shell(run=script, **fields)
-    result = await body.run(context(lines))
+    result = await body.run(step_context(lines, attempt=2))
     assert isinstance(result, ExecutionResult)
     assert result.kind == "next"
     return body.results, lines
@@ -85,7 +71,7 @@ async def test_outputs_come_from_the_file_and_from_declared_markers() -> None:
 async def test_in_a_builder_the_outputs_are_on_the_step() -> None:
     body = Shell(run='echo "a=1" >> "$WFE_OUTPUT"')
 
-    result = await body.run(context([]))
+    result = await body.run(step_context(attempt=2))
 
     assert (result.kind, body.results) == ("next", {"a": 1})
 
@@ -247,7 +233,7 @@ async def cancelled(script: str, grace: float, times: int = 1) -> tuple[float, L
         if line == "ready":
             loop.call_soon(ready.set)
 
-    ctx = context(lines)
+    ctx = step_context(lines, attempt=2)
     cast("Any", ctx).log = StepLog(write)
     task = asyncio.create_task(Shell(run=script, grace=grace).run(ctx))
     await asyncio.wait_for(ready.wait(), 10)

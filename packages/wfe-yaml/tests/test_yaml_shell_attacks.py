@@ -12,36 +12,21 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
+from step_contexts import Lines, step_context
 
 from wfe.core.errors import WfeError
-from wfe.core.masking import Masker
-from wfe.core.steps import StepExecutionContext, StepLog
 from wfe.yaml.shell import Shell, ShellCommandError, ShellStartError
 from wfe.yaml.step_outputs import StepOutputError
 from wfe.yaml.survivors import end_survivors, noted
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 
-Lines = list[tuple[str, str]]
 SECRET = "hunter2/is+long"
 PEM = "-----BEGIN KEY-----\nabcdefghijklmnop\nqrstuvwxyz012345\n-----END KEY-----"
-
-
-def context(lines: Lines, secrets: dict[str, str] | None = None) -> StepExecutionContext[Any]:
-    fake = SimpleNamespace(
-        log=StepLog(lambda stream, line: lines.append((stream, line))),
-        instance=SimpleNamespace(id="run-1", definition="wf"),
-        pointer=SimpleNamespace(step="the step"),
-        attempt=0,
-        path=(),
-        masks=Masker(secrets.items()) if secrets else None,
-    )
-    return cast("StepExecutionContext[Any]", fake)
 
 
 async def run(
@@ -49,7 +34,7 @@ async def run(
 ) -> tuple[dict[str, Any], Lines]:
     lines: Lines = []
     body = Shell(run=script, **fields)
-    await body.run(context(lines, secrets))
+    await body.run(step_context(lines, secrets=secrets))
     return body.results, lines
 
 

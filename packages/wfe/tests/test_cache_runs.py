@@ -398,15 +398,18 @@ async def test_secrets_count_by_name_and_are_never_kept(store: MemoryStore) -> N
 # -- one at a time --------------------------------------------------------------------------------
 
 
-async def test_runs_at_the_same_time_share_one_execution(host: WorkflowHost) -> None:
-    go = asyncio.Event()
-
+def held_flow(go: asyncio.Event) -> Any:
     async def work(x: int) -> dict[str, int]:
         CALLS.append(x)
         await go.wait()
         return {"y": x}
 
-    flow = cached_flow(work)
+    return cached_flow(work)
+
+
+async def test_runs_at_the_same_time_share_one_execution(host: WorkflowHost) -> None:
+    go = asyncio.Event()
+    flow = held_flow(go)
     runs = [await host.start_workflow(flow, {"x": 1}) for _ in range(8)]
     await until(lambda: CALLS)
     go.set()
@@ -434,13 +437,7 @@ async def test_when_the_one_fails_the_next_one_tries(host: WorkflowHost) -> None
 
 async def test_two_hosts_share_one_execution(tmp_path: Path) -> None:
     go = asyncio.Event()
-
-    async def work(x: int) -> dict[str, int]:
-        CALLS.append(x)
-        await go.wait()
-        return {"y": x}
-
-    flow = cached_flow(work)
+    flow = held_flow(go)
     url = f"sqlite:///{tmp_path}/wfe.db"
     async with (
         WorkflowHost(url, own_runs_only=True) as one,

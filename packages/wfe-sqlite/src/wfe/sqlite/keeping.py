@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 from wfe.core.errors import ProviderError
-from wfe.core.providers import Clock, Item, Outcome, PurgeQuery, StoredInstance, StreamRow
+from wfe.core.providers import Item, Outcome, PurgeQuery, StoredInstance, StreamRow
 from wfe.sqlite import outbox, purging
-from wfe.sqlite.reads import Reader
+from wfe.sqlite.parts import SqlitePart
 from wfe.sqlite.writer import Stats
 
 __all__ = ["SqliteKeeping"]
-
-T = TypeVar("T")
 
 _EMIT: Final = """
 INSERT INTO wfe_stream (instance, at, step, pointer, name, payload) VALUES (?, ?, ?, ?, ?, ?)"""
@@ -26,30 +23,12 @@ SELECT instance, at, step, pointer, name, payload, s FROM wfe_stream
 WHERE instance = ? AND s > ? ORDER BY s LIMIT ?"""
 
 
-class _Readers(Protocol):
-    """What this part needs of an open store."""
+class SqliteKeeping(SqlitePart):
+    """Purging, streams and the outbox of a :class:`~wfe.sqlite.store.SqliteStore`."""
 
-    @property
-    def reader(self) -> Reader: ...
-
-    @property
-    def scanner(self) -> Reader: ...
-
-
-class SqliteKeeping(ABC):
-    """A part of :class:`~wfe.sqlite.store.SqliteStore`, which opens, reads and writes for it."""
-
-    clock: Clock
     path: Path
     _in_memory: bool
     _stats: Stats
-
-    @property
-    @abstractmethod
-    def _opened(self) -> _Readers: ...
-
-    @abstractmethod
-    async def _write(self, work: Callable[[sqlite3.Connection, int], T], size: int = 1) -> T: ...
 
     # -- streams ------------------------------------------------------------------------------
 

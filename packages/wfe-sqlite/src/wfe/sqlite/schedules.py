@@ -3,56 +3,36 @@
 from __future__ import annotations
 
 import sqlite3
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
-from wfe.core.providers import Clock, ScheduleRow
-from wfe.sqlite.reads import Reader
+from wfe.core.providers import ScheduleRow
+from wfe.core.sql_columns import SCHEDULE, schedule_row
+from wfe.sqlite.parts import SqlitePart
 
 __all__ = ["SqliteSchedules"]
 
-T = TypeVar("T")
-
-_COLUMNS: Final = """
-id, definition, version, data, spec, next_at, paused, state, last_n, created_at, rev"""
 _INSERT: Final = f"""
-INSERT INTO wfe_schedules ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, 1)
+INSERT INTO wfe_schedules ({SCHEDULE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, 1)
 ON CONFLICT DO NOTHING"""  # noqa: S608 - constants
 _REPLACE: Final = """
 UPDATE wfe_schedules SET definition = ?, version = ?, data = ?, spec = ?, next_at = ?, paused = ?,
     state = ?, rev = rev + 1 WHERE id = ? AND rev = ?"""
 _DELETE: Final = "DELETE FROM wfe_schedules WHERE id = ?"
 _FIND: Final = f"""
-SELECT {_COLUMNS} FROM wfe_schedules
+SELECT {SCHEDULE} FROM wfe_schedules
 WHERE (? IS NULL OR id = ?) AND (? IS NULL OR definition = ?) ORDER BY id"""  # noqa: S608 - constants
 # One more than wanted: it says when the next one is due.
 _COMING: Final = f"""
-SELECT {_COLUMNS} FROM wfe_schedules
+SELECT {SCHEDULE} FROM wfe_schedules
 WHERE next_at IS NOT NULL AND NOT paused AND next_at <= ? ORDER BY next_at, id LIMIT ?"""  # noqa: S608 - constants
 _FOLLOWING: Final = """
 SELECT min(next_at) FROM wfe_schedules
 WHERE next_at IS NOT NULL AND NOT paused AND next_at > ?"""
 
 
-class _Readers(Protocol):
-    """What this part needs of an open store."""
-
-    @property
-    def reader(self) -> Reader: ...
-
-
-class SqliteSchedules(ABC):
-    """A part of :class:`~wfe.sqlite.store.SqliteStore`, which opens, reads and writes for it."""
-
-    clock: Clock
-
-    @property
-    @abstractmethod
-    def _opened(self) -> _Readers: ...
-
-    @abstractmethod
-    async def _write(self, work: Callable[[sqlite3.Connection, int], T], size: int = 1) -> T: ...
+class SqliteSchedules(SqlitePart):
+    """The schedules of a :class:`~wfe.sqlite.store.SqliteStore`."""
 
     async def put_schedule(self, row: ScheduleRow) -> bool:
         what = (row.definition, row.version, row.data, row.spec, row.next_at, row.paused, row.state)
@@ -71,29 +51,12 @@ class SqliteSchedules(ABC):
         self, id: str | None = None, definition: str | None = None
     ) -> Sequence[ScheduleRow]:
         found = self._opened.reader.all(_FIND, id, id, definition, definition)
-        return [_row(each) for each in found]
+        return [schedule_row(each) for each in found]
 
     async def due_schedules(self, limit: int) -> tuple[Sequence[ScheduleRow], int | None]:
         now, reader = self.clock.now(), self._opened.reader
-        rows = [_row(found) for found in reader.all(_COMING, now, limit + 1)]
+        rows = [schedule_row(found) for found in reader.all(_COMING, now, limit + 1)]
         if len(rows) > limit:
             return rows[:limit], rows[limit].next_at
         ((following,),) = reader.all(_FOLLOWING, now)
         return rows, following
-
-
-def _row(found: tuple[Any, ...]) -> ScheduleRow:
-    id_, definition, version, data, spec, next_at, paused, state, last_n, created_at, rev = found
-    return ScheduleRow(
-        id=id_,
-        definition=definition,
-        version=version,
-        data=data,
-        spec=spec,
-        next_at=next_at,
-        paused=bool(paused),
-        state=state,
-        last_n=last_n,
-        created_at=created_at,
-        rev=rev,
-    )

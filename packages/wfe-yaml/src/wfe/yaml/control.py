@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import attrs
 
-from wfe.core.definition import Block, Node
+from wfe.core.cel_types import CelType
+from wfe.core.definition import Block, Expr, Node, Value
 from wfe.core.policies import Exhausted, Retry
 from wfe.yaml.context import Context
 from wfe.yaml.diagnostics import nearest
@@ -15,7 +16,7 @@ from wfe.yaml.keys import KIND_KEYS, MODIFIERS
 from wfe.yaml.scope import Scope
 from wfe.yaml.tree import MapNode
 from wfe.yaml.tree import Node as TreeNode
-from wfe.yaml.value_types import ValueType
+from wfe.yaml.value_types import ValueType, described
 
 __all__ = ["LIST_HINT", "CheckList", "Control", "ControlStep"]
 
@@ -97,6 +98,28 @@ class ControlStep:
     def listed(self, node: TreeNode, what: str, scope: Scope) -> tuple[Block, Scope]:
         """Check the list of steps *node*, which stands under *what*."""
         return self.check_list(node, f"`{what}`", f"{self.name}.{what}", self.context, scope)
+
+    def items(
+        self, found: tuple[Expr, CelType] | None, node: TreeNode, what: str, hint: str
+    ) -> tuple[Expr, CelType] | None:
+        """Return the items of which *what* takes a list, with the type of one of them.
+
+        Args:
+            found: What *node* gives, with its type.
+            node: Where it stands.
+            what: For the message.
+            hint: What to write instead.
+        """
+        if found is None:
+            return None
+        expr, kind = found
+        if kind.signature.startswith("list<"):
+            return expr, CelType(kind.signature[5:-1])
+        if kind == CelType.DYN and not isinstance(expr, Value):  # known when it runs
+            return expr, CelType.DYN
+        message = f"{what} takes a list, this gives {described(kind)}"
+        self.context.problems.error("WFE035", node.span, message, hint)
+        return None
 
     def record(self, *, results: bool = False) -> dict[str, Any]:
         """Return the config of a node that records what became of it, if anybody can read it."""

@@ -13,7 +13,6 @@ from wfe.yaml.matrix import read_matrix
 from wfe.yaml.scope import Scope
 from wfe.yaml.tree import Node as TreeNode
 from wfe.yaml.tree import Scalar
-from wfe.yaml.value_types import described
 
 __all__ = ["check_for_each", "check_matrix", "check_while"]
 
@@ -113,16 +112,4 @@ def _items(node: TreeNode, it: ControlStep) -> tuple[Expr, CelType] | None:
         found = it.context.expressions.bare(node, it.scope, "for_each")
     else:
         found = it.context.expressions.value(node, it.scope)
-    if found is None:
-        return None
-    expr, kind = found
-    signature = kind.signature
-    if signature.startswith("list<"):
-        return expr, CelType(signature[5:-1])
-    if signature == "dyn":
-        return expr, CelType.DYN
-    message = f"`for_each` takes a list, this gives {described(kind)}"
-    it.context.problems.error(
-        "WFE035", node.span, message, "write `[a, b]`, or an expression that gives a list"
-    )
-    return None
+    return it.items(found, node, "`for_each`", "write `[a, b]`, or an expression that gives a list")

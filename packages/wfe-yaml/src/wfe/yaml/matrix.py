@@ -16,7 +16,7 @@ from wfe.yaml.diagnostics import nearest
 from wfe.yaml.reading import OUTPUT_NAME
 from wfe.yaml.tree import ListNode, MapNode, Scalar
 from wfe.yaml.tree import Node as TreeNode
-from wfe.yaml.value_types import described, type_of_value
+from wfe.yaml.value_types import type_of_value
 
 __all__ = ["Matrix", "read_matrix"]
 
@@ -99,18 +99,8 @@ def _axis(name: str, key: Scalar, node: TreeNode, it: ControlStep) -> tuple[Expr
         problems.error("WFE070", node.span, message, "list its values, or remove the axis")
         return None
     found = it.context.expressions.value(node, it.scope)
-    if found is None:
-        return None
-    expr, kind = found
-    signature = kind.signature
-    if signature.startswith("list<"):
-        return expr, CelType(signature[5:-1])
-    if signature == "dyn" and not isinstance(expr, Value):
-        return expr, CelType.DYN
-    message = f"the axis `{name}` takes a list, this gives {described(kind)}"
     hint = "write `[a, b]`, or `${{ ... }}` that gives a list"
-    problems.error("WFE035", node.span, message, hint)
-    return None
+    return it.items(found, node, f"the axis `{name}`", hint)
 
 
 def _entries(key: str, it: ControlStep, axes: Mapping[str, CelType] | None) -> list[_Entry] | None:

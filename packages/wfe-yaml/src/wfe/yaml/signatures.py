@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -90,14 +90,18 @@ class SignatureReader:
             outputs=self._outputs(spec.get("outputs"), records),
         )
 
+    def _named(self, node: TreeNode | None, what: str, one: str) -> Iterator[tuple[str, Entry]]:
+        """Yield what *node* declares, but for names that are none."""
+        mapping = self.reader.mapping(node, what) if node is not None else None
+        for name, entry in (mapping.entries if mapping else {}).items():
+            if self.reader.output_name(entry.key, one) is not None:
+                yield name, entry
+
     def _inputs(
         self, node: TreeNode | None, records: Mapping[str, ValueType]
     ) -> dict[str, InputSpec]:
-        mapping = self.reader.mapping(node, "`inputs`") if node is not None else None
         found: dict[str, InputSpec] = {}
-        for name, entry in (mapping.entries if mapping else {}).items():
-            if self.reader.output_name(entry.key, "an input") is None:
-                continue
+        for name, entry in self._named(node, "`inputs`", "an input"):
             if reserved_env(name.upper().replace("-", "_")):
                 message = f"the input `{name}` does not become an environment variable"
                 hint = f"programs know `{name.upper()}`; read it with `${{{{ inputs.{name} }}}}`"
@@ -161,11 +165,8 @@ class SignatureReader:
     def _outputs(
         self, node: TreeNode | None, records: Mapping[str, ValueType]
     ) -> dict[str, ValueType]:
-        mapping = self.reader.mapping(node, "`outputs`") if node is not None else None
         found: dict[str, ValueType] = {}
-        for name, entry in (mapping.entries if mapping else {}).items():
-            if self.reader.output_name(entry.key, "an output") is None:
-                continue
+        for name, entry in self._named(node, "`outputs`", "an output"):
             written: TreeNode | None = entry.value
             if isinstance(entry.value, MapNode):
                 keys = dict(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -24,12 +24,26 @@ from wfe.host.host import WorkflowHost
 
 __all__ = ["approve", "fork", "patch", "retry", "rewind", "signal", "skip"]
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
 _WAIT: Final = click.option(
     "--wait", is_flag=True, help="Wait until whoever drives the run has ended or suspended it."
 )
 _DATA: Final = click.option(
     "-d", "--data", "data", multiple=True, metavar="FIELD=JSON", help="A data field that differs."
 )
+
+
+def _from(*, required: bool, help_: str) -> Callable[[_F], _F]:
+    """Return the option ``--from``: a step of the run."""
+    return click.option(
+        "--from",
+        "from_step",
+        metavar="STEP",
+        shell_complete=completed_by("steps_of_run"),
+        required=required,
+        help=help_,
+    )
 
 
 def _ask(
@@ -85,13 +99,7 @@ def _fields(assignments: tuple[str, ...]) -> dict[str, Any]:
 
 @click.command(short_help="Try a failed or terminated run again.")
 @run_argument
-@click.option(
-    "--from",
-    "from_step",
-    metavar="STEP",
-    shell_complete=completed_by("steps_of_run"),
-    help="Begin again there.",
-)
+@_from(required=False, help_="Begin again there.")
 @REASON
 @_WAIT
 @store.DB
@@ -163,14 +171,7 @@ def patch(run: str, fields: tuple[str, ...], reason: str | None, db: str) -> int
 
 @click.command(short_help="Start a new run from where another was.")
 @run_argument
-@click.option(
-    "--from",
-    "from_step",
-    metavar="STEP",
-    shell_complete=completed_by("steps_of_run"),
-    required=True,
-    help="Where it begins.",
-)
+@_from(required=True, help_="Where it begins.")
 @_DATA
 @_WAIT
 @store.DB
