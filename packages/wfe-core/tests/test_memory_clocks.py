@@ -186,7 +186,7 @@ def test_the_store_is_all_three_providers() -> None:
     lock: LockProvider = store
 
     assert [id(part) for part in (persistence, queue, lock)] == [id(store)] * 3
-    assert store.features == {"queue", "lock", "cache", "artifacts"}
+    assert store.features == {"queue", "lock", "cache", "artifacts", "changes", "search"}
 
 
 async def test_urls() -> None:

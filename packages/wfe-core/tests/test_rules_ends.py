@@ -6,12 +6,14 @@ import sys
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 from rules_run import Run, block, both, hooked, saga, step, undone
 
 from wfe.core.definition import Kind
 from wfe.core.errors import DefinitionError
 from wfe.core.policies import Compensate, Continue, Retry, Suspend, Terminate
+from wfe.core.providers import GENTLY
 from wfe.core.rules.inputs import (
     Completed,
     Exceeded,
@@ -59,6 +61,27 @@ def test_an_end_that_is_stuck_in_a_suspended_run_ends_without_its_hooks() -> Non
     run.message("terminate")
     run.message("suspend")
     run.message("terminate")
+    assert run.status == "terminated"
+
+
+def test_what_no_person_sends_lets_the_hooks_of_a_suspended_run_go_on() -> None:
+    run = Run(hooked("a", "on_abort"))
+    run.message("terminate")
+    run.message("suspend")
+    run.message("terminate", orjson.loads(GENTLY), actor="concurrency")
+    assert (run.status, run.live) == ("runnable", {"a": "cancelled"})
+    run.stop("a")
+    run.done("a-on_abort")
+    assert run.status == "terminated"
+
+
+def test_it_waits_for_no_hook_that_failed() -> None:
+    run = Run(step("a", hooks=(("on_abort", block(step("h", on_error=Suspend()))),)))
+    run.message("terminate")
+    run.stop("a")
+    run.fail("h")
+    assert run.status == "suspended"
+    run.message("terminate", orjson.loads(GENTLY), actor="concurrency")
     assert run.status == "terminated"
 
 

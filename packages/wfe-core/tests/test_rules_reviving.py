@@ -16,7 +16,8 @@ from wfe.core.definition import Kind, Limit, Node
 from wfe.core.policies import Retry
 from wfe.core.rules.decide import begin_from
 from wfe.core.rules.inputs import Restored, Slept
-from wfe.core.rules.reviving import as_of, before_failures, before_step, restored
+from wfe.core.rules.reopening import before_failures
+from wfe.core.rules.reviving import as_of, before_step, restored
 from wfe.core.rules.state import State, folded
 
 PENDING, BLOCKED = "pending", "pending_predecessor"

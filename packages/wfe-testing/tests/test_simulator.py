@@ -13,6 +13,10 @@ import pytest
 from wfe.testing.simulator import Report, simulate
 
 FIXED = 300
+FOUND = (156860199, 156860435, 300008897, 300008964, 410001589)
+"""Seeds that broke a law once: a saga that was tried again and had nothing to undo, hooks of a
+suspended run, an error that nobody asked for, a body that woke while its end was committed."""
+
 BUDGET = float(os.environ.get("WFE_SIMULATOR_SECONDS", "2"))  # for new seeds
 
 
@@ -34,6 +38,13 @@ def test_fixed_seeds_break_no_law() -> None:
         "slow call",
         "stop",
     }
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_seeds_that_broke_a_law_once_break_none(seed: int) -> None:
+    report = simulate(seed)
+
+    assert not report.failures, str(report.failures[0])
 
 
 def test_new_seeds_break_no_law(capsys: pytest.CaptureFixture[str]) -> None:

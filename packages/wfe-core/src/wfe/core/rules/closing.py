@@ -9,7 +9,7 @@ import attrs
 
 from wfe.core.definition import Kind, Node
 from wfe.core.models import PointerStatus
-from wfe.core.providers import Message
+from wfe.core.providers import GENTLY, Message
 from wfe.core.rules.draft import Draft
 from wfe.core.rules.plan import CONTAINERS
 from wfe.core.rules.state import Pointer
@@ -134,6 +134,8 @@ def _clear_leaf(clearing: Clearing, inner: Pointer, home: int) -> int:
             cancel(draft, call)
         told = cleans_up(node) or draft.place(inner).looped
         extra = {"rounds": draft.rounds(inner)} if told else {}
+        if "joined" in inner.extra:
+            extra["joined"] = inner.extra["joined"]
         ending = {} if clearing.undo else {"ending": ["aborted", False]}
         draft.let_go(inner)
         draft.move(inner, home, CANCELLED, {**extra, **ending})
@@ -183,12 +185,15 @@ def end_child(draft: Draft, pointer: Pointer) -> None:
     """Terminate the sub-workflow that *pointer* waits for, unless it is to be left alone."""
     child = pointer.extra.get("child")
     if child is not None and "abandon" not in pointer.extra:
-        draft.send(Message(target=child, kind="terminate", reason="its parent cancelled it"))
+        reason = "its parent cancelled it"
+        draft.send(Message(target=child, kind="terminate", payload=GENTLY, reason=reason))
 
 
 def must_wait(draft: Draft, left: frozenset[int], *, undo: bool) -> bool:
     """Whether hooks or undos must run before the run can end."""
     for pointer in draft.live():
+        if undo and "joined" in pointer.extra and draft.frame(pointer) is not None:
+            return True  # it is done, so the saga around it undoes it
         place = draft.place(pointer)
         if place.bare:
             continue

@@ -35,6 +35,7 @@ from wfe.core.rules.inputs import (
     Failed,
     Input,
     Items,
+    Joined,
     Offers,
     Received,
     Recovered,
@@ -47,7 +48,7 @@ from wfe.core.rules.inputs import (
     Waits,
     WaitsSignal,
 )
-from wfe.core.rules.leaving import close, complete, end_pointer, leave, leave_to, stop
+from wfe.core.rules.leaving import close, complete, end_pointer, leave, leave_to, remember, stop
 from wfe.core.rules.messages import MESSAGES
 from wfe.core.rules.plan import Plan
 from wfe.core.rules.reviving import go_on_from
@@ -110,7 +111,12 @@ def _happened(draft: Draft, each: Any) -> None:
     if pointer is None or getattr(each, "attempt", pointer.attempt) != pointer.attempt:
         return  # a late result of something that was cancelled: already recorded as such
     if pointer.status == _CANCELLED:
-        draft.row("step_cancelled", pointer)
+        if "joined" in pointer.extra:  # what it did is committed: whoever undoes it undoes it
+            draft.row("step_completed", pointer)
+            pointer = draft.extra(pointer, joined=None)
+            remember(draft, pointer)
+        else:
+            draft.row("step_cancelled", pointer)
         leave(draft, pointer, pointer.extra.get("ending", ["cancelled", False]))
         return
     if "live" in pointer.extra and kind in _OF_BODY:
@@ -160,6 +166,8 @@ def _completed(draft: Draft, pointer: Pointer, each: Completed) -> None:
     if each.notes is not None:
         info.update(each.notes)
     draft.row("step_completed", pointer, info or None)
+    if "joined" in pointer.extra:
+        pointer = draft.extra(pointer, joined=None)
     conflicts = draft.write(each.writes)
     # The rounds of a file's loop share their flat fields, and what they give is kept by round.
     if conflicts and not draft.place(pointer).looped:
@@ -170,6 +178,13 @@ def _completed(draft: Draft, pointer: Pointer, each: Completed) -> None:
         open_blocks(draft, pointer, matching(node, each.outcome))
     else:
         finish(draft, pointer)
+
+
+def _joined(draft: Draft, pointer: Pointer, each: Joined) -> None:
+    """Only this, so that the body's transaction takes no locks beyond the run's own rows."""
+    started = each.completed.started
+    draft.row("step_committed", pointer, {"started": started} if started else None)
+    draft.extra(pointer, joined=each.stored())
 
 
 def _end(draft: Draft, pointer: Pointer) -> None:
@@ -260,6 +275,7 @@ _WHOLE: Final[Mapping[type, Callable[[Draft, Any], None]]] = {
 
 _OUTCOMES: Final[Mapping[type, Callable[[Draft, Pointer, Any], None]]] = {
     Completed: _completed,
+    Joined: _joined,
     Branched: _branched,
     Items: _items,
     Slept: _slept,
@@ -278,7 +294,7 @@ _OUTCOMES: Final[Mapping[type, Callable[[Draft, Pointer, Any], None]]] = {
 
 
 _OF_BODY: Final = frozenset(
-    {Completed, Branched, Items, Slept, Waits, WaitsSignal, StartsChild, Failed, Skipped}
+    {Completed, Joined, Branched, Items, Slept, Waits, WaitsSignal, StartsChild, Failed, Skipped}
 )
 """Outcomes of a body or a condition: nothing that is open already has one."""
 

@@ -23,12 +23,22 @@ from wfe.core.rules.plan import CONTAINERS
 from wfe.core.rules.state import Pointer
 from wfe.core.rules.triggers import handled
 
-__all__ = ["KEPT", "again", "fail", "give_up", "outwards", "reset", "resume_failed", "suspend"]
+__all__ = [
+    "FAILED",
+    "KEPT",
+    "again",
+    "fail",
+    "give_up",
+    "outwards",
+    "reset",
+    "resume_failed",
+    "suspend",
+]
 
 _SLEEPING: Final = PointerStatus.SLEEPING.value
-_FAILED: Final = PointerStatus.FAILED.value
+FAILED: Final = PointerStatus.FAILED.value
 
-KEPT: Final = frozenset({"index", "cur", "since", "memory", "rounds", "call", "began"})
+KEPT: Final = frozenset({"index", "cur", "since", "memory", "rounds", "call", "began", "joined"})
 """Extras that outlive an attempt."""
 
 _OWN: Final = frozenset({Kind.STEP, Kind.FUNCTION, Kind.ACTIVITY, Kind.CALL})
@@ -156,7 +166,7 @@ def give_up(
     node = draft.place(pointer).node
     # A container that went on after a failure is tried again with what ended since.
     settled = pointer.extra.get("live") == 0 and "lost" in pointer.extra
-    if "at" not in error or node.kind is Kind.SAGA or settled:
+    if "at" not in error or settled:
         error = {**error, "at": draft.seq, "by": pointer.id}
     draft.row("step_failed", pointer, {**shown, "error": error})
     if then in ("continue", "compensate"):
@@ -189,7 +199,7 @@ def suspend(
     """Suspend the run; ``resume`` tries *pointer* again."""
     draft.row("step_failed", pointer, info)
     pointer = reset(draft, pointer)
-    draft.turn(pointer, _FAILED, wake=None)
+    draft.turn(pointer, FAILED, wake=None)
     draft.row("workflow_suspended", None, {"error": error, "reason": error["message"]})
     draft.become(WorkflowStatus.SUSPENDED, error)
 
@@ -197,7 +207,7 @@ def suspend(
 def resume_failed(draft: Draft) -> None:
     """Make the steps that suspended the run pending again, with all their retries."""
     for pointer in list(draft.live()):
-        if pointer.status == _FAILED:
+        if pointer.status == FAILED:
             draft.extra(pointer, since=pointer.attempt + 1, began=None)
             draft.turn(pointer, flow.PENDING, attempt=pointer.attempt + 1)
 
@@ -227,6 +237,8 @@ def outwards(draft: Draft, pointer: Pointer, error: Mapping[str, Any]) -> None:
         container = draft.extra(container, live=container.extra["live"] - 1)
         leaving.close(draft, container, ["fail", _first(container, error)])
     else:
+        if "lost" in container.extra:  # a retry begins with all that was lost, this one too
+            _note_lost(draft, container, pointer, error)
         fail(draft, draft.extra(container, live=0), _first(container, error))
 
 

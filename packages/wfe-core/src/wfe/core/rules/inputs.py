@@ -23,6 +23,7 @@ __all__ = [
     "Failed",
     "Input",
     "Items",
+    "Joined",
     "Offers",
     "Received",
     "Recovered",
@@ -35,6 +36,7 @@ __all__ = [
     "Waits",
     "WaitsSignal",
     "Writes",
+    "completed_of",
 ]
 
 
@@ -72,6 +74,37 @@ class Completed:
     writes: Writes = NO_WRITES
     started: int = 0
     notes: Mapping[str, Any] | None = None
+
+
+@attrs.frozen
+class Joined:
+    """What a body did in a transaction of the store is committed together with this."""
+
+    completed: Completed
+
+    @property
+    def pointer(self) -> int:
+        """The pointer of the body."""
+        return self.completed.pointer
+
+    @property
+    def attempt(self) -> int:
+        """The attempt of the body."""
+        return self.completed.attempt
+
+    def stored(self) -> list[Any]:
+        """Return the completion as the pointer keeps it until it is decided on."""
+        each = self.completed
+        writes = each.writes
+        changed = [dict(writes.fields), list(writes.removed), dict(writes.reduced), writes.base]
+        return [each.outcome, changed, each.started, each.notes]
+
+
+def completed_of(pointer: int, attempt: int, stored: list[Any]) -> Completed:
+    """Return the completion that :meth:`Joined.stored` kept."""
+    outcome, (fields, removed, reduced, base), started, notes = stored
+    writes = Writes(fields, tuple(removed), reduced, base)
+    return Completed(pointer, attempt, outcome, writes, started, notes)
 
 
 @attrs.frozen
@@ -292,6 +325,7 @@ class Answered:
 
 Input: TypeAlias = (
     Completed
+    | Joined
     | Branched
     | Items
     | Slept

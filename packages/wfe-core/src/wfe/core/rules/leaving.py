@@ -39,6 +39,7 @@ __all__ = [
     "hook_over",
     "leave",
     "leave_to",
+    "remember",
     "stop",
 ]
 
@@ -94,7 +95,7 @@ def hook_over(draft: Draft, pointer: Pointer, error: Mapping[str, Any] | None = 
     outcome: Outcome = pointer.extra["leaving"]
     if error is not None and outcome[0] in ("done", "skipped"):
         if outcome[0] == "done" and draft.place(pointer).node.kind is not Kind.SAGA:
-            _remember(draft, pointer)  # it completed, so a saga around it undoes it
+            remember(draft, pointer)  # it completed, so a saga around it undoes it
         outcome = ["failed", "fail", dict(error)]
         pointer = draft.extra(pointer, leaving=outcome)
     names = pointer.extra["hooks"][1:]
@@ -118,12 +119,12 @@ def end(draft: Draft, pointer: Pointer, outcome: Outcome) -> None:
 
 
 def _done(draft: Draft, pointer: Pointer, _outcome: Outcome) -> None:
-    _remember(draft, pointer)
+    remember(draft, pointer)
     draft.drop(pointer)
     flow.proceed(draft, pointer)
 
 
-def _remember(draft: Draft, pointer: Pointer) -> None:
+def remember(draft: Draft, pointer: Pointer) -> None:
     """Note a completed node in the undo log of the saga around it."""
     frame = draft.frame(pointer)
     if frame is None:
@@ -142,7 +143,7 @@ def _skipped(draft: Draft, pointer: Pointer, _outcome: Outcome) -> None:
 
 def _cancelled(draft: Draft, pointer: Pointer, outcome: Outcome) -> None:
     if outcome[1]:
-        _remember(draft, pointer)
+        remember(draft, pointer)
     draft.drop(pointer)
     if pointer.parent is not None:  # pragma: no branch - the end of the run is no cancellation
         flow.branch_over(draft, pointer.parent)
@@ -312,10 +313,13 @@ def stop(
     error: Mapping[str, Any] | None = None,
     who: Mapping[str, Any] | None = None,
     left: frozenset[int] = frozenset(),
+    *,
+    gently: bool = False,
 ) -> bool:
     """End the run from within: at once, or when hooks and undos that must run have ended.
 
-    Sagas that are cut off by it are undone, except when it is terminated.
+    Sagas that are cut off by it are undone, except when it is terminated.  Whoever terminates a
+    run that was suspended while it ends does not want to wait for its hooks, unless *gently*.
 
     Returns:
         Whether that was news; ``False``: the run is ending already.
@@ -326,7 +330,11 @@ def stop(
     if top is not None and _ends_anyway(top, status):
         if draft.status != WorkflowStatus.SUSPENDED:
             return False
-        finalize(draft, status, error, who)  # what was to run first cannot: it ends without
+        if gently and not _stuck(draft):  # somebody suspended it: what is to run first goes on
+            draft.row("workflow_stopping", None, {**(who or {}), "error": error})
+            draft.become(WorkflowStatus.RUNNABLE)
+        else:
+            finalize(draft, status, error, who)  # what was to run first cannot: it ends without
         return True
     if top is None or not closing.must_wait(draft, left, undo=undo):
         finalize(draft, status, error, who)
@@ -354,6 +362,11 @@ def _ends_anyway(top: Pointer, status: WorkflowStatus) -> bool:
     found = [top.extra[key] for key in _FOLLOWS if key in top.extra]
     ending = [outcome[1] for outcome in found if outcome[0] == "end"]
     return bool(ending) and (status is not WorkflowStatus.TERMINATED or status in ending)
+
+
+def _stuck(draft: Draft) -> bool:
+    """Whether a hook or an undo failed, and suspended the run."""
+    return any(pointer.status == failing.FAILED for pointer in draft.live())
 
 
 _FOLLOWS: Final = ("closing", "leaving", "undoing", "ending")

@@ -36,9 +36,13 @@ def _resume(draft: Draft, _message: Received, who: Mapping[str, Any]) -> bool:
 
 
 def _resumed(draft: Draft) -> None:
-    draft.become(WorkflowStatus.RUNNABLE)
+    _goes_on(draft)
     failing.resume_failed(draft)
-    if not any(True for _ in draft.live()):
+
+
+def _goes_on(draft: Draft) -> None:
+    draft.become(WorkflowStatus.RUNNABLE)
+    if not any(True for _ in draft.live()):  # all was done while it was suspended
         leaving.complete(draft)
 
 
@@ -46,7 +50,8 @@ def _terminate(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
     error = None
     if message.reason:
         error = waiting.error_of("WorkflowTerminatedError", message.reason)
-    return leaving.stop(draft, WorkflowStatus.TERMINATED, error, who)
+    gently = bool(message.payload and message.payload.get("gently"))
+    return leaving.stop(draft, WorkflowStatus.TERMINATED, error, who, gently=gently)
 
 
 def _skip(draft: Draft, message: Received, who: Mapping[str, Any]) -> bool:
@@ -90,7 +95,7 @@ def _restored(draft: Draft, kind: str, message: Received, who: Mapping[str, Any]
     for pointer in draft.remaining():
         draft.let_go(pointer)
     go_on_from(draft, message.found)
-    draft.become(WorkflowStatus.RUNNABLE)
+    _goes_on(draft)
     return True
 
 

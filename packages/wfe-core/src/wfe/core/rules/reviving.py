@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from wfe.core.models import PointerStatus
@@ -19,7 +19,7 @@ from wfe.core.rules.state import (
     pointers_to_json,
 )
 
-__all__ = ["as_of", "before_failures", "before_step", "go_on_from", "restored"]
+__all__ = ["as_of", "before_step", "go_on_from", "restored"]
 
 _BEGUN_ANEW: Final = frozenset({"workflow_retried", "workflow_rewound", "workflow_forked"})
 _PENDING: Final = PointerStatus.PENDING.value
@@ -147,78 +147,6 @@ def before_step(rows: Iterable[list[Any]], step: str) -> State | None:
         if began or (row[1] in _BEGUN_ANEW and info.get("from") == step):
             found = folded(state, ())
     return found
-
-
-def before_failures(
-    rows: Sequence[list[Any]], seq: int, failed: int | None
-) -> tuple[State, frozenset[int]]:
-    """Return the state in which what failed is about to be tried again, and what failed.
-
-    Branches that failed while the others went on begin again where they failed; what completed
-    since stays completed.
-
-    Args:
-        rows: The journal from row 0.
-        seq: The last row before the failure that the run ended with.
-        failed: The pointer that failed then; ``None``: somebody ended the run.
-    """
-    state = as_of(rows, seq)
-    found = {failed} if failed is not None else set[int]()
-    while lost := _lost(state):
-        state = _with_lost(state, rows, lost)
-        found -= lost.keys()
-        found |= {by for losses in lost.values() for _, _, by in losses}
-    return state, frozenset(found)
-
-
-def _lost(state: State) -> dict[int, list[tuple[int, int, int]]]:
-    """Return the branches that containers lost: (branch, seq before its failure, who failed)."""
-    return {
-        pointer.id: [(int(branch), at, by) for branch, (at, by) in pointer.extra["lost"].items()]
-        for pointer in state.pointers.values()
-        if pointer.extra.get("lost") and "live" in pointer.extra
-    }
-
-
-def _with_lost(
-    state: State, rows: Sequence[list[Any]], lost: Mapping[int, Sequence[tuple[int, int, int]]]
-) -> State:
-    """Return *state* with the branches that were lost, each as it was before it failed."""
-    wanted: dict[int, list[int]] = {}
-    for losses in lost.values():
-        for branch, at, _ in losses:
-            wanted.setdefault(at, []).append(branch)
-    after, then = folded(state, ()), State()
-    for row in rows[: max(wanted) + 1]:
-        apply(then, row)
-        for branch in wanted.get(then.seq, ()):
-            _graft(after, then, branch)
-    for key, losses in lost.items():
-        names = {after.pointers[branch].step for branch, _, _ in losses}
-        after.pointers[key] = _reopened(after.pointers[key], names, len(losses))
-    return after
-
-
-def _graft(state: State, then: State, branch: int) -> None:
-    """Put *branch*, with all in it, into *state* as it was *then*."""
-    inside = {branch}
-    for pointer in sorted(then.pointers.values(), key=lambda pointer: pointer.id):
-        if pointer.id == branch or pointer.parent in inside:
-            inside.add(pointer.id)
-            state.pointers[pointer.id] = pointer
-            if pointer.id in then.logs:
-                state.logs[pointer.id] = then.logs[pointer.id]
-
-
-def _reopened(pointer: Pointer, names: Collection[str], count: int) -> Pointer:
-    """Return a container in which branches that failed are live again."""
-    gone = ("lost", "error", "closing")
-    extra = {key: value for key, value in pointer.extra.items() if key not in gone}
-    extra["live"] = extra["live"] + count
-    if "st" in extra:  # what could not run because of them waits again
-        kept = {name: state for name, state in extra["st"].items() if state != "x"}
-        extra["st"] = {**kept, **dict.fromkeys(names, "r")}
-    return pointer.having(extra)
 
 
 def restored(

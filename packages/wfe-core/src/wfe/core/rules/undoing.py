@@ -74,6 +74,8 @@ def _over(draft: Draft, pointer: Pointer) -> None:
         case ["suspend", error, info]:
             failing.suspend(draft, pointer, error, info)
         case ["failed", then, error]:
+            # What was undone is not there to go on from: a retry of the run begins it anew.
+            error = {**error, "at": draft.seq, "by": pointer.id}
             failing.give_up(draft, pointer, then, error, {"error": error})
         case ["ended", outcome]:
             leaving.end(draft, pointer, outcome)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 from wfe.core.definition import Kind, Node
-from wfe.core.models import PointerStatus
+from wfe.core.models import PointerStatus, WorkflowStatus
 from wfe.core.policies import Fail, Retry, Suspend
 from wfe.core.rules.plan import Plan
 from wfe.core.rules.state import State
@@ -53,6 +54,7 @@ class Journal:
         self.seen: set[tuple[str, int | None, int | None]] = set()
         self._completed = 0
         self._stopping: set[str] = set()
+        self._ending = self._cut_short = False
         self._frames = Frames(plan)
 
     def take_completed(self) -> int:
@@ -66,8 +68,12 @@ class Journal:
         self.seen.add((kind, pointer, attempt))
         if info and "actor" in info:
             self._name(kind, info["actor"])
+        if kind == "workflow_terminated":
+            self._cut_short = self._ending and _cuts_short(state, info)
         if not self.rewritten:
             self._frames.row(state, row)
+        if kind == "workflow_stopping":
+            self._ending = True
         if step is not None:
             self._step(kind, pointer, step)
             if kind == "step_completed":
@@ -130,6 +136,7 @@ class Journal:
             policy = policy.then if isinstance(policy, Retry) else policy
             ended = 0 if isinstance(policy, Suspend) else len(self._ends.get(name, ()))
             least = ended if node.kind is Kind.STEP and not node.blocks else 0
+            least = 0 if self._cut_short else least
             if not least <= ran <= entered:
                 problem = f"ensure of {name} ran {ran} times for {entered} entries, {ended} ends"
                 raise Broken(Law.ENSURE, problem)
@@ -179,6 +186,17 @@ class Journal:
             return min(counts)
         wanted: int = 1 if join == "any" else join
         return sum(counts) // wanted
+
+
+def _cuts_short(state: State, info: Mapping[str, Any] | None) -> bool:
+    """Whether who terminates a run does not wait for what it is to run before it ends.
+
+    That is how people end a run that was suspended while it ended; what no person sends does so
+    only when a hook failed, and suspended it.
+    """
+    stuck = any(p.status == PointerStatus.FAILED for p in state.pointers.values())
+    person = info is not None and str(info.get("actor")).startswith("u")  # as the users are named
+    return state.status == WorkflowStatus.SUSPENDED and (stuck or person)
 
 
 def _before(block: tuple[Node, ...], node: Node) -> Node | None:

@@ -1,0 +1,263 @@
+"""Who may take over from whom, with a lock in the store and with one elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from wfe.core.clocks import VirtualClock
+from wfe.core.engine.membership import Heartbeat, Takeover
+from wfe.core.errors import ProviderError, StoreUnavailableError
+from wfe.core.memory import MemoryStore
+from wfe.core.providers import WorkerInfo, WorkerRow
+
+LEASE = 30_000_000  # µs
+STEP = LEASE // 10
+
+
+class Failing(MemoryStore):
+    """A store that fails while it is told to."""
+
+    fails = False
+
+    async def workers(self) -> Sequence[WorkerRow]:
+        if self.fails:
+            raise StoreUnavailableError("test", "gone")
+        return await super().workers()
+
+
+class Elsewhere:
+    """A lock that is not the store, and says what it is told to."""
+
+    def __init__(self) -> None:
+        self.silent: set[int] = set()
+        self.certain: set[int] = set()
+        self.buried: list[int] = []
+        self.fails = self.hangs = self.left = False
+        self.asked = 0
+
+    async def _answer(self) -> None:
+        self.asked += 1
+        if self.fails:
+            raise StoreUnavailableError("lock", "gone")
+        if self.hangs:
+            await asyncio.Event().wait()
+
+    async def beat(self, epoch: int, lease: int) -> bool:
+        await self._answer()
+        return epoch not in self.certain
+
+    async def dead(self, epochs: Sequence[int], lease: int) -> Sequence[int]:
+        await self._answer()
+        gone = self.certain | (self.silent if lease == LEASE else set())
+        return [epoch for epoch in epochs if epoch in gone]
+
+    async def try_acquire(self, name: str, epoch: int, lease: int) -> bool:
+        return True
+
+    async def bury(self, epochs: Sequence[int]) -> None:
+        await self._answer()
+        self.buried += epochs
+
+    async def leave(self) -> None:
+        self.left = True
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+class Hosts:
+    """This host and another one on a store."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.store = Failing(self.clock)
+        self.lock = Elsewhere()
+        self.mine = self.other = 0
+
+    async def join(self, *, foreign: bool) -> Takeover:
+        self.mine = await self.store.register(WorkerInfo(name="a", host="h", pid=1))
+        self.other = await self.store.register(WorkerInfo(name="b", host="h", pid=2))
+        lock: Any = self.lock if foreign else self.store
+        return Takeover(self.store, lock, LEASE, lambda: self.mine, foreign=foreign)
+
+    async def pass_(self, takeover: Takeover, steps: int) -> None:
+        for _ in range(steps):
+            self.clock.move_to(self.clock.now() + STEP)
+            await takeover.look()
+
+    @property
+    def fenced(self) -> bool:
+        return self.store._workers[self.other].fenced is not None
+
+
+@pytest.fixture
+def hosts() -> Hosts:
+    return Hosts()
+
+
+async def test_who_is_silent_for_a_lease_is_taken_over_from(hosts: Hosts) -> None:
+    takeover = await hosts.join(foreign=False)
+    await takeover.look()
+
+    await hosts.pass_(takeover, 10)
+    assert not hosts.fenced
+    await hosts.pass_(takeover, 1)
+
+    assert hosts.fenced
+
+
+async def test_a_store_that_was_gone_says_nothing_about_the_others(hosts: Hosts) -> None:
+    takeover = await hosts.join(foreign=False)
+    await takeover.look()
+    await hosts.pass_(takeover, 9)
+    hosts.store.fails = True
+    for _ in range(4):  # it refuses at once, and is asked in time
+        hosts.clock.move_to(hosts.clock.now() + STEP)
+        with pytest.raises(StoreUnavailableError):
+            await takeover.look()
+    hosts.store.fails = False
+
+    await hosts.pass_(takeover, 10)
+    assert not hosts.fenced
+    await hosts.pass_(takeover, 1)
+
+    assert hosts.fenced
+
+
+async def test_a_lock_elsewhere_says_who_is_silent(hosts: Hosts) -> None:
+    takeover = await hosts.join(foreign=True)
+    await takeover.look()
+
+    await hosts.pass_(takeover, 15)
+    assert not hosts.fenced  # its row in the store is old, and that says nothing
+    hosts.lock.silent.add(hosts.other)
+    await hosts.pass_(takeover, 1)
+
+    assert hosts.fenced
+    assert hosts.lock.buried == [hosts.other]
+
+
+async def test_who_registered_just_now_is_not_fenced_for_want_of_a_beat(hosts: Hosts) -> None:
+    takeover = await hosts.join(foreign=True)
+    await takeover.look()
+    await hosts.pass_(takeover, 9)
+    hosts.other = await hosts.store.register(WorkerInfo(name="c", host="h", pid=3))
+    hosts.lock.silent.add(hosts.other)
+
+    await hosts.pass_(takeover, 9)
+    assert not hosts.fenced
+    await hosts.pass_(takeover, 2)
+
+    assert hosts.fenced
+
+
+async def test_a_lock_that_fails_keeps_nothing_else_from_going_on(
+    hosts: Hosts, caplog: pytest.LogCaptureFixture
+) -> None:
+    takeover = await hosts.join(foreign=True)
+    await hosts.store.fence([hosts.other], lease=None)
+    third = await hosts.store.register(WorkerInfo(name="c", host="h", pid=3))
+    hosts.lock.fails = True
+    hosts.lock.silent.add(third)
+
+    await hosts.pass_(takeover, 20)
+
+    assert hosts.store._workers[third].fenced is None
+    assert takeover.seen == hosts.clock.now()
+    assert caplog.text.count("nobody is taken over from") == 1
+
+
+async def test_a_lock_that_hangs_is_left_alone_for_a_while(hosts: Hosts) -> None:
+    takeover = await hosts.join(foreign=True)
+    hosts.lock.hangs = True
+    await takeover.look()
+    asked = hosts.lock.asked
+
+    for _ in range(10):
+        hosts.clock.move_to(hosts.clock.now() + 100_000)
+        await takeover.look()
+
+    assert hosts.lock.asked == asked
+
+
+async def test_a_host_sees_that_it_was_fenced(hosts: Hosts) -> None:
+    takeover = await hosts.join(foreign=True)
+    await takeover.look()
+    assert takeover.fenced == 0
+
+    await hosts.store.fence([hosts.mine], lease=None)
+    await takeover.look()
+
+    assert takeover.fenced == hosts.mine
+    assert not await takeover.fit()
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_an_idle_host_is_fit_when_nobody_fenced_it(hosts: Hosts, foreign: bool) -> None:
+    takeover = await hosts.join(foreign=foreign)
+
+    assert await takeover.fit()
+    hosts.lock.certain.add(hosts.mine)
+    assert await takeover.fit() is not foreign
+
+
+async def test_without_its_lock_a_host_works_on_unless_it_was_fenced_for_that(
+    hosts: Hosts,
+) -> None:
+    takeover = await hosts.join(foreign=True)
+    hosts.lock.fails = True
+    await takeover.look()
+    assert await takeover.fit()  # all may be in the same plight
+
+    await hosts.store.fence([hosts.mine], lease=None)
+    await takeover.look()
+    hosts.mine = await hosts.store.register(WorkerInfo(name="a", host="h", pid=1))
+    with pytest.raises(ProviderError, match="it claims nothing"):
+        await takeover.fit()
+
+    hosts.lock.fails = False
+    hosts.clock.move_to(hosts.clock.now() + LEASE)
+    assert await takeover.fit()
+
+
+class Beaten(Elsewhere):
+    """Counts beats, and is seen from another thread."""
+
+    beats = 0
+
+    async def beat(self, epoch: int, lease: int) -> bool:
+        self.beats += 1
+        return await super().beat(epoch, lease)
+
+
+async def _until(condition: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.timeout(5):
+        await condition
+
+
+async def test_beats_go_on_when_one_fails_or_hangs(caplog: pytest.LogCaptureFixture) -> None:
+    lock = Beaten()
+    lease = 90_000  # µs
+    heartbeat = Heartbeat(lock, lease, lambda: 1, lambda: True)
+
+    async def beaten(times: int) -> None:
+        goal = lock.beats + times
+        while lock.beats < goal:  # noqa: ASYNC110 - another thread's
+            await asyncio.sleep(0.005)
+
+    heartbeat.start()
+    await _until(beaten(2))
+    lock.fails = True
+    await _until(beaten(3))
+    lock.fails, lock.hangs = False, True
+    await _until(beaten(3))
+    lock.hangs = False
+    await _until(beaten(2))
+    await heartbeat.close()
+
+    assert caplog.text.count("heartbeat failed, trying again") == 1
+    assert lock.left
