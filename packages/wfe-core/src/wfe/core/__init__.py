@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         ScheduleNotFoundError,
         StepFailedError,
         StepTimeoutError,
+        TransactionError,
+        TransactionTimeoutError,
         UpdateRejectedError,
         WfeError,
         WorkflowNotFoundError,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from wfe.core.fields import merged, transient
     from wfe.core.flow import Flow
     from wfe.core.flow_builder import FlowBuilder, FlowNode
+    from wfe.core.found import FoundLine, FoundRun
     from wfe.core.http import HttpRequest
     from wfe.core.models import (
         Activity,
@@ -135,6 +138,8 @@ __all__ = [
     "Flow",
     "FlowBuilder",
     "FlowNode",
+    "FoundLine",
+    "FoundRun",
     "HistoryEntry",
     "HostStoppingError",
     "HttpError",
@@ -168,6 +173,8 @@ __all__ = [
     "StreamItem",
     "Suspend",
     "Terminate",
+    "TransactionError",
+    "TransactionTimeoutError",
     "UpdateRejectedError",
     "WfeError",
     "WorkflowBuilder",
@@ -238,6 +245,8 @@ _HOMES = {
         "ScheduleNotFoundError",
         "StepFailedError",
         "StepTimeoutError",
+        "TransactionError",
+        "TransactionTimeoutError",
         "UpdateRejectedError",
         "WfeError",
         "WorkflowNotFoundError",
@@ -245,6 +254,7 @@ _HOMES = {
     ),
     "wfe.core.flow": ("Flow",),
     "wfe.core.flow_builder": ("FlowBuilder", "FlowNode"),
+    "wfe.core.found": ("FoundLine", "FoundRun"),
     "wfe.core.http": ("HttpRequest",),
     "wfe.core.tasks": ("task",),
     "wfe.core.models": (

@@ -16,6 +16,7 @@ The tree::
     ├── LeaseLostError
     ├── ActivityTokenError
     ├── DeterminismError
+    ├── TransactionError ── TransactionTimeoutError
     ├── PluginNotFoundError, PluginConflictError
     └── ProviderError ── StoreUnavailableError, StoreVersionError, StoreCorruptError, StoreFullError
                        (and UnreadableTextError)
@@ -50,6 +51,8 @@ __all__ = [
     "StoreFullError",
     "StoreUnavailableError",
     "StoreVersionError",
+    "TransactionError",
+    "TransactionTimeoutError",
     "UnreadableTextError",
     "UpdateRejectedError",
     "WfeError",
@@ -278,6 +281,27 @@ class DeterminismError(WfeError):
             f"history has {self.recorded}, but the function now calls {self.made}; deploy code that"
             " makes the recorded call (ctx.patched() tells old runs from new ones), then resume"
         )
+
+
+@attrs.define(eq=False)
+class TransactionError(WfeError):
+    """A step's transaction was rolled back, or is used in a way that it cannot be.
+
+    Attributes:
+        problem: What happened and what to do.
+    """
+
+    problem: str
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+@attrs.define(eq=False)
+class TransactionTimeoutError(TransactionError):
+    """A step's transaction was open for too long, and was rolled back."""
+
+    retryable: ClassVar[bool] = True
 
 
 @attrs.define(eq=False)

@@ -19,6 +19,7 @@ from wfe.core.memory_keeping import MemoryKeeping, MemoryStreams
 from wfe.core.memory_queue import MemoryQueue
 from wfe.core.memory_run import MemoryRun
 from wfe.core.memory_runs import MemoryRuns
+from wfe.core.memory_searching import MemorySearch
 from wfe.core.providers import (
     ActivityRow,
     Claimed,
@@ -64,14 +65,16 @@ def open_url(url: str, **options: Any) -> MemoryStore:
     return MemoryStore(**options)
 
 
-class MemoryStore(MemoryKeeping, MemoryResults):
+class MemoryStore(MemoryKeeping, MemoryResults, MemorySearch):
     """Persistence, queue and lock in dictionaries, for one event loop; nothing survives it.
 
     Args:
         clock: The store's clock; ``None``: the machine's.
     """
 
-    features: frozenset[str] = frozenset({"queue", "lock", "cache", "artifacts"})
+    features: frozenset[str] = frozenset(
+        {"queue", "lock", "cache", "artifacts", "changes", "search"}
+    )
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock: Clock = SystemClock() if clock is None else clock

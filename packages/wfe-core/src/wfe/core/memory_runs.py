@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -29,6 +29,9 @@ from wfe.core.providers import (
     activity_payload,
 )
 
+if TYPE_CHECKING:
+    from wfe.core.memory_search import MemoryFeed
+
 __all__ = ["MemoryRun", "MemoryRuns"]
 
 _STALE: Final = Stale()
@@ -48,6 +51,8 @@ class MemoryRuns:
         self.limits: MemoryLimits = MemoryLimits(self.deliver)
         self.activities: MemoryActivities = MemoryActivities()
         self.schedules: MemorySchedules = MemorySchedules()
+        # From the first search on.
+        self.feed: MemoryFeed | None = None
         self._by_idem: dict[tuple[str, str], MemoryRun] = {}
         # Those that are not final.
         self._by_dedup: dict[tuple[str, str], MemoryRun] = {}
@@ -91,6 +96,7 @@ class MemoryRuns:
         run.status, run.error = WorkflowStatus.SUSPENDED.value, error
         self._complete(run, None, None)
         self.release(run, None)
+        self._note(run)
 
     def finish_activity(self, token: str, result: str, now: int) -> Outcome:
         """Delete a claimed activity and tell its run."""
@@ -115,6 +121,8 @@ class MemoryRuns:
         """Delete a final run that nobody owns, as if it had never been."""
         new = run.new
         del self.by_n[new.n], self.by_id[new.id]
+        if self.feed is not None:
+            self.feed.forget(run)
         if new.name is not None:
             del self.by_name[new.name]
         if new.idem is not None:
@@ -242,6 +250,11 @@ class MemoryRuns:
             self.due.add(run, new.wake)
             if new.wake <= commit.now:
                 commit.woken[new.n] = run
+        self._note(run)
+
+    def _note(self, run: MemoryRun) -> None:
+        if self.feed is not None:
+            self.feed.note(run)
 
     def _change(self, run: MemoryRun, item: Item, commit: MemoryCommit) -> None:
         run.rows.extend([(commit.now, text) for text in item.rows])
@@ -259,6 +272,9 @@ class MemoryRuns:
             self._head(run, item.header, item.seen, commit)
 
     def _head(self, run: MemoryRun, header: HeaderChange, seen: int, commit: MemoryCommit) -> None:
+        before = (run.status, run.error, run.completed_at)
+        if header.final or header.release or before != (header.status, header.error, None):
+            self._note(run)
         run.status, run.error = header.status, header.error
         if header.final:
             self._complete(run, commit.now, header.retain_until)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 import orjson
 
-from wfe.core.errors import ProviderError
+from wfe.core.errors import ProviderError, TransactionError
 from wfe.core.providers import (
     ActivityRow,
     ActivityStart,
@@ -28,6 +29,7 @@ from wfe.core.providers import (
     Snapshot,
     StoredInstance,
     StreamRow,
+    Transaction,
 )
 from wfe.core.texts import Texts
 
@@ -64,6 +66,27 @@ def with_texts(
     if codec is None and blobs is None:
         return store
     return cast("PersistenceProvider", StoredTexts(store, Texts(codec, blobs, limit)))
+
+
+class _StoredTransaction:
+    """A transaction of the store around, whose item is encoded as all others are."""
+
+    def __init__(
+        self, opened: Transaction, encoded: Callable[[Item], Awaitable[Item]]
+    ) -> None:
+        self._opened = opened
+        self._encoded = encoded
+
+    @property
+    def connection(self) -> Any:
+        return self._opened.connection
+
+    @property
+    def problem(self) -> TransactionError | None:
+        return self._opened.problem
+
+    async def commit(self, item: Item) -> Outcome:
+        return await self._opened.commit(await self._encoded(item))
 
 
 class StoredTexts:
@@ -153,6 +176,14 @@ class StoredTexts:
             connection, attrs.evolve(item, rows=rows, publish=publish)
         )
         return outcome
+
+    @asynccontextmanager
+    async def transaction(
+        self, epoch: int, lease: int, *, blocking: bool = False
+    ) -> AsyncGenerator[Transaction]:
+        inner: Any = self._store
+        async with inner.transaction(epoch, lease, blocking=blocking) as opened:
+            yield _StoredTransaction(opened, self._item)
 
     # -- reading ------------------------------------------------------------------------------
 

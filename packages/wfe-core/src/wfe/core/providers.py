@@ -5,10 +5,11 @@ Each rule that a docstring names is a test of the suites in ``wfe.testing.contra
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
 from wfe.core.records import (
+    GENTLY,
     Claimed,
     Conflict,
     DefinitionRow,
@@ -49,8 +50,10 @@ from wfe.core.side_records import (
     activity_payload,
     granted_payload,
 )
+from wfe.core.transaction_provider import Transaction, TransactionProvider
 
 __all__ = [
+    "GENTLY",
     "PROVIDER_API",
     "ActivityRow",
     "ActivityStart",
@@ -83,12 +86,16 @@ __all__ = [
     "Refused",
     "Row",
     "ScheduleRow",
+    "SeparateLock",
+    "SeparateQueue",
     "Snapshot",
     "Stale",
     "StoreInfo",
     "StoredInstance",
     "StreamRow",
     "Subscription",
+    "Transaction",
+    "TransactionProvider",
     "WorkerInfo",
     "WorkerRow",
     "activity_payload",
@@ -396,6 +403,43 @@ class QueueProvider(Protocol):
 
     async def wait(self, epoch: int, timeout: int) -> Sequence[int]:
         """Return instance numbers hinted to *epoch*, waiting at most *timeout* µs; may be empty."""
+        ...
+
+
+@runtime_checkable
+class SeparateLock(Protocol):
+    """What a lock that is not the store itself may offer beyond :class:`LockProvider`."""
+
+    async def bury(self, epochs: Sequence[int]) -> None:
+        """Take note that the store fenced *epochs*: they beat no more, and hold nothing."""
+        ...
+
+    async def leave(self) -> None:
+        """Let go of what calls on the running event loop opened: the heartbeat's loop ends."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; idempotent."""
+        ...
+
+
+@runtime_checkable
+class SeparateQueue(Protocol):
+    """What a queue that is not the store itself may offer beyond :class:`QueueProvider`."""
+
+    def serve(self, epoch: int, definitions: Collection[int]) -> None:
+        """Say whose unowned runs *epoch* can take from now on; before: nobody's.
+
+        0 is among them when it takes hints about no run (schedules).
+        """
+        ...
+
+    def forget(self, epoch: int) -> None:
+        """Listen no more for *epoch*: it is over."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; idempotent."""
         ...
 
 

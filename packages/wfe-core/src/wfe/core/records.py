@@ -8,7 +8,7 @@ engine wrote: a provider stores them unread.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias, cast
 
 import attrs
 import orjson
@@ -16,6 +16,7 @@ import orjson
 from wfe.core.side_records import ActivityStart, Fire, Hold
 
 __all__ = [
+    "GENTLY",
     "Claimed",
     "Conflict",
     "DefinitionRow",
@@ -125,6 +126,10 @@ class Subscription:
     after_e: int = -1
 
 
+GENTLY: Final = '{"gently":true}'
+"""Payload of a ``terminate`` that no person sends: it never cuts off what ends a run already."""
+
+
 @attrs.frozen(kw_only=True)
 class Message:
     """A row for another instance's inbox; it also bumps ``poke`` and wakes the target.
@@ -149,7 +154,9 @@ class Message:
 def superseded(target: int, key: str) -> Message:
     """Return what tells an instance that another one takes its place under the limit *key*."""
     reason = f"another run takes its place under the limit {key!r}"
-    return Message(target=target, kind="terminate", actor="concurrency", reason=reason)
+    return Message(
+        target=target, kind="terminate", payload=GENTLY, actor="concurrency", reason=reason
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, runtime_checkable
 import attrs
 from typing_extensions import TypeVar
 
+from wfe.core.errors import TransactionError
+
 if TYPE_CHECKING:
     from wfe.core.artifacts import StepArtifacts
     from wfe.core.masking import Masker
+    from wfe.core.step_services import Services
+    from wfe.core.transaction_provider import StepTransaction
 
 __all__ = [
     "CancelToken",
@@ -220,86 +224,6 @@ class StepLog:
         self._write("error", message % args if args else message)
 
 
-class Services(Protocol):
-    """What the engine lends to a context."""
-
-    @property
-    def app(self) -> Any:
-        """The application's object."""
-        ...
-
-    def now(self) -> datetime:
-        """Return the time of the host's clock, aware, UTC."""
-        ...
-
-    def shared(self, key: str, make: Callable[[], T]) -> T:
-        """Return an object of the host; *make* makes it at the first call."""
-        ...
-
-    def load_data(self, ctx: StepExecutionContext[Any]) -> Any:
-        """Return a fresh typed copy of the data."""
-        ...
-
-    def item(self, ctx: StepExecutionContext[Any], level: int) -> tuple[int | None, Any]:
-        """Return index and value of a for-each around the step; level 0 is the innermost."""
-        ...
-
-    def path(self, ctx: StepExecutionContext[Any]) -> tuple[int, ...]:
-        """Return the numbers of the for-each items around the step, outermost first."""
-        ...
-
-    def masks(self) -> Masker | None:
-        """Return what masks the secrets that the run was given on this host."""
-        ...
-
-    def mask(self, secrets: Mapping[str, str]) -> None:
-        """Mask *secrets* from now on."""
-        ...
-
-    def failed(self, ctx: StepExecutionContext[Any]) -> bool:
-        """Return whether something failed that the step comes after."""
-        ...
-
-    def hooked(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any] | None:
-        """Return what became of the step whose hook this is, ``None`` outside of one."""
-        ...
-
-    def artifacts(self, ctx: StepExecutionContext[Any]) -> StepArtifacts:
-        """Return what the step keeps and gets."""
-        ...
-
-    def environment(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any]:
-        """Return the step's declared environment."""
-        ...
-
-    def write_log(self, ctx: StepExecutionContext[Any], stream: str, line: str) -> None:
-        """Take a log line."""
-        ...
-
-    def emit(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
-        """Store an item of the run's stream, and tell observers about progress.
-
-        Raises:
-            DataTypeError: It cannot be stored.
-        """
-        ...
-
-    def progress(self, ctx: StepExecutionContext[Any], name: str, payload: Any) -> None:
-        """Tell observers about progress."""
-        ...
-
-    async def start_workflow(
-        self,
-        ctx: StepExecutionContext[Any],
-        definition: str,
-        data: Any,
-        version: int | None,
-        name: str | None,
-        reference: str | None,
-        key: str | None,
-    ) -> str: ...
-
-
 _UNSET: Any = object()
 _NO_SECRETS: Mapping[str, str] = MappingProxyType({})
 
@@ -327,6 +251,7 @@ class StepExecutionContext(Generic[D]):
         "created_at",
         "event",
         "held",
+        "joined",
         "instance",
         "persistence_data",
         "pointer",
@@ -361,6 +286,7 @@ class StepExecutionContext(Generic[D]):
         self.event: Mapping[str, Any] | None = extra.get("event")
         self.retryable: bool | None = None  # what the body's is_retryable said of its error
         self.secrets: Mapping[str, str] = _NO_SECRETS
+        self.joined: Any = None  # the transaction that the body opened
         self.starts: int = 0  # runs that this attempt has started
         self.held: bool = "held" in extra  # whether it has its places under limits
         self.cancelled: CancelToken = CancelToken()
@@ -537,6 +463,31 @@ class StepExecutionContext(Generic[D]):
         return await self._services.start_workflow(
             self, definition, data, version, name, reference, key
         )
+
+    def transaction(self) -> StepTransaction:
+        """Return a transaction of the store, in which the body changes its own tables.
+
+        The step's completion is committed in the same transaction, when the body has returned:
+        the changes are made exactly once, however often the body begins::
+
+            async with ctx.transaction() as tx:
+                await tx.connection.execute("UPDATE accounts SET ...")
+
+        Sync bodies write ``with``.  It is rolled back if the block or what comes after it in the
+        body raises, and if the attempt is cancelled, times out, sleeps, waits or is skipped.
+        While it is open on a SQLite file nobody else can write to that file: it is rolled back
+        after 5 seconds, and what follows the block in the body counts, so make the block the end.
+
+        Raises:
+            ProviderError: The store has no transactions (in memory, for example).
+            TransactionError: The body had one already, or its step has a cache.
+        """
+        if self.joined is not None:
+            text = "the body has had a transaction already: put all that it changes into one"
+            raise TransactionError(text)
+        self.joined = self._services.transaction(self)
+        opened: StepTransaction = self.joined
+        return opened
 
     def heartbeat(self, progress: Any = None) -> None:
         """Say that the body lives, with an optional *progress* for observers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from wfe.core.providers import (
     ActivityRow,
@@ -14,13 +14,12 @@ from wfe.core.providers import (
     Refused,
     activity_payload,
 )
+from wfe.core.sql_columns import ACTIVITY, activity_row
 from wfe.sqlite.reads import Reader
 from wfe.sqlite.tx import Tx
 
 __all__ = ["beat", "claim", "claimable", "drop", "end", "finish", "offer", "rows"]
 
-_COLUMNS: Final = """
-a, instance, pointer, attempt, name, parameters, token, worker, lease_until, progress"""
 _OFFER: Final = """
 INSERT OR REPLACE INTO wfe_activities (instance, pointer, attempt, name, parameters)
 VALUES (?, ?, ?, ?, ?)"""
@@ -31,15 +30,15 @@ SELECT a FROM wfe_activities WHERE name = ? AND (lease_until IS NULL OR lease_un
 ORDER BY a LIMIT 1"""
 _CLAIM: Final = f"""
 UPDATE wfe_activities SET token = ?, worker = ?, lease_until = ? WHERE a = ?
-RETURNING {_COLUMNS}"""  # noqa: S608 - a constant
+RETURNING {ACTIVITY}"""  # noqa: S608 - a constant
 _BEAT: Final = """
 UPDATE wfe_activities SET lease_until = ?, progress = coalesce(?, progress)
 WHERE token = ? AND lease_until >= ?"""
 _FINISH: Final = """
 DELETE FROM wfe_activities WHERE token = ? AND lease_until >= ?
 RETURNING instance, pointer, attempt, worker"""
-_ROWS_OF: Final = f"SELECT {_COLUMNS} FROM wfe_activities WHERE instance = ? ORDER BY a"  # noqa: S608 - a constant
-_ALL_ROWS: Final = f"SELECT {_COLUMNS} FROM wfe_activities ORDER BY a"  # noqa: S608 - a constant
+_ROWS_OF: Final = f"SELECT {ACTIVITY} FROM wfe_activities WHERE instance = ? ORDER BY a"  # noqa: S608 - a constant
+_ALL_ROWS: Final = f"SELECT {ACTIVITY} FROM wfe_activities ORDER BY a"  # noqa: S608 - a constant
 
 
 def offer(tx: Tx, n: int, start: ActivityStart) -> None:
@@ -71,7 +70,7 @@ def claim(
         return None
     ((a,), *_) = sorted(free)
     (row,) = db.execute(_CLAIM, (token, worker, until, a)).fetchall()
-    return _row(row)
+    return activity_row(row)
 
 
 def beat(db: sqlite3.Connection, token: str, until: int, progress: str | None, now: int) -> bool:
@@ -101,19 +100,4 @@ def finish(tx: Tx, token: str, result: str) -> Outcome:
 
 def rows(reader: Reader, n: int | None) -> list[ActivityRow]:
     found = reader.all(_ALL_ROWS) if n is None else reader.all(_ROWS_OF, n)
-    return [_row(row) for row in found]
-
-
-def _row(row: Sequence[Any]) -> ActivityRow:
-    return ActivityRow(
-        a=row[0],
-        n=row[1],
-        pointer=row[2],
-        attempt=row[3],
-        name=row[4],
-        parameters=row[5],
-        token=row[6],
-        worker=row[7],
-        lease_until=row[8],
-        progress=row[9],
-    )
+    return [activity_row(row) for row in found]

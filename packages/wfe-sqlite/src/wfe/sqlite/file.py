@@ -6,7 +6,8 @@ import asyncio
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -14,13 +15,14 @@ from typing import Final, Literal, TypeVar
 import attrs
 
 from wfe.core.clocks import SystemClock
-from wfe.core.errors import StoreUnavailableError
+from wfe.core.errors import ProviderError, StoreUnavailableError
 from wfe.core.memory_queue import MemoryQueue
-from wfe.core.providers import Clock, StoreInfo
+from wfe.core.providers import Clock, StoreInfo, Transaction
 from wfe.sqlite.faults import check_library, check_place, locked, translate
 from wfe.sqlite.gate import Gate, open_gate
 from wfe.sqlite.reads import Reader
 from wfe.sqlite.schema import ensure_schema
+from wfe.sqlite.transactions import Lending, LentConnection, SqliteTransaction
 from wfe.sqlite.wake import Wake
 from wfe.sqlite.writer import Stats, Writer
 
@@ -30,6 +32,7 @@ T = TypeVar("T")
 
 _MEMORY: Final = ":memory:"
 _PATIENCE: Final = timedelta(seconds=5)
+_TRANSACTION_LIMIT: Final = timedelta(seconds=5)
 _READERS_PATIENCE: Final = 250  # ms; a reader waits only while the log is being recovered
 
 
@@ -61,6 +64,7 @@ class SqliteFile:
         synchronous: Literal["full", "normal"] = "full",
         patience: timedelta = _PATIENCE,
         on_commit: Callable[[str], None] | None = None,
+        transaction_limit: timedelta = _TRANSACTION_LIMIT,
     ) -> None:
         self.clock: Clock = SystemClock() if clock is None else clock
         self._in_memory = str(path) == _MEMORY
@@ -68,6 +72,7 @@ class SqliteFile:
         self._synchronous = synchronous
         self._patience = patience.total_seconds()
         self._on_commit = on_commit
+        self._transaction_limit = transaction_limit.total_seconds()
         self._queue = MemoryQueue(self.clock)
         self._stats = Stats()
         self._epochs: set[int] = set()
@@ -153,9 +158,20 @@ class SqliteFile:
         db.execute("PRAGMA query_only = 1")
         return Reader(db, self.path, threading.Lock())
 
-    def _connect(self, connections: list[sqlite3.Connection], busy_ms: int) -> sqlite3.Connection:
+    def _connect(
+        self,
+        connections: list[sqlite3.Connection],
+        busy_ms: int,
+        *,
+        kind: type[sqlite3.Connection] = sqlite3.Connection,
+        cached: int = 256,
+    ) -> sqlite3.Connection:
         db = sqlite3.connect(
-            str(self.path), isolation_level=None, check_same_thread=False, cached_statements=256
+            str(self.path),
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=cached,
+            factory=kind,
         )
         connections.append(db)
         db.execute(f"PRAGMA busy_timeout = {busy_ms}")
@@ -167,11 +183,61 @@ class SqliteFile:
         """Make the file what it must be; waits for foreign writers, later it must not."""
         if not self._in_memory:
             db.execute("PRAGMA journal_mode = WAL").fetchone()
+        self._make_durable(db)
+        ensure_schema(db, self.path)
+        db.execute("PRAGMA busy_timeout = 0")
+
+    def _make_durable(self, db: sqlite3.Connection) -> None:
         db.execute(f"PRAGMA synchronous = {self._synchronous.upper()}")
         if sys.platform == "darwin":
             db.execute("PRAGMA fullfsync = 1")
-        ensure_schema(db, self.path)
-        db.execute("PRAGMA busy_timeout = 0")
+
+    # -- transactions of steps ------------------------------------------------------------------
+
+    @property
+    def exclusive_transactions(self) -> bool:
+        return True
+
+    @asynccontextmanager
+    async def transaction(
+        self,
+        epoch: int,
+        lease: int,  # noqa: ARG002 - whoever is dead lets go of the file
+        *,
+        blocking: bool = False,  # noqa: ARG002 - the same connection serves loops and threads
+    ) -> AsyncGenerator[Transaction]:
+        """Lend the writer; see :class:`~wfe.core.providers.TransactionProvider`."""
+        if self._in_memory:
+            problem = "a store in memory has one connection and lends it to nobody; use a file"
+            raise ProviderError("sqlite", problem, transient=False)
+        state = self._opened
+        lending = Lending(
+            path=self.path,
+            connect=self._connect_lent,
+            now=self.clock.now,
+            limit=self._transaction_limit,
+            patience=self._patience,
+            stats=self._stats,
+            on_commit=self._on_commit,
+        )
+        lent = SqliteTransaction(lending, epoch)
+        try:
+            await state.writer.lend(lent)
+            yield lent
+        finally:
+            await lent.give_back()
+
+    def _connect_lent(self) -> sqlite3.Connection:
+        made: list[sqlite3.Connection] = []
+        try:
+            # No statement is kept: each is looked at anew when it is run again.
+            db = self._connect(made, 0, kind=LentConnection, cached=0)
+            self._make_durable(db)
+        except BaseException:
+            for db in made:
+                sqlite3.Connection.close(db)
+            raise
+        return db
 
     def _close(self, state: _Open) -> None:
         for epoch in self._epochs:

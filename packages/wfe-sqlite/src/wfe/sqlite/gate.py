@@ -41,6 +41,7 @@ class Gate:
         self._key = key
         self._mutex = threading.Lock()
         self._epochs: set[int] = set()
+        self.lent: bool = False  # to a step of this process, for a time that is limited
         self.users: int = 1
 
     # -- writers ------------------------------------------------------------------------------

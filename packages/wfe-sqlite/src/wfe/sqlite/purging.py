@@ -11,18 +11,32 @@ from collections.abc import Sequence
 from typing import Final
 
 from wfe.core.providers import PurgeQuery, StoredInstance
-from wfe.sqlite.reads import COLUMNS, PURGED, Reader, stored
+from wfe.core.sql_columns import INSTANCE, stored_instance
+from wfe.sqlite.reads import PURGED, Reader
 
-__all__ = ["BUDGET", "family", "has_expired", "purge_events", "purge_slice", "purgeable"]
+__all__ = [
+    "BUDGET",
+    "LAST_LINE",
+    "family",
+    "has_expired",
+    "purge_events",
+    "purge_slice",
+    "purgeable",
+]
 
 BUDGET: Final = 10_000
 """Rows of one transaction."""
+LAST_LINE: Final = """
+SELECT max(coalesce((SELECT max(l) FROM wfe_logs), 0),
+    coalesce((SELECT value FROM wfe_meta WHERE key = 'last_l'), 0))"""
+"""The last number of a line; those of deleted lines are never given out again."""
+_KEEP_LAST_LINE: Final = f"INSERT OR REPLACE INTO wfe_meta SELECT 'last_l', ({LAST_LINE})"
 _BELOW: Final = """
 WITH RECURSIVE below (n, depth) AS (
     SELECT ?, 0 UNION ALL
     SELECT i.n, depth + 1 FROM below CROSS JOIN wfe_instances i ON i.parent = below.n)"""
 _FAMILY: Final = f"""{_BELOW}
-SELECT {COLUMNS} FROM below JOIN wfe_instances USING (n) ORDER BY depth, n"""  # noqa: S608 - constants
+SELECT {INSTANCE} FROM below JOIN wfe_instances USING (n) ORDER BY depth, n"""  # noqa: S608 - constants
 # An accepted `retry` has made a final run due.  A marked one is due to nobody.
 _OVER: Final = f"""
 completed_at IS NOT NULL AND owner IS NULL AND (wake IS NULL OR status = '{PURGED}')"""
@@ -76,13 +90,13 @@ def purgeable(reader: Reader, query: PurgeQuery) -> list[StoredInstance]:
         args.append(query.retained_until)
         order = "retain_until"
     sql = f"""
-SELECT {COLUMNS} FROM wfe_instances r WHERE {" AND ".join(reversed(conditions))}
+SELECT {INSTANCE} FROM wfe_instances r WHERE {" AND ".join(reversed(conditions))}
 ORDER BY {order}, n LIMIT ?"""  # noqa: S608 - constants
-    return [stored(row) for row in reader.all(sql, *reversed(args), query.limit)]
+    return [stored_instance(row) for row in reader.all(sql, *reversed(args), query.limit)]
 
 
 def family(reader: Reader, n: int) -> list[StoredInstance]:
-    return [stored(row) for row in reader.all(_FAMILY, n)]
+    return [stored_instance(row) for row in reader.all(_FAMILY, n)]
 
 
 def has_expired(reader: Reader, now: int) -> bool:
@@ -102,6 +116,7 @@ def purge_slice(
         How many of *roots* are done with, and how many instances were deleted.
     """
     left, deleted = budget, 0
+    db.execute(_KEEP_LAST_LINE)
     for k, root in enumerate(roots):
         if left <= 0:
             return k, deleted

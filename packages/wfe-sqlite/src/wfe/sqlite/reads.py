@@ -22,19 +22,15 @@ from wfe.core.providers import (
     WorkerRow,
     data_has,
 )
+from wfe.core.sql_columns import INSTANCE, stored_instance
 from wfe.sqlite import due
 from wfe.sqlite.faults import translate
 
-__all__ = ["COLUMNS", "PURGED", "Reader", "stored"]
+__all__ = ["PURGED", "Reader"]
 
-COLUMNS: Final = """
-n, id, d, definition, version, name, reference, status, wake, owner, poke, takeovers, faults,
-parent, parent_pointer, parent_id, root_id, idem, error, created_at, completed_at, priority,
-retain_until"""
-"""Of an instance, for :func:`stored`."""
 PURGED: Final = "purged"
 """Status of a family that is being deleted in several transactions: nobody sees it any more."""
-_SELECT: Final = f"SELECT {COLUMNS} FROM wfe_instances"  # noqa: S608 - a constant
+_SELECT: Final = f"SELECT {INSTANCE} FROM wfe_instances"  # noqa: S608 - a constant
 _MANY: Final = "(SELECT value FROM json_each(?))"
 _HEADERS: Final = f"{_SELECT} WHERE n IN {_MANY} AND status <> '{PURGED}'"
 _BY_ID: Final = f"{_SELECT} WHERE id = ? AND status <> '{PURGED}'"
@@ -153,7 +149,7 @@ class Reader:
                     after = -1 if snapshot is None else snapshot.seq
                     tail = tuple([Row(*r) for r in db.execute(_ROWS, (n, after, -1))])
                     inbox = tuple(messages.get(n, ()))
-                    header = stored(row)
+                    header = stored_instance(row)
                     loaded.append(Loaded(header=header, snapshot=snapshot, tail=tail, inbox=inbox))
                 return loaded
         except sqlite3.Error as error:
@@ -175,7 +171,7 @@ class Reader:
 
     def get(self, id_or_name: str) -> StoredInstance | None:
         rows = self.all(_BY_ID, id_or_name) or self.all(_BY_NAME, id_or_name)
-        return stored(rows[0]) if rows else None
+        return stored_instance(rows[0]) if rows else None
 
     def find(self, query: InstanceQuery) -> list[StoredInstance]:
         conditions = [f"status <> '{PURGED}'"]
@@ -205,7 +201,7 @@ class Reader:
         where = f" WHERE {' AND '.join(conditions)}"
         way = "DESC" if query.newest_first else "ASC"
         sql = f"{_SELECT}{where} ORDER BY created_at {way}, n {way} LIMIT ?"
-        return [stored(row) for row in self.all(sql, *args, query.limit)]
+        return [stored_instance(row) for row in self.all(sql, *args, query.limit)]
 
     # -- the rest -------------------------------------------------------------------------------
 
@@ -255,32 +251,3 @@ def _by_instance(rows: Sequence[Any]) -> dict[int, list[InboxRow]]:
         row = InboxRow(i=i, n=n, kind=kind, at=at, payload=payload, actor=actor, reason=reason)
         found.setdefault(n, []).append(row)
     return found
-
-
-def stored(row: Sequence[Any]) -> StoredInstance:
-    """Return the header in a row of :data:`COLUMNS`."""
-    return StoredInstance(
-        n=row[0],
-        id=row[1],
-        d=row[2],
-        definition=row[3],
-        version=row[4],
-        name=row[5],
-        reference=row[6],
-        status=row[7],
-        wake=row[8],
-        owner=row[9],
-        poke=row[10],
-        takeovers=row[11],
-        faults=row[12],
-        parent=row[13],
-        parent_pointer=row[14],
-        parent_id=row[15],
-        root_id=row[16],
-        idem=row[17],
-        error=row[18],
-        created_at=row[19],
-        completed_at=row[20],
-        priority=row[21],
-        retain_until=row[22],
-    )

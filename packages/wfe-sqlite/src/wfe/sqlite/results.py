@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from wfe.core.providers import Clock
-from wfe.sqlite.reads import Reader
+from wfe.core.sql_columns import ARTIFACT, CACHE, artifact_row, cache_entry
+from wfe.sqlite.parts import SqlitePart
 
 if TYPE_CHECKING:
     from wfe.core.artifact_index import ArtifactRow
@@ -18,13 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SqliteResults"]
 
-T = TypeVar("T")
-
-_ENTRY: Final = """
-key, definition, step, run, document, result, created, expires, duration, artifacts"""
-_GET: Final = f"SELECT {_ENTRY} FROM wfe_cache WHERE key = ?"  # noqa: S608 - constants
+_GET: Final = f"SELECT {CACHE} FROM wfe_cache WHERE key = ?"  # noqa: S608 - constants
 _PUT: Final = f"""
-INSERT OR REPLACE INTO wfe_cache ({_ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""  # noqa: S608 - constants
+INSERT OR REPLACE INTO wfe_cache ({CACHE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""  # noqa: S608 - constants
 _CLAIM: Final = """
 INSERT INTO wfe_cache_claims VALUES (:key, :holder, :until)
 ON CONFLICT (key) DO UPDATE SET holder = :holder, until = :until
@@ -35,7 +30,7 @@ _RELEASE: Final = "DELETE FROM wfe_cache_claims WHERE key = ? AND holder = ?"
 _LAPSED: Final = "DELETE FROM wfe_cache_claims WHERE until <= ?"
 _FITS: Final = "(?1 IS NULL OR definition = ?1) AND (?2 IS NULL OR step = ?2)"
 _FIND: Final = f"""
-SELECT {_ENTRY} FROM wfe_cache WHERE {_FITS} ORDER BY created DESC, key LIMIT ?3"""  # noqa: S608 - constants
+SELECT {CACHE} FROM wfe_cache WHERE {_FITS} ORDER BY created DESC, key LIMIT ?3"""  # noqa: S608 - constants
 _OVER: Final = f"""
 SELECT c FROM wfe_cache WHERE {_FITS} AND (?3 IS NULL OR expires <= ?3)
 ORDER BY created, key LIMIT ?4"""  # noqa: S608 - constants
@@ -44,45 +39,27 @@ _MANIFESTS: Final = """
 SELECT DISTINCT value FROM wfe_cache, json_each(artifacts) WHERE artifacts IS NOT NULL
 ORDER BY value"""
 
-_ROW: Final = """
-instance, root, run, step, name, digest, manifest, size, files, media_type, created"""
 _PUT_ARTIFACT: Final = f"""
-INSERT OR REPLACE INTO wfe_artifacts ({_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""  # noqa: S608 - constants
+INSERT OR REPLACE INTO wfe_artifacts ({ARTIFACT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""  # noqa: S608 - constants
 _OF_ROOT: Final = f"""
-SELECT {_ROW} FROM wfe_artifacts WHERE root = ? ORDER BY name"""  # noqa: S608 - constants
+SELECT {ARTIFACT} FROM wfe_artifacts WHERE root = ? ORDER BY name"""  # noqa: S608 - constants
 _NAMED: Final = f"""
-SELECT {_ROW} FROM wfe_artifacts WHERE root = ? AND name = ?"""  # noqa: S608 - constants
+SELECT {ARTIFACT} FROM wfe_artifacts WHERE root = ? AND name = ?"""  # noqa: S608 - constants
 _OF_DIGEST: Final = f"""
-SELECT {_ROW} FROM wfe_artifacts WHERE digest = ?
+SELECT {ARTIFACT} FROM wfe_artifacts WHERE digest = ?
 ORDER BY created DESC, root DESC, name DESC LIMIT 1"""  # noqa: S608 - constants
 _EVERY: Final = f"""
-SELECT {_ROW} FROM wfe_artifacts WHERE (root, name) > (?, ?) ORDER BY root, name LIMIT ?"""  # noqa: S608 - constants
+SELECT {ARTIFACT} FROM wfe_artifacts WHERE (root, name) > (?, ?) ORDER BY root, name LIMIT ?"""  # noqa: S608 - constants
 
 
-class _Readers(Protocol):
-    """What this part needs of an open store."""
-
-    @property
-    def reader(self) -> Reader: ...
-
-
-class SqliteResults(ABC):
-    """A part of :class:`~wfe.sqlite.store.SqliteStore`, which opens, reads and writes for it."""
-
-    clock: Clock
-
-    @property
-    @abstractmethod
-    def _opened(self) -> _Readers: ...
-
-    @abstractmethod
-    async def _write(self, work: Callable[[sqlite3.Connection, int], T], size: int = 1) -> T: ...
+class SqliteResults(SqlitePart):
+    """Cached results and artifacts of a :class:`~wfe.sqlite.store.SqliteStore`."""
 
     # -- results ------------------------------------------------------------------------------
 
     async def cache_get(self, key: str) -> CacheEntry | None:
         rows = self._opened.reader.all(_GET, key)
-        return _entry(rows[0]) if rows else None
+        return cache_entry(rows[0]) if rows else None
 
     async def cache_put(self, entry: CacheEntry, holder: str | None = None) -> None:
         artifacts = orjson.dumps(entry.artifacts).decode() if entry.artifacts else None
@@ -130,7 +107,7 @@ class SqliteResults(ABC):
     async def cache_find(
         self, definition: str | None = None, step: str | None = None, limit: int = 100
     ) -> Sequence[CacheEntry]:
-        return [_entry(row) for row in self._opened.reader.all(_FIND, definition, step, limit)]
+        return [cache_entry(row) for row in self._opened.reader.all(_FIND, definition, step, limit)]
 
     async def cache_purge(
         self,
@@ -178,48 +155,11 @@ class SqliteResults(ABC):
     async def artifacts(self, root: str, name: str | None = None) -> Sequence[ArtifactRow]:
         reader = self._opened.reader
         found = reader.all(_OF_ROOT, root) if name is None else reader.all(_NAMED, root, name)
-        return [_row(row) for row in found]
+        return [artifact_row(row) for row in found]
 
     async def find_artifact(self, digest: str) -> ArtifactRow | None:
         found = self._opened.reader.all(_OF_DIGEST, digest)
-        return _row(found[0]) if found else None
+        return artifact_row(found[0]) if found else None
 
     async def every_artifact(self, after: tuple[str, str], limit: int) -> Sequence[ArtifactRow]:
-        return [_row(row) for row in self._opened.reader.all(_EVERY, *after, limit)]
-
-
-def _entry(row: tuple[Any, ...]) -> CacheEntry:
-    from wfe.core.cache_index import CacheEntry  # noqa: PLC0415 - most stores have no results
-
-    key, definition, step, run, document, result, created, expires, duration, artifacts = row
-    return CacheEntry(
-        key=key,
-        definition=definition,
-        step=step,
-        run=run,
-        document=document,
-        result=result,
-        created=created,
-        expires=expires,
-        duration=duration,
-        artifacts=() if artifacts is None else tuple(orjson.loads(artifacts)),
-    )
-
-
-def _row(row: tuple[Any, ...]) -> ArtifactRow:
-    from wfe.core.artifact_index import ArtifactRow  # noqa: PLC0415 - as above
-
-    n, root, run, step, name, digest, manifest, size, files, media_type, created = row
-    return ArtifactRow(
-        n=n,
-        root=root,
-        run=run,
-        step=step,
-        name=name,
-        digest=digest,
-        manifest=manifest,
-        size=size,
-        files=files,
-        media_type=media_type,
-        created=created,
-    )
+        return [artifact_row(row) for row in self._opened.reader.all(_EVERY, *after, limit)]

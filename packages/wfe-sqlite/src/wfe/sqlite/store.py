@@ -25,17 +25,21 @@ from wfe.core.providers import (
     WorkerInfo,
     WorkerRow,
 )
-from wfe.sqlite import activities, ownership
+from wfe.sqlite import activities, ownership, purging
 from wfe.sqlite.commit import BulkFailedError, Commit
 from wfe.sqlite.faults import translate
 from wfe.sqlite.file import SqliteFile
 from wfe.sqlite.keeping import SqliteKeeping
 from wfe.sqlite.results import SqliteResults
 from wfe.sqlite.schedules import SqliteSchedules
+from wfe.sqlite.searching import SqliteChanges, SqliteSearch
 from wfe.sqlite.tx import Tx
 
 __all__ = ["SqliteStore"]
 
+_FEATURES: Final = frozenset(
+    {"queue", "lock", "outbox", "cache", "artifacts", "changes", "search", "transaction"}
+)
 _DROP_CURRENT: Final = "UPDATE wfe_definitions SET current = 0 WHERE id = ? AND version = ?"
 _PUT_DEFINITION: Final = """
 INSERT INTO wfe_definitions (id, version, hash, body, current) VALUES (?, ?, ?, ?, 1)
@@ -46,10 +50,12 @@ _PAUSED: Final = "SELECT definition FROM wfe_paused ORDER BY definition"
 _ALLOCATE: Final = """
 UPDATE wfe_meta SET value = value + ? WHERE key = 'next_n' RETURNING value"""
 _LOG: Final = """
-INSERT INTO wfe_logs (instance, at, step, pointer, stream, line) VALUES (?, ?, ?, ?, ?, ?)"""
+INSERT INTO wfe_logs (l, instance, at, step, pointer, stream, line) VALUES (?, ?, ?, ?, ?, ?, ?)"""
 
 
-class SqliteStore(SqliteFile, SqliteKeeping, SqliteSchedules, SqliteResults):
+class SqliteStore(
+    SqliteFile, SqliteKeeping, SqliteSchedules, SqliteResults, SqliteChanges, SqliteSearch
+):
     """Persistence, queue and lock in one file; several processes may share it.
 
     Nothing touches the disk before :meth:`open`.  Writing may be done from any thread's event
@@ -63,9 +69,12 @@ class SqliteStore(SqliteFile, SqliteKeeping, SqliteSchedules, SqliteResults):
         patience: How long to wait for a file that somebody keeps locked.
         on_commit: Called with ``before`` and ``after`` around each COMMIT of a transaction that
             changed something; for crash tests.
+        transaction_limit: How long a step's transaction may keep everybody from writing.
     """
 
-    features: frozenset[str] = frozenset({"queue", "lock", "outbox", "cache", "artifacts"})
+    @property
+    def features(self) -> frozenset[str]:
+        return _FEATURES - {"transaction"} if self._in_memory else _FEATURES
 
     # -- workers ------------------------------------------------------------------------------
 
@@ -174,7 +183,8 @@ class SqliteStore(SqliteFile, SqliteKeeping, SqliteSchedules, SqliteResults):
         lines = [(r.n, r.at, r.step, r.pointer, r.stream, r.line) for r in rows]
 
         def append(db: sqlite3.Connection, _: int) -> None:
-            db.executemany(_LOG, lines)
+            ((last,),) = db.execute(purging.LAST_LINE).fetchall()
+            db.executemany(_LOG, [(last + k, *line) for k, line in enumerate(lines, start=1)])
 
         await self._write(append, len(rows))
 

@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import attrs
 from wfe.sqlite.faults import is_busy, locked, translate
 from wfe.sqlite.gate import Gate
 
-__all__ = ["Stats", "Writer"]
+__all__ = ["Job", "Loan", "Stats", "Writer"]
 
 T = TypeVar("T")
 
@@ -52,12 +53,11 @@ class _BusyError(Exception):
     """A foreign program holds SQLite's write lock; nothing was written."""
 
 
-class _Job:
-    """A transaction for the thread; either it begins, or its caller withdraws it."""
+class _Asked:
+    """Something for the thread; either it begins, or its caller withdraws it."""
 
-    def __init__(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
-        self.work = work
-        self._future = future
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        self.future = future
         self._loop = future.get_loop()
         self._claimed = threading.Lock()
 
@@ -72,12 +72,34 @@ class _Job:
             return  # the loop is closed: nobody waits any more
 
     def _settle(self, result: object, error: BaseException | None) -> None:
-        if self._future.done():
+        if self.future.done():
             return
         if error is None:
-            self._future.set_result(result)
+            self.future.set_result(result)
         else:
-            self._future.set_exception(error)
+            self.future.set_exception(error)
+
+
+class Job(_Asked):
+    """A transaction that the thread does by itself."""
+
+    def __init__(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        super().__init__(future)
+        self.work = work
+
+
+class Loan(_Asked, ABC):
+    """A transaction on another connection, for which the thread keeps everybody out.
+
+    Attributes:
+        afterwards: What to do when others may write again; ``None``: nothing.
+    """
+
+    afterwards: Callable[[], None] | None = None
+
+    @abstractmethod
+    def serve(self) -> int:
+        """Do it to its end, inside the gate; return how many rows it changed."""
 
 
 class Writer:
@@ -108,7 +130,7 @@ class Writer:
         self._patience = patience
         self._on_commit = on_commit
         self._average = 0.0
-        self._jobs: SimpleQueue[_Job | str | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Asked | str | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._changes = 0.0  # since the last checkpoint
         self._idle_at = 0.0
@@ -136,6 +158,14 @@ class Writer:
                 if self._changes >= self._checkpoint_at and not self._shortening:
                     self._checkpoint_later("PASSIVE")
         return await self._hand_over(work)
+
+    async def lend(self, loan: Loan) -> None:
+        """Return when *loan* has begun; it waits in line.
+
+        Raises:
+            ProviderError: The file is locked.
+        """
+        await self._begun(loan)
 
     def idle(self) -> None:
         """Nothing happens just now; if nothing was written since the last time, empty the log."""
@@ -189,14 +219,20 @@ class Writer:
 
     async def _hand_over(self, work: Callable[[], T]) -> T:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        job = _Job(work, future)
+        await self._begun(Job(work, future))
+        return future.result()
+
+    async def _begun(self, job: _Asked) -> None:
+        """Hand *job* over and wait for its answer; one that never begins is withdrawn."""
         self._send(job)
-        done, _ = await asyncio.wait({future}, timeout=self._patience)
+        done, _ = await asyncio.wait({job.future}, timeout=self._patience)
+        while not done and self.gate.lent:  # that ends soon
+            done, _ = await asyncio.wait({job.future}, timeout=self._patience)
         if not done and job.claim():
             raise locked(self._path, self._patience, self.gate.holder())
-        return await future
+        await job.future
 
-    def _send(self, job: _Job | str) -> None:
+    def _send(self, job: _Asked | str) -> None:
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._serve, name=f"wfe-sqlite-{self._path.name}", daemon=True
@@ -210,7 +246,7 @@ class Writer:
                 self.gate.enter()
             except OSError as error:
                 self._shortening = False
-                if isinstance(job, _Job) and job.claim():
+                if isinstance(job, _Asked) and job.claim():
                     job.settle(None, translate(error, self._path))
                 continue
             answer: Callable[[], None] | None = None
@@ -218,7 +254,9 @@ class Writer:
                 if isinstance(job, str):
                     self._checkpoint(job)
                     self._shortening = False
-                elif job.claim():
+                elif isinstance(job, Loan):
+                    answer = self._lent(job)
+                elif isinstance(job, Job) and job.claim():
                     answer = self._done(job)
                 if self._changes >= self._checkpoint_at:
                     self._checkpoint("PASSIVE")
@@ -228,7 +266,18 @@ class Writer:
             if answer is not None:
                 answer()
 
-    def _done(self, job: _Job) -> Callable[[], None]:
+    def _lent(self, loan: Loan) -> Callable[[], None] | None:
+        """Keep everybody out until *loan* has ended; return how to tell its caller."""
+        self.gate.lent = True
+        try:
+            changes = loan.serve()
+        finally:
+            self.gate.lent = False
+        if changes:
+            self._changes += changes + 4
+        return loan.afterwards
+
+    def _done(self, job: Job) -> Callable[[], None]:
         """Do the transaction of *job*; return how to tell its caller."""
         self.stats.handed_over += 1
         end = time.monotonic() + self._patience

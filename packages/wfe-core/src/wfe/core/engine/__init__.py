@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wfe.core.engine.engine import Engine, Settings
+from wfe.core.engine.engine import Engine
 from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware
+from wfe.core.engine.settings import Settings
 
 __all__ = ["Engine", "Settings", "StepMiddleware", "WorkflowMiddleware"]

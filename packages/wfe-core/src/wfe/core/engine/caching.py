@@ -222,7 +222,10 @@ class Results:
         epoch = holder.partition(":")[0]
         if not epoch.isdecimal():
             return False
-        return bool(await self._lock.dead([int(epoch)], self._lease))
+        try:
+            return bool(await self._lock.dead([int(epoch)], self._lease))
+        except ProviderError:  # nobody knows: its claim ends by itself
+            return False
 
     async def _made(self, index: CacheIndex, run: Run) -> Completed | None:
         """Return a result that somebody made meanwhile."""

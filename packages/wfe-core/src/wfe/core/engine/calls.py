@@ -69,6 +69,7 @@ class Calls:
         pointer: The function's.
         attempt: Of the function.
         journal: What was recorded of it before.
+        joining: Calls whose completion is being committed with a transaction of their bodies.
         broken: Why the function does not fit its journal; ``None``: it does, so far.
     """
 
@@ -93,6 +94,7 @@ class Calls:
         self._pauses: dict[str, asyncio.Future[Answer | None]] = {}
         self._early: dict[str, Answer] = {}
         self._lasting: set[str] = set()
+        self.joining: set[str] = set()
         self._held: list[asyncio.Future[None]] = []
         self._watchers: list[asyncio.Future[None]] = []
 
@@ -346,7 +348,7 @@ class Calls:
                 continue
             if self.journal.known(key):
                 self.journal.note(key, row[1], row[3], info, at, number)
-            elif row[1] == "step_skipped":
+            elif row[1] == "step_skipped" or key in self.joining:
                 self._early[key] = answer  # its body runs just now
         if self._held and self.run.runnable:
             self.go_on()

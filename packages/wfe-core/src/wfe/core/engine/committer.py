@@ -67,6 +67,7 @@ class Committer:
         self._hooks = hooks
         self._dirty: dict[LiveRun, None] = {}
         self._callers: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
+        self._holds: list[tuple[LiveRun, asyncio.Future[None]]] = []
         self._signal = asyncio.Event()
         self._rested = asyncio.Event()
         self._room = asyncio.Event()
@@ -84,6 +85,35 @@ class Committer:
         """Take note that *run* has something to decide on."""
         self._dirty[run] = None
         self._signal.set()
+
+    async def hold(self, run: LiveRun) -> None:
+        """Return when nothing of *run* is being written; nothing will be until :meth:`let_go`.
+
+        One at a time for each run.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._holds.append((run, future))
+        self._signal.set()
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():  # it had it already
+                self.let_go(run)
+            raise
+
+    def let_go(self, run: LiveRun) -> None:
+        """Let what *run* wants be written again."""
+        run.held_back = False
+        if not run.closed:
+            self.changed(run)
+
+    def _give_holds(self) -> None:
+        """Between two batches nothing of any run is being written."""
+        holds, self._holds = self._holds, []
+        for run, future in holds:
+            if not future.done():
+                run.held_back = True
+                future.set_result(None)
 
     def forget(self, run: LiveRun) -> None:
         """Drop what *run* wanted."""
@@ -164,6 +194,8 @@ class Committer:
 
     async def _round(self) -> bool:
         """Commit one batch; return whether there is more."""
+        if self._holds:
+            self._give_holds()
         await self._read_inboxes()
         runs, items, size = self._decided()
         callers: list[asyncio.Future[Outcome]] = []

@@ -13,6 +13,7 @@ from wfe.core.engine.options import StartOptions
 from wfe.core.engine.secrets import masking_more, refuse_secrets
 from wfe.core.engine.sizes import check_name, storable_text
 from wfe.core.engine.surroundings import failed_before, hooked_by, rounds_around
+from wfe.core.errors import TransactionError
 from wfe.core.models import from_micros
 from wfe.core.steps import PointerRef, StepExecutionContext
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from wfe.core.engine.live import LiveRun
     from wfe.core.masking import Masker
     from wfe.core.rules.state import Pointer
+    from wfe.core.transaction_provider import StepTransaction
 
 __all__ = ["call_context", "live_of", "make_context"]
 
@@ -150,6 +152,9 @@ class _Services:
         owner: Any = self._run.owner
         return ArtifactsOfStep(owner.artifacts, ctx, self._run.n)
 
+    def transaction(self, ctx: StepExecutionContext[Any]) -> StepTransaction:
+        return self._run.owner.transactions.of(self._run, ctx)
+
     def environment(self, ctx: StepExecutionContext[Any]) -> Mapping[str, Any]:
         node = self._run.ready.plan.places[ctx.pointer.step].node
         found: Mapping[str, Any] = node.config.get("env") or {}
@@ -183,6 +188,12 @@ class _Services:
         reference: str | None,
         key: str | None,
     ) -> str:
+        if ctx.joined is not None and ctx.joined.excludes:
+            text = (
+                "ctx.start_workflow() would wait for the end of this step's transaction; call it"
+                " before the block, or host.start_workflow(..., within=tx.connection) in it"
+            )
+            raise TransactionError(text)
         ctx.starts += 1
         masks = self._run.masks
         if masks is not None:

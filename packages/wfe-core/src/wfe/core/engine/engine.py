@@ -14,25 +14,25 @@ import socket
 import traceback
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.engine.activities import Activities
 from wfe.core.engine.bodies import StepFactory
 from wfe.core.engine.committer import CommitHooks, Committer
 from wfe.core.engine.control import Control
+from wfe.core.engine.errands import Errands, still_busy
 from wfe.core.engine.gates import Gates
 from wfe.core.engine.ids import Numbers
 from wfe.core.engine.inventory import Inventory
 from wfe.core.engine.live import LiveRun, dumps
 from wfe.core.engine.lookups import Lookups
 from wfe.core.engine.membership import Beats, Heartbeat, HeartbeatFactory
-from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware
+from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware, tell_ended
 from wfe.core.engine.options import StartOptions
 from wfe.core.engine.outbox import Outbox
 from wfe.core.engine.pools import WorkerPools
+from wfe.core.engine.publishing import Publishing
 from wfe.core.engine.reads import Reads
 from wfe.core.engine.registry import Registry, Surroundings
 from wfe.core.engine.reporting import Reporter
@@ -41,6 +41,7 @@ from wfe.core.engine.schedules import Schedules
 from wfe.core.engine.scheduling import Scheduling
 from wfe.core.engine.secrets import Vault
 from wfe.core.engine.seeking import FAULTS, Seeker
+from wfe.core.engine.settings import Settings
 from wfe.core.engine.shared import Shared
 from wfe.core.engine.sizes import Sizes
 from wfe.core.engine.starts import Starter
@@ -48,6 +49,7 @@ from wfe.core.engine.streams import Streams
 from wfe.core.engine.timers import Timers
 from wfe.core.engine.waits import Waits
 from wfe.core.errors import HostStoppingError, ProviderError
+from wfe.core.lifecycle_provider import LifecyclePublisher
 from wfe.core.payloads import with_texts
 from wfe.core.providers import (
     BlobProvider,
@@ -57,6 +59,8 @@ from wfe.core.providers import (
     PayloadCodec,
     PersistenceProvider,
     QueueProvider,
+    SeparateLock,
+    SeparateQueue,
     StoreInfo,
     WorkerInfo,
 )
@@ -69,51 +73,16 @@ if TYPE_CHECKING:
     from wfe.core.artifact_index import ArtifactStore
     from wfe.core.engine.artifacts import Artifacts
     from wfe.core.engine.caching import CacheMode, Results
+    from wfe.core.engine.feeding import SearchSettings
+    from wfe.core.engine.searching import Searching
+    from wfe.core.engine.transactions import Transactions
 
-__all__ = ["Engine", "Settings"]
+__all__ = ["Engine"]
 
 _LOG: Final = logging.getLogger("wfe.engine")
 _SECOND: Final = 1_000_000  # µs
+_GOODBYE: Final = 1.0  # seconds for a lock elsewhere when the host stops
 _STALLED: Final = 300 * _SECOND  # without a turn of the loop a host counts as hung
-
-
-@attrs.frozen(kw_only=True)
-class Settings:
-    """How a host behaves.
-
-    Attributes:
-        lease: µs without a beat after which others may take over.
-        max_live: Runs in memory at a time; the others wait in the store.
-        linger: µs that a waiting run stays in memory before it is given up.
-        poll: µs between looks at the store for work that nobody announced.
-        threads: For sync bodies.
-        own_runs_only: Drive only runs that were started or asked for here, and what they start.
-        labels: What this host can do beyond running code (``WorkflowDefinition.requires``).
-        max_steps: Bodies that run at a time; ``None``: no limit.
-        max_interruptions: Deaths of hosts in a row, while they ran a run, that suspend it.
-        max_history: Rows of a run; one that writes more fails.
-        retention: µs that finished runs are kept; ``None``: for ever.
-        event_retention: µs that events are kept; ``None``: for ever.
-        max_inline: Bytes of a value beyond which it needs a blob provider.
-        max_data: Bytes of all data of a run.
-    """
-
-    lease: int = 30 * _SECOND
-    max_live: int = 1000
-    linger: int = 5 * _SECOND
-    poll: int = _SECOND
-    threads: int = 64
-    strict_versions: bool = False
-    own_runs_only: bool = False
-    labels: frozenset[str] = frozenset()
-    max_steps: int | None = None
-    max_interruptions: int = 5
-    max_history: int = 10_000_000
-    name: str = "wfe"
-    retention: int | None = 30 * 24 * 3600 * _SECOND
-    event_retention: int | None = 30 * 24 * 3600 * _SECOND
-    max_inline: int = 1 << 20
-    max_data: int = 8 << 20
 
 
 class Engine:
@@ -129,6 +98,12 @@ class Engine:
     numbers: Numbers
     committer: Committer
     seeker: Seeker
+    epoch: int = 0
+    running: bool = False
+    info: StoreInfo | None = None
+    publishing: Publishing | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+    _heartbeat: Beats | None = None
 
     def __init__(  # noqa: PLR0913 - the parts of a host
         self,
@@ -147,6 +122,8 @@ class Engine:
         secrets: SecretsProvider | None = None,
         artifacts: ArtifactStore | None = None,
         caching: CacheMode = "on",
+        lifecycle: LifecyclePublisher | None = None,
+        search: SearchSettings | None = None,
     ) -> None:
         """Make an engine that does not run yet."""
         self.settings: Settings = settings or Settings()
@@ -165,6 +142,9 @@ class Engine:
         self.waits: Waits = Waits(self)
         self.live: dict[int, LiveRun] = {}
         self.report: Reporter = Reporter(self.store, self.live)
+        if lifecycle is not None:
+            # What is encoded in the store is not told in clear elsewhere.
+            self._publish(lifecycle, data=codec is None)
         self._by_id: dict[str, LiveRun] = {}
         self.shared: Shared = Shared()
         self.pools: WorkerPools = WorkerPools(self.settings.threads)
@@ -176,6 +156,7 @@ class Engine:
         self.activities: Activities = Activities(self)
         self.schedules: Schedules = Schedules(self)
         self.scheduling: Scheduling = Scheduling(self)
+        self.search: SearchSettings | None = search
         self.inventory: Inventory = Inventory(self)
         self.hooks: tuple[WorkflowMiddleware, ...] = tuple(
             m for m in middleware if isinstance(m, WorkflowMiddleware)
@@ -183,30 +164,35 @@ class Engine:
         self._artifact_store = artifacts
         self._caching = caching
         self.vault: Vault = Vault(secrets or EnvSecrets())
-        self.registry: Registry = Registry(
-            Surroundings(
-                clock=self.clock,
-                pools=self.pools,
-                factory=step_factory,
-                middleware=[m.handle for m in middleware if isinstance(m, StepMiddleware)],
-                start_child=self.starter.child,
-                vault=self.vault,
-                results=lambda: self.results,
-                artifacts=lambda: self.artifacts,
-            ),
-            strict=self.settings.strict_versions,
-        )
+        self.registry: Registry = self._registry(step_factory, middleware)
         self.roots: set[str] | None = set() if self.settings.own_runs_only else None
-        self.epoch: int = 0
-        self.running: bool = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.info: StoreInfo | None = None
         self._queue = queue
         self._lock = lock
+        self._foreign = id(lock) != id(store)  # one object may be both, for all the types know
         self._make_heartbeat = heartbeat
-        self._heartbeat: Beats | None = None
-        self._posts: set[asyncio.Task[None]] = set()
+        self._errands = Errands()
         self._renewing = asyncio.Lock()
+
+    def _publish(self, lifecycle: LifecyclePublisher, *, data: bool) -> None:
+        self.publishing = Publishing(lifecycle, self.clock, self.settings.lease, data=data)
+        self.report.lifecycle.away = self.publishing.take
+
+    def _registry(
+        self,
+        step_factory: StepFactory | None,
+        middleware: Sequence[StepMiddleware | WorkflowMiddleware],
+    ) -> Registry:
+        surroundings = Surroundings(
+            clock=self.clock,
+            pools=self.pools,
+            factory=step_factory,
+            middleware=[m.handle for m in middleware if isinstance(m, StepMiddleware)],
+            start_child=self.starter.child,
+            vault=self.vault,
+            results=lambda: self.results,
+            artifacts=lambda: self.artifacts,
+        )
+        return Registry(surroundings, strict=self.settings.strict_versions)
 
     # -- starting and stopping
 
@@ -243,15 +229,19 @@ class Engine:
         self.running = True
         self._loop = asyncio.get_running_loop()
         self.committer.start()
-        self.seeker = Seeker(self, self._queue, self._lock)
+        self.seeker = Seeker(self, self._queue, self._lock, foreign=self._foreign)
         if info.durable:
             self._heartbeat = self._make_heartbeat(
                 self._lock, self.settings.lease, lambda: self.epoch, self._alive
             )
             self._heartbeat.start()
+        if self.publishing is not None:
+            self.publishing.start()
         self.seeker.start()
         self.schedules.start()
         self.retention.start()
+        if self.search is not None:
+            self.searching.start()
 
     def _alive(self) -> bool:
         """Whether this host owns runs and gets on with them; asked by the heartbeat's thread.
@@ -281,7 +271,7 @@ class Engine:
         await self.retention.close()
         for run in self.live.values():
             run.draining = True
-        left = await self._settle(grace)
+        left = await still_busy(lambda: [t for r in self.live.values() for t in r.working], grace)
         await self.lookups.close()
         await self.committer.drain()  # what ended in time is recorded before the runs are let go
         for run in self.live.values():
@@ -289,8 +279,12 @@ class Engine:
         await asyncio.gather(*left, return_exceptions=True)
         await self.committer.close()
         await self.timers.close()
-        await asyncio.gather(*self._posts, return_exceptions=True)
+        await self._errands.finish()
         await self.report.close()
+        if self.publishing is not None:
+            await self.publishing.close()
+        if self.search is not None:
+            await self.searching.close()
         if self._heartbeat is not None:
             await self._heartbeat.close()
         try:
@@ -298,6 +292,7 @@ class Engine:
         except ProviderError as error:
             # What is owned is taken over from a dead worker instead: later, but as surely.
             _LOG.warning("the store did not take the good-bye of this host: %s", error)
+        await self._close_separate()
         await self._finish_artifacts()
         self.live.clear()
         self._by_id.clear()
@@ -308,12 +303,44 @@ class Engine:
         await self.store.close()
         return len(left)
 
+    async def _close_separate(self) -> None:
+        """Take leave of a lock and a queue that are not the store itself."""
+        try:
+            if isinstance(self._lock, SeparateLock):
+                async with asyncio.timeout(_GOODBYE):
+                    await self._lock.bury([self.epoch])
+        except (ProviderError, TimeoutError) as error:  # its beats end by themselves
+            problem = str(error) or "no answer"
+            _LOG.warning("the lock did not take the good-bye of this host: %s", problem)
+        for part in (self._queue, self._lock):
+            if isinstance(part, SeparateLock | SeparateQueue):
+                await part.close()
+
     @cached_property
     def artifacts(self) -> Artifacts:
         """The files that steps keep."""
         from wfe.core.engine.artifacts import Artifacts  # noqa: PLC0415 - most hosts keep none
 
         return Artifacts(self, self._artifact_store)
+
+    @cached_property
+    def transactions(self) -> Transactions:
+        """The transactions of steps."""
+        from wfe.core.engine.transactions import Transactions  # noqa: PLC0415 - as above
+
+        return Transactions(self)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the host runs on; it was started."""
+        return cast("asyncio.AbstractEventLoop", self._loop)
+
+    @cached_property
+    def searching(self) -> Searching:
+        """What finds runs and lines by words."""
+        from wfe.core.engine.searching import Searching  # noqa: PLC0415 - most hosts never search
+
+        return Searching(self, self._lock, self.search)
 
     @cached_property
     def results(self) -> Results:
@@ -331,22 +358,11 @@ class Engine:
             _LOG.warning("the names of the artifacts were not written for other tools: %s", error)
         await self.artifacts.close()
 
-    async def _settle(self, grace: float) -> list[asyncio.Task[None]]:
-        """Wait until no body runs, at most *grace* seconds; return the tasks that still do."""
-        deadline = asyncio.get_running_loop().time() + grace
-        while busy := [task for run in self.live.values() for task in run.working]:
-            left = deadline - asyncio.get_running_loop().time()
-            if left <= 0:
-                return busy
-            await asyncio.wait(busy, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(0)
-        return []
-
     @property
     def committing(self) -> bool:
         """Whether decisions are being written, or work is being looked for."""
         active = self.committer.active or self.retention.busy or self.schedules.nudged
-        return active or self.seeker.nudged or bool(self._posts)
+        return active or self.seeker.nudged or self._errands.busy
 
     def check_running(self) -> None:
         """Raise when the host takes no work.
@@ -378,18 +394,7 @@ class Engine:
 
     async def health(self) -> dict[str, Any]:
         """Return how the host does; see ``WorkflowHost.health``."""
-        numbers = self.gates.numbers
-        info = self.info
-        return {
-            "running": self.running,
-            "live": len(self.live),
-            "store": None if info is None else {"kind": info.kind, "version": info.version},
-            "trouble": self.committer.trouble if self.running else None,
-            "last_look": self.seeker.last_look if self.running else None,
-            "due": await self.store.due(numbers) if self.running and numbers else None,
-            "unrunnable": await self.inventory.unrunnable() if self.running else [],
-            "workers": [attrs.asdict(w) for w in await self.store.workers()],
-        }
+        return await self.inventory.health()
 
     # -- Owner
 
@@ -403,7 +408,7 @@ class Engine:
         self.schedules.ended(run.n)
         self.report.streams.tell()
         if self.hooks:
-            self._later(self._post(run))
+            self._errands.run(tell_ended(self.hooks, run.view))
 
     def retain_until(self, run: LiveRun, status: str) -> int | None:
         """Return when retention may delete *run* if it ends now so, µs; ``None``: never."""
@@ -417,6 +422,15 @@ class Engine:
     def slots(self) -> asyncio.Semaphore | None:
         """One for each body that may run at a time; ``None``: no limit."""
         return self.gates.slots
+
+    @property
+    def unsure(self) -> bool:
+        """Whether this host may have been taken for dead, and begins no body until it knows."""
+        return self.seeker.unsure
+
+    async def sure(self) -> None:
+        """Return when the store said that this host is not fenced; never if it stops before."""
+        await self.seeker.sure()
 
     async def start_run(
         self, id: str, version: int | None, data: Any, options: StartOptions
@@ -436,20 +450,6 @@ class Engine:
         """A run was suspended or resumed: tell who waits."""
         self.waits.told(run)
 
-    async def _post(self, run: LiveRun) -> None:
-        instance = run.view()
-        for hook in reversed(self.hooks):
-            try:
-                await hook.post(instance)
-            except Exception:  # noqa: BLE001 - a hook is a guest
-                # The run is over and stored; a hook's failure can change nothing about it.
-                _LOG.exception("a workflow middleware failed after run %s", run.ref.id)
-
-    def _later(self, coroutine: Any) -> None:
-        task = asyncio.create_task(coroutine)
-        self._posts.add(task)
-        task.add_done_callback(self._posts.discard)
-
     def broken(self, run: LiveRun, error: Exception) -> None:
         """The engine failed on *run*: set it aside for a while, and for good after five times."""
         if run.masks is None:
@@ -461,7 +461,7 @@ class Engine:
         run.close()
         message = str(error) if run.masks is None else run.masks.mask(str(error))
         reason = dumps({"type": type(error).__name__, "message": message, "step": None})
-        self._later(self.set_aside(run.n, run.ref.id, reason, FAULTS))
+        self._errands.run(self.set_aside(run.n, run.ref.id, reason, FAULTS))
 
     async def set_aside(self, n: int, id: str, reason: str, limit: int) -> None:
         """Give a run up for a second; at *limit* faults it is suspended for *reason* (JSON)."""
@@ -540,6 +540,9 @@ class Engine:
                 run.close()
             await asyncio.gather(*(t for r in runs for t in r.working), return_exceptions=True)
             await self._register()
+            self.seeker.registered()
+        if self.publishing is not None:
+            self.publishing.fenced()
         self.report.fenced()
         self.nudge()
 
@@ -578,7 +581,7 @@ class Engine:
             if not mine or self.room <= 0 or self.roots is not None:
                 away.append(Hint(n, d, owner))
         if away:
-            self._later(self.seeker.hint(away))
+            self._errands.run(self.seeker.hint(away))
 
     def poke(self, run: LiveRun) -> None:
         """Have *run* read its inbox."""

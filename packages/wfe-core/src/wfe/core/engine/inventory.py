@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import orjson
 
 from wfe.core.data import model_for
@@ -36,6 +37,23 @@ class Inventory:
     def __init__(self, engine: Engine) -> None:
         """Look through *engine*'s store."""
         self._engine = engine
+
+    async def health(self) -> dict[str, Any]:
+        """Return how the host does; see ``WorkflowHost.health``."""
+        engine = self._engine
+        numbers, info = engine.gates.numbers, engine.info
+        return {
+            "running": engine.running,
+            "live": len(engine.live),
+            "store": None if info is None else {"kind": info.kind, "version": info.version},
+            "trouble": engine.committer.trouble if engine.running else None,
+            "last_look": engine.seeker.last_look if engine.running else None,
+            "due": await engine.store.due(numbers) if engine.running and numbers else None,
+            "unrunnable": await self.unrunnable() if engine.running else [],
+            "workers": [attrs.asdict(w) for w in await engine.store.workers()],
+            "search": None if engine.search is None else await engine.searching.health(),
+            "lifecycle": None if engine.publishing is None else engine.publishing.state,
+        }
 
     async def unfinished(self, definition: str | None) -> AsyncIterator[list[StoredInstance]]:
         """Yield the headers of the runs that are not final, newest first, a page at a time."""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, Final
 
+from wfe.core.lifecycle_provider import checked_kinds
 from wfe.core.models import LifecycleEvent
 
 __all__ = ["Lifecycle", "Subscription"]
@@ -25,12 +26,9 @@ class Subscription:
         Raises:
             TypeError: *kinds* is no collection of texts.
         """
-        if isinstance(kinds, str) or not isinstance(kinds, Collection | None):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
-            problem = f"kinds must be a collection of texts such as [{str(kinds)!r}], got {kinds!r}"
-            raise TypeError(problem)
+        self._kinds = checked_kinds(kinds)
         self._queue: asyncio.Queue[LifecycleEvent | None] = asyncio.Queue()
         self._lifecycle = lifecycle
-        self._kinds = kinds
         lifecycle.add(self._take)
 
     def _take(self, event: LifecycleEvent) -> None:
@@ -52,20 +50,27 @@ class Subscription:
 
 
 class Lifecycle:
-    """The observers of one host."""
+    """The observers of one host.
+
+    Attributes:
+        away: Carries what is neither a line nor progress to other processes; ``None``: nothing
+            does.
+    """
 
     def __init__(self) -> None:
         """Make one without observers."""
         self._observers: list[Callable[[LifecycleEvent], None]] = []
+        self.away: Callable[[LifecycleEvent], None] | None = None
 
     @property
     def watched(self) -> bool:
         """Whether anybody listens, so that making an event is worth it."""
-        return bool(self._observers) or _LOG.isEnabledFor(logging.INFO)
+        here = bool(self._observers) or self.away is not None
+        return here or _LOG.isEnabledFor(logging.INFO)
 
     @property
     def observed(self) -> bool:
-        """Whether an observer listens (the log alone does not count)."""
+        """Whether an observer listens here (log and other processes do not count)."""
         return bool(self._observers)
 
     def add(self, observer: Callable[[LifecycleEvent], Any]) -> None:
@@ -79,9 +84,13 @@ class Lifecycle:
 
     def send(self, event: LifecycleEvent) -> None:
         """Tell everybody."""
-        if event.kind not in _QUIET and _LOG.isEnabledFor(logging.INFO):
-            step = f" {event.step}" if event.step else ""
-            _LOG.info("%s %s%s", event.kind, event.instance_id, step, extra={"wfe_event": event})
+        if event.kind not in _QUIET:
+            if _LOG.isEnabledFor(logging.INFO):
+                step = f" {event.step}" if event.step else ""
+                extra = {"wfe_event": event}
+                _LOG.info("%s %s%s", event.kind, event.instance_id, step, extra=extra)
+            if self.away is not None:
+                self.away(event)
         for observer in tuple(self._observers):
             try:
                 observer(event)

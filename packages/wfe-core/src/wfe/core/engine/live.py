@@ -18,6 +18,7 @@ import orjson
 from wfe.core.definition import Kind
 from wfe.core.engine.branches import Branch
 from wfe.core.engine.contexts import make_context
+from wfe.core.engine.refusals import RESTORES, RunAgainError, without
 from wfe.core.engine.secrets import guarded
 from wfe.core.engine.views import instance_of
 from wfe.core.models import PointerStatus, WorkflowInstance, WorkflowStatus
@@ -28,13 +29,12 @@ from wfe.core.rules.inputs import (
     Due,
     Exceeded,
     Expired,
-    Failed,
     Input,
     Received,
     Recovered,
-    StartsChild,
     Stopped,
     Unwanted,
+    completed_of,
 )
 from wfe.core.rules.state import Pointer, State, apply, folded, state_to_json
 from wfe.core.steps import InstanceRef
@@ -54,8 +54,7 @@ _SLEEPING: Final = PointerStatus.SLEEPING.value
 _WAITING: Final = PointerStatus.WAITING_FOR_EVENT.value
 _CANCELLED: Final = PointerStatus.CANCELLED.value
 _MAKES_RUNNABLE: Final = frozenset({"p", "t"})
-_RESTORES: Final = frozenset({"retry", "rewind"})
-_LOOKED_UP: Final = _RESTORES | {"update"}
+_LOOKED_UP: Final = RESTORES | {"update"}
 """Messages that mean something only with what the shell looks up or asks for them."""
 _FOLD_FROM: Final = 32 * 1024  # bytes of tail below which no snapshot is worth it
 
@@ -63,25 +62,6 @@ _FOLD_FROM: Final = 32 * 1024  # bytes of tail below which no snapshot is worth 
 def dumps(value: object) -> str:
     """Return the JSON text of plain *value*."""
     return orjson.dumps(value).decode()
-
-
-def failed_input(each: StartsChild, problem: Exception) -> Failed:
-    """Return what becomes of a child that cannot be started."""
-    return Failed(
-        pointer=each.pointer,
-        attempt=each.attempt,
-        type=type(problem).__name__,
-        message=str(problem),
-        retryable=False,
-    )
-
-
-def _without(each: Input, problem: Exception) -> Input:
-    if isinstance(each, StartsChild):
-        return failed_input(each, problem)
-    if isinstance(each, Received) and each.kind in _RESTORES:
-        return attrs.evolve(each, found=None)
-    return each
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -93,6 +73,7 @@ class LiveRun:
         poked: Whether the inbox has rows that were not read.
         fresh: Whether no progress was committed since the claim.
         parking: Whether it is being given up: nothing is decided any more.
+        held_back: Whether a step's transaction is about to go: nothing else is decided until then.
         draining: Whether the host stops, or its definition is paused: no body starts any more.
         looking_up: Messages for which something is being looked up, by number.
         final_at: When it became final, µs; ``None`` before.
@@ -112,6 +93,7 @@ class LiveRun:
     poked: bool = False
     fresh: bool = False
     parking: bool = False
+    held_back: bool = False
     draining: bool = False
     looking_up: dict[int, Received] = attrs.field(factory=dict[int, Received])
     closed: bool = False
@@ -124,6 +106,7 @@ class LiveRun:
     branches: dict[int, Branch] = attrs.field(factory=dict[int, Branch], init=False)
     leaving: set[asyncio.Task[None]] = attrs.field(factory=set[asyncio.Task[None]], init=False)
     services: Any = attrs.field(default=None, init=False)
+    turns: asyncio.Lock | None = attrs.field(default=None, init=False)
     masks: Masker | None = attrs.field(default=None, init=False)
     calls: dict[int, Calls] = attrs.field(factory=dict[int, "Calls"], init=False)
     _taken: list[Input] = attrs.field(factory=list[Input], init=False)
@@ -132,11 +115,15 @@ class LiveRun:
     _folded_bytes: int = attrs.field(default=0, init=False)
     _bytes: int = attrs.field(default=0, init=False)
     _known: set[int] | None = attrs.field(default=None, init=False)
+    _woken: list[int] = attrs.field(factory=list[int], init=False)
+    _held: bool = attrs.field(default=False, init=False)
 
     # -- beginning and going on
 
     def begin(self) -> None:
         """Start what is runnable: after a start, a claim, a resume."""
+        # What was asked of it before (to suspend, to terminate …) is decided before a body begins.
+        self._held = bool(self.inputs)
         for key in list(self.state.pointers):
             self._launch(key, [])
         if self.deadline is not None:
@@ -151,7 +138,8 @@ class LiveRun:
 
     def recover(self) -> None:
         """Record that bodies may have been interrupted by the death of another host."""
-        keys = tuple(p.id for p in self.state.pointers.values() if self._runnable(p))
+        live = self.state.pointers.values()
+        keys = tuple(p.id for p in live if self._runnable(p) and "joined" not in p.extra)
         if keys:
             self.feed(Recovered(keys))
 
@@ -270,10 +258,11 @@ class LiveRun:
 
     def prepare(self) -> Item | None:
         """Decide on what arrived; return what to commit, ``None`` when nothing follows."""
-        if self.parking:
+        if self.parking or self.held_back:
             return None
         taken, self.inputs = self.inputs, []
         if not taken or self.closed:
+            self._wake([])
             return None
         if self.state.seq >= self.owner.sizes.history:
             most = self.owner.sizes.history
@@ -285,6 +274,7 @@ class LiveRun:
             self.looking_up.clear()
             decision = decide(self.ready.plan, self.state, taken, self.owner.clock.now())
         if not decision.rows:
+            self._wake([])
             for branch in self._free(taken):
                 branch.go_on(None)
             return None
@@ -354,7 +344,7 @@ class LiveRun:
 
         And a retry comes to nothing when another run has taken its place meanwhile.
         """
-        self.inputs = [_without(each, problem) for each in [*self._taken, *self.inputs]]
+        self.inputs = [without(each, problem) for each in [*self._taken, *self.inputs]]
         self._taken, self._decision, self.in_flight = [], None, False
 
     def again(self) -> None:
@@ -368,6 +358,18 @@ class LiveRun:
             else:
                 kept.append(each)
         self.inputs = [*kept, *self.inputs]
+
+    def alone(self, each: Input) -> tuple[Item, Decision]:
+        """Decide on *each* alone, while everything else is held back; nothing is folded."""
+        decision = decide(self.ready.plan, self.state, [each], self.owner.clock.now())
+        rows = tuple([dumps(row) for row in decision.rows])
+        self._folded, self._bytes = None, sum(map(len, rows))
+        return Item(n=self.n, base=self.state.seq, rows=rows, alive=True), decision
+
+    def went_alone(self, each: Input, decision: Decision, done: Done) -> None:
+        """What :meth:`alone` decided is committed."""
+        self._taken, self._decision = [each], decision
+        self.settled(done)
 
     def settled(self, done: Done) -> None:
         """The transition is committed: fold it, tell observers, start what is runnable."""
@@ -447,6 +449,7 @@ class LiveRun:
                 for op in row[6]:
                     if op[0] in _MAKES_RUNNABLE:
                         self._launch(op[1], free)
+        self._wake(free)
         for branch in free:
             branch.go_on(None)
 
@@ -480,10 +483,20 @@ class LiveRun:
         elif not self.runnable:
             return
         elif self._runnable(pointer):
-            if key not in self.branches and not self.draining:
+            if self.in_flight and pointer.status == _SLEEPING:
+                self._woken.append(key)  # it slept yet when what is being committed was decided
+            elif key not in self.branches and not self.draining and not self._held:
                 self._start(key, free)
         elif pointer.wake is not None:
             self.owner.timer(self, pointer.wake, key)
+
+    def _wake(self, free: list[Branch]) -> None:
+        """Start what woke up during a commit, unless that ended it or is tried again."""
+        if self._held:
+            self._held, self._woken = False, [*self.state.pointers]
+        woken, self._woken = self._woken, []
+        for key in woken if not self.closed else ():
+            self._launch(key, free)
 
     def _start(self, key: int, free: list[Branch]) -> None:
         """Hand a pointer to a branch that is free, else to a new one."""
@@ -515,7 +528,10 @@ class LiveRun:
         loop = asyncio.get_running_loop()
         following: int | None = key
         while following is not None:
-            outcome = await self._attempt(branch, following)
+            try:
+                outcome = await self._attempt(branch, following)
+            except RunAgainError:
+                continue
             if outcome is None or self.closed:
                 return
             waiter = branch.waiter = loop.create_future()
@@ -525,20 +541,27 @@ class LiveRun:
     async def _attempt(self, branch: Branch, key: int) -> Input | None:
         if self.leaving:  # bodies of a state that is no more are awaited
             await asyncio.wait(set(self.leaving))
+        if self.owner.unsure:
+            await self.owner.sure()
         pointer = self.state.pointers.get(key)
         if pointer is None:  # cancelled between being handed over and beginning
             if self.branches.get(key) is branch:
                 del self.branches[key]
             return None
+        if "joined" in pointer.extra:  # done, and committed by a transaction of its own
+            return completed_of(pointer.id, pointer.attempt, pointer.extra["joined"])
+        ctx = None
         try:
             ctx = branch.ctx = make_context(self, pointer)
             slots = self.owner.slots
             if slots is None or self._is_function(pointer):
                 self.owner.report.began(self, pointer)
-                return await self.ready.runners[pointer.step](ctx)
-            async with slots:
-                self.owner.report.began(self, pointer)
-                return await self.ready.runners[pointer.step](ctx)
+                outcome = await self.ready.runners[pointer.step](ctx)
+            else:
+                async with slots:
+                    self.owner.report.began(self, pointer)
+                    outcome = await self.ready.runners[pointer.step](ctx)
+            return outcome if ctx.joined is None else await ctx.joined.end(outcome)
         except asyncio.CancelledError:
             current = self.state.pointers.get(key)
             if self.closed or current is None or current.status != _CANCELLED:
@@ -547,11 +570,15 @@ class LiveRun:
             if task is not None:  # what it goes on with is not cancelled
                 task.uncancel()
             return Stopped(key)
+        except RunAgainError:
+            raise
         except Exception as error:  # noqa: BLE001 - user code is caught inside: this is ours
             self.owner.broken(self, error)
             return None
         finally:
             branch.ctx = None
+            if ctx is not None and ctx.joined is not None:
+                await ctx.joined.close()
 
     def _is_function(self, pointer: Pointer) -> bool:
         """Whether *pointer* is a durable function, whose steps take places, not itself."""

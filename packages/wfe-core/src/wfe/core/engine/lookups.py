@@ -13,7 +13,8 @@ from wfe.core.engine.handlers import call_handler
 from wfe.core.errors import ProviderError
 from wfe.core.models import WorkflowStatus
 from wfe.core.rules.inputs import Answered, Received
-from wfe.core.rules.reviving import before_failures, before_step, restored
+from wfe.core.rules.reopening import before_failures
+from wfe.core.rules.reviving import before_step, restored
 
 if TYPE_CHECKING:
     from wfe.core.engine.engine import Engine

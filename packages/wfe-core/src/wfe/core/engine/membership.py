@@ -6,15 +6,20 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeAlias
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from wfe.core.errors import ProviderError
-from wfe.core.providers import LockProvider, PersistenceProvider
+from wfe.core.providers import LockProvider, PersistenceProvider, SeparateLock, WorkerRow
 
 __all__ = ["Beats", "Heartbeat", "HeartbeatFactory", "Takeover", "cancelled"]
 
+A = TypeVar("A")
+
 _LOG: Final = logging.getLogger("wfe.engine")
+_PATIENCE: Final = 1_000_000  # µs for an answer of a lock elsewhere, but no more than lease/10
+_MUTE: Final = 5_000_000  # µs that it is left alone after a failure, but no more than lease/6
 _NEVER: Final = 2**62  # µs: a lease that no silence exceeds
 _RELEASE: Final = 5000  # instances released in one statement
 
@@ -53,6 +58,7 @@ class Heartbeat:
         self._epoch = epoch
         self._busy = busy
         self._stop = threading.Event()
+        self._trouble = False  # told once, not at every beat
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -62,16 +68,38 @@ class Heartbeat:
 
     def _run(self) -> None:
         with asyncio.Runner() as runner:
-            while not self._stop.wait(self._lease / 3_000_000):
-                if self._busy():
+            beaten = time.monotonic()  # registering was a beat
+            # Looked at more often than beaten: a host that was idle beats soon after it is not.
+            while not self._stop.wait(self._lease / 12_000_000):
+                now = time.monotonic()
+                if now - beaten >= self._lease / 3_300_000 and self._busy():
+                    beaten = now
                     runner.run(self._beat())
+            if isinstance(self._lock, SeparateLock):
+                runner.run(self._leave(self._lock))
 
     async def _beat(self) -> None:
+        # That the worker was fenced is seen by its looks at the store, whoever keeps the beats.
+        # A beat that failed is tried again; the store's fence decides if that is too late.
+        patience = self._lease / 3_000_000 if isinstance(self._lock, SeparateLock) else None
         try:
-            await self._lock.beat(self._epoch(), self._lease)
+            async with asyncio.timeout(patience):
+                await self._lock.beat(self._epoch(), self._lease)
+        except TimeoutError:
+            self._failed("no answer")
         except ProviderError as error:
-            # Tried again in a third of a lease; the store's fence decides if that is too late.
-            _LOG.warning("heartbeat failed: %s", error)
+            self._failed(str(error))
+        else:
+            self._trouble = False
+
+    def _failed(self, problem: str) -> None:
+        if not self._trouble:
+            _LOG.warning("heartbeat failed, trying again: %s", problem)
+        self._trouble = True
+
+    async def _leave(self, lock: SeparateLock) -> None:
+        with contextlib.suppress(ProviderError):  # nothing is lost
+            await lock.leave()
 
     async def close(self) -> None:
         """Stop the thread and wait for it."""
@@ -86,6 +114,14 @@ class Takeover:
     A worker whose process is certainly gone is fenced at once.  One that is only silent is
     fenced when this host itself reached the store for a whole lease without a gap: after an
     outage or a laptop's sleep all beats are old, and nobody may conclude anything from that.
+    A lock elsewhere that cannot be asked keeps nothing from going on but takeovers.
+
+    Attributes:
+        seen: When the store said last that this worker is not fenced, µs.
+        alive: Set whenever the store says so.
+        fenced: The epoch of this host that the store said is fenced; 0: none.
+        cut_off: This host was fenced while it could not reach the lock, and others could: it
+            takes no work until it reaches it again.
     """
 
     def __init__(
@@ -94,41 +130,109 @@ class Takeover:
         lock: LockProvider,
         lease: int,
         epoch: Callable[[], int],
+        *,
+        foreign: bool = False,
     ) -> None:
-        """Watch the workers of *store*."""
+        """Watch the workers of *store*; *foreign*: the lock is not the store itself."""
         self._store = store
         self._lock = lock
         self._lease = lease
         self._epoch = epoch
+        self._foreign = foreign
         self._good_since: int | None = None
         self._last_look: int | None = None
+        self._mute_until = 0
+        self._trouble = False
+        self.seen: int = store.clock.now()
+        self.alive = asyncio.Event()
+        self.fenced: int = 0
+        self.cut_off: bool = False
 
     async def look(self) -> int:
         """Take over from whoever is dead; return how many instances were released."""
+        mine, workers = await self._read()
         now = self._store.clock.now()
         gap = self._last_look is None or now - self._last_look > self._lease // 3
         if gap or self._good_since is None:
             self._good_since = now
         self._last_look = now
-        workers = await self._store.workers()
-        mine = self._epoch()
         others = [w.epoch for w in workers if w.epoch != mine and w.fenced is None]
         left = any(w.fenced is not None for w in workers)
         if others:
             left = await self._fence(others, now) or left
         return await self._release() if left else 0
 
+    async def _read(self) -> tuple[int, Sequence[WorkerRow]]:
+        """Return who this host is and all workers; notice whether it is fenced."""
+        mine = self._epoch()
+        workers = await self._store.workers()
+        if any(w.epoch == mine and w.fenced is None for w in workers):
+            self.seen = self._store.clock.now()
+            self.alive.set()
+        else:
+            self.fenced = mine
+            self.cut_off = self.cut_off or self._trouble
+        return mine, workers
+
+    async def fit(self) -> bool:
+        """Beat; whether this host may claim.  ``False``: it is fenced, and must register anew.
+
+        Raises:
+            ProviderError: The store, or the lock that it is, failed; or this host alone is cut
+                off from a lock elsewhere.
+        """
+        if not self._foreign:
+            return await self._lock.beat(self._epoch(), self._lease)
+        mine, _ = await self._read()
+        if self.fenced == mine:
+            return False
+        well = await self._asked(self._lock.beat(mine, self._lease), True)
+        if self._trouble and self.cut_off:
+            problem = "it cannot be reached, and this host was fenced for that; it claims nothing"
+            raise ProviderError("lock", problem)
+        self.cut_off = False
+        return well
+
     async def _fence(self, others: list[int], now: int) -> bool:
-        gone = list(await self._lock.dead(others, _NEVER))
+        gone = list(await self._asked(self._lock.dead(others, _NEVER), ()))
         fenced = list(await self._store.fence(gone, lease=None)) if gone else []
         if self._good_since is not None and now - self._good_since >= self._lease:
             rest = [epoch for epoch in others if epoch not in gone]
-            silent = list(await self._lock.dead(rest, self._lease)) if rest else []
+            silent: list[int] = []
+            if rest:
+                silent += await self._asked(self._lock.dead(rest, self._lease), ())
             if silent:
                 fenced += await self._store.fence(silent, lease=self._lease)
         if fenced:
             _LOG.warning("took over from %d dead worker(s)", len(fenced))
+            if isinstance(self._lock, SeparateLock):
+                await self._asked(self._lock.bury(fenced), None)
         return bool(fenced)
+
+    async def _asked(self, question: Coroutine[Any, Any, A], unknown: A) -> A:
+        """Return the lock's answer; *unknown* when it is elsewhere and gives none.
+
+        After a failure it is left alone for a while, so that a lock that hangs does not hold up
+        everything else.
+        """
+        if not self._foreign:
+            return await question
+        now = self._store.clock.now()
+        if now < self._mute_until:
+            question.close()
+            return unknown
+        try:
+            async with asyncio.timeout(min(_PATIENCE, self._lease // 10) / 1_000_000):
+                answer = await question
+        except (ProviderError, TimeoutError) as error:
+            if not self._trouble:
+                problem = str(error) or "no answer"
+                _LOG.warning("the lock fails, nobody is taken over from: %s", problem)
+            self._trouble = True
+            self._mute_until = now + min(_MUTE, self._lease // 6)
+            return unknown
+        self._trouble = False
+        return answer
 
     async def _release(self) -> int:
         released = 0
@@ -138,8 +242,8 @@ class Takeover:
 
 
 async def cancelled(task: asyncio.Task[Any] | None) -> None:
-    """Cancel *task* and wait until it has ended."""
+    """Cancel *task* and wait until it has ended, however it ended."""
     if task is not None:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        # Not `suppress`: that would swallow a cancellation of who waits here.
+        await asyncio.gather(task, return_exceptions=True)

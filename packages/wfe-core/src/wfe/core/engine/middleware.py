@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, runtime_checkable
 
 from wfe.core.engine.nodes import CallNext
 from wfe.core.models import WorkflowInstance
 from wfe.core.steps import StepExecutionContext
 
-__all__ = ["StepMiddleware", "WorkflowMiddleware"]
+__all__ = ["StepMiddleware", "WorkflowMiddleware", "tell_ended"]
+
+_LOG: Final = logging.getLogger("wfe.engine")
 
 
 @runtime_checkable
@@ -31,3 +35,16 @@ class WorkflowMiddleware(Protocol):
     async def post(self, instance: WorkflowInstance[Any]) -> None:
         """Look at a run once it is final; called in reverse order of registration."""
         ...
+
+
+async def tell_ended(
+    hooks: Sequence[WorkflowMiddleware], view: Callable[[], WorkflowInstance[Any]]
+) -> None:
+    """Show a run that is final, as *view* gives it, to *hooks*: the last registered one first."""
+    instance = view()
+    for hook in reversed(hooks):
+        try:
+            await hook.post(instance)
+        except Exception:  # noqa: BLE001 - a hook is a guest
+            # The run is over and stored; a hook's failure can change nothing about it.
+            _LOG.exception("a workflow middleware failed after run %s", instance.id)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from wfe.core.engine.reporting import Reporter
     from wfe.core.engine.shared import Shared
     from wfe.core.engine.sizes import Sizes
+    from wfe.core.engine.transactions import Transactions
     from wfe.core.providers import Clock
     from wfe.core.rules.inputs import Received
 
@@ -34,6 +35,20 @@ class Owner(Protocol):
     @property
     def slots(self) -> asyncio.Semaphore | None:
         """One for each body that may run at a time; ``None``: no limit."""
+        ...
+
+    @property
+    def transactions(self) -> Transactions:
+        """The transactions of steps."""
+        ...
+
+    @property
+    def unsure(self) -> bool:
+        """Whether this host may have been taken for dead, and begins no body until it knows."""
+        ...
+
+    async def sure(self) -> None:
+        """Return when the store said that this host is not fenced; never if it stops before."""
         ...
 
     async def start_run(

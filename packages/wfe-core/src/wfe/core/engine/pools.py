@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 __all__ = ["WorkerPools"]
 
@@ -26,6 +29,9 @@ class WorkerPools:
     def processes(self) -> Executor:
         """Return the pool for CPU-bound functions, one process a core."""
         if self._processes is None:
+            import multiprocessing  # noqa: PLC0415 - few hosts have such functions
+            from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - likewise
+
             # spawn: a fork would copy locks that other threads hold at that moment
             context = multiprocessing.get_context("spawn")
             self._processes = ProcessPoolExecutor(mp_context=context)

@@ -95,7 +95,12 @@ class Reads:
         ]
 
     async def _views(self, headers: Sequence[StoredInstance]) -> list[WorkflowInstance[Any]]:
-        loaded = await self._engine.store.load([header.n for header in headers])
+        views = await self.numbered([header.n for header in headers])
+        return [views[header.n] for header in headers if header.n in views]
+
+    async def numbered(self, numbers: Sequence[int]) -> dict[int, WorkflowInstance[Any]]:
+        """Return those of the runs with these numbers that exist."""
+        loaded = await self._engine.store.load(numbers) if numbers else ()
         views: dict[int, WorkflowInstance[Any]] = {}
         for each in loaded:
             ready = self._engine.registry.number(each.header.d)
@@ -108,7 +113,7 @@ class Reads:
                 header.created_at,
                 header.completed_at,
             )
-        return [views[header.n] for header in headers if header.n in views]
+        return views
 
     async def find(  # noqa: PLR0913 - the criteria of a search
         self,

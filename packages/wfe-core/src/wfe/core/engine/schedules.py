@@ -23,7 +23,7 @@ from wfe.core.errors import (
     ProviderError,
 )
 from wfe.core.models import WorkflowStatus, from_micros
-from wfe.core.providers import Done, Fire, Hint, Item, Message, Refused, ScheduleRow
+from wfe.core.providers import GENTLY, Done, Fire, Hint, Item, Message, Refused, ScheduleRow
 from wfe.core.rules.plan import make_plan
 from wfe.core.rules.schedules import Every, Firing, Memory, Spec, Times, due_at, key_of, plan
 
@@ -86,6 +86,7 @@ class Schedules:
         self._task: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._alarm: int | None = None
+        self._looking = False
         self._watched: set[int] = set()
         self._told: set[str] = set()
 
@@ -105,8 +106,8 @@ class Schedules:
 
     @property
     def nudged(self) -> bool:
-        """Whether it will look at the next turn of the loop."""
-        return self._task is not None and self._news.is_set()
+        """Whether it looks now, or will at the next turn of the loop."""
+        return self._task is not None and (self._looking or self._news.is_set())
 
     async def changed(self) -> None:
         """A schedule was made or changed: all hosts look."""
@@ -124,6 +125,7 @@ class Schedules:
         engine = self._engine
         while True:
             until: int | None = engine.clock.now() + engine.settings.poll
+            self._looking = True
             try:
                 until = await self._look()
             except ProviderError as error:
@@ -132,6 +134,7 @@ class Schedules:
                 return
             except Exception:  # noqa: BLE001 - a host that stops looking would never fire again
                 _LOG.exception("internal error while looking at the schedules, trying again")
+            self._looking = False
             await self._rest(until)
 
     async def _rest(self, until: int | None) -> None:
@@ -256,7 +259,13 @@ class Schedules:
     def _cancel(self, known: Known) -> tuple[Message, ...]:
         name = f"schedule:{known.row.id}"
         reason = f"the schedule {known.row.id!r} starts the next run"
-        message = Message(target=known.memory.last_n, kind="terminate", actor=name, reason=reason)
+        message = Message(
+            target=known.memory.last_n,
+            kind="terminate",
+            payload=GENTLY,
+            actor=name,
+            reason=reason,
+        )
         return (message,)
 
     # -- definitions

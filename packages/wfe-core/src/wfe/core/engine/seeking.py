@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from wfe.core.engine.hints import Hints
 from wfe.core.engine.ids import shown_name
 from wfe.core.engine.live import dumps
 from wfe.core.engine.membership import Takeover, cancelled
@@ -44,16 +45,21 @@ FAULTS: Final = 5
 class Seeker:
     """The loop beside the committer."""
 
-    def __init__(self, engine: Engine, queue: QueueProvider, lock: LockProvider) -> None:
-        """Look for work for *engine*."""
+    def __init__(
+        self, engine: Engine, queue: QueueProvider, lock: LockProvider, *, foreign: bool = False
+    ) -> None:
+        """Look for work for *engine*; *foreign*: the lock is not the store itself."""
         self._engine = engine
-        self._queue = queue
-        self._lock = lock
         self._unsure = False
-        self._heard_as = 0
-        self._takeover = Takeover(engine.store, lock, engine.settings.lease, lambda: engine.epoch)
+        lease = engine.settings.lease
+        self._takeover = Takeover(engine.store, lock, lease, lambda: engine.epoch, foreign=foreign)
+        # Well below a third of a lease: who leaves such gaps may take over from nobody.
+        self._poll = min(engine.settings.poll, max(lease // 6, 1))
+        self._patience = lease * 2 // 3
+        self._looking = False
+        self._hints = Hints(engine, queue, self._poll)
+        self._alarm: int | None = None
         self._task: asyncio.Task[None] | None = None
-        self._listen: asyncio.Task[Sequence[int]] | None = None
         self._nudge = asyncio.Event()
         self._parking: int | None = None
         self._claimed: dict[int, int] = {}
@@ -69,7 +75,7 @@ class Seeker:
     async def close(self) -> None:
         """Stop looking."""
         await cancelled(self._task)
-        await cancelled(self._listen)
+        await self._hints.close()
 
     def doubt(self, n: int) -> None:
         """Look whether this host owns run *n*, and drive it if it does."""
@@ -87,20 +93,31 @@ class Seeker:
 
     @property
     def nudged(self) -> bool:
-        """Whether it will look at the next turn of the loop."""
-        return self._nudge.is_set()
+        """Whether it looks now, or will at the next turn of the loop."""
+        return self._looking or self._nudge.is_set()
 
-    async def hint(self, hints: Sequence[Hint]) -> None:
-        """Tell other hosts about work."""
-        try:
-            await self._queue.hint(hints)
-        except ProviderError as error:
-            # Only a hint: whoever it was for finds the work by its own poll.
-            _LOG.warning("a hint was not delivered: %s", error)
+    @property
+    def unsure(self) -> bool:
+        """Whether this host may have been taken for dead since the store said otherwise."""
+        engine = self._engine
+        return engine.durable and engine.clock.now() - self._takeover.seen > self._patience
+
+    async def sure(self) -> None:
+        """Return when the store said again that this host is not fenced; never if it stops."""
+        while self.unsure:
+            self._nudge.set()
+            self._takeover.alive.clear()
+            await self._takeover.alive.wait()
+
+    def registered(self) -> None:
+        """Take note that this host is a new worker."""
+        self._takeover.seen = self._engine.clock.now()
+        self._takeover.alive.set()
 
     async def _run(self) -> None:
         while True:
-            wait = self._engine.settings.poll
+            wait = self._poll
+            self._looking = True
             try:
                 wait = await self._look()
             except ProviderError as error:
@@ -108,15 +125,18 @@ class Seeker:
             except Exception:  # noqa: BLE001 - a host that stops looking would hang its runs
                 _LOG.exception("internal error while looking for work, trying again")
             self.last_look = self._engine.clock.now()
+            self._looking = False
             await self._rest(wait)
 
     async def _look(self) -> int:
         """Go round once; return for how long (µs) nothing needs to be looked for."""
         engine = self._engine
         now = engine.clock.now()
-        if engine.durable and (not self._looked or now - self._looked >= engine.settings.poll):
+        if engine.durable and self._due_look(now):
             self._looked = now
             await self._takeover.look()
+            if engine.live and self._takeover.fenced == engine.epoch:
+                await engine.renew(engine.epoch)
             await self._catch_up()
             await engine.gates.refresh()
             await engine.outbox.drain()
@@ -127,6 +147,9 @@ class Seeker:
             await self._take(())
         await self._sure(due=False)
         return await self._claim()
+
+    def _due_look(self, now: int) -> bool:
+        return not self._looked or now - self._looked >= self._poll or self.unsure
 
     async def _catch_up(self) -> None:
         """Read what was sent to runs that live here, in case the hint was lost."""
@@ -155,42 +178,45 @@ class Seeker:
             await engine.renew(epoch)
             return
         idle = engine.durable and due and not engine.live
-        if idle and not await self._lock.beat(epoch, engine.settings.lease):
+        if idle and not await self._takeover.fit():
             await engine.renew(epoch)
+
+    async def hint(self, hints: Sequence[Hint]) -> None:
+        """Tell other hosts about work."""
+        await self._hints.tell(hints)
 
     async def _rest(self, wait: int) -> None:
         """Sleep until a hint, a nudge, or *wait* µs have passed."""
         engine = self._engine
         nudged = asyncio.ensure_future(self._nudge.wait())
-        listen = self._listen
-        if listen is not None and self._heard_as != engine.epoch:
-            await cancelled(listen)  # hints go to the epoch that this host has now
-            listen = None
-        if listen is None:
-            self._heard_as = engine.epoch
-            listen = self._listen = asyncio.ensure_future(self._queue.wait(engine.epoch, _HOUR))
-        engine.timers.at(engine.clock.now() + wait, self._nudge.set)
+        listen = await self._hints.listening()
+        until = engine.clock.now() + wait
+        self._wake_at(until if listen is not None else min(until, self._hints.deaf_until))
         try:
-            await asyncio.wait({nudged, listen}, return_when=asyncio.FIRST_COMPLETED)
+            waited = {nudged} if listen is None else {nudged, listen}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         finally:
             nudged.cancel()
         self._nudge.clear()
-        if not listen.done():
-            return
-        self._listen = None
-        for n in self._heard(listen):
+        for n in self._hints.heard():
             run = engine.live.get(n)
             if run is not None:
                 engine.poke(run)
             elif n == 0:  # about no run, but about schedules
                 engine.schedules.nudge()
+            elif n == -1:  # an application's transaction left an event in the outbox
+                self._looked = 0
 
-    def _heard(self, listen: asyncio.Task[Sequence[int]]) -> Sequence[int]:
-        try:
-            return listen.result()
-        except ProviderError as error:
-            _LOG.warning("listening for hints failed, trying again: %s", error)
-            return ()
+    def _wake_at(self, when: int) -> None:
+        """Look again then; one time is enough, the earliest."""
+        if self._alarm is None or when < self._alarm:
+            self._alarm = when
+            self._engine.timers.at(when, lambda: self._ring(when))
+
+    def _ring(self, when: int) -> None:
+        if when == self._alarm:
+            self._alarm = None
+            self._nudge.set()
 
     # -- claiming
 
@@ -198,7 +224,7 @@ class Seeker:
         """Claim and load what is due; return for how long (µs) there is nothing to claim."""
         engine = self._engine
         numbers = engine.gates.numbers
-        poll = engine.settings.poll
+        poll = self._poll
         while numbers:
             self._crowded = engine.room <= 0
             if self._crowded:
@@ -217,6 +243,8 @@ class Seeker:
             if not claimed:
                 return poll if engine.durable else poll // 10
             await self._take(claimed)
+            if engine.durable and self._due_look(engine.clock.now()):
+                return 0  # however much there is to claim, what else is looked for is not put off
         return poll
 
     async def _due(self, numbers: Sequence[int]) -> tuple[int | None, Sequence[int] | None]:
@@ -230,7 +258,7 @@ class Seeker:
 
     def _until(self, due: int | None, now: int) -> int:
         """Without other processes every change is announced, and no safety poll is needed."""
-        poll, durable = self._engine.settings.poll, self._engine.durable
+        poll, durable = self._poll, self._engine.durable
         if due is None:
             return poll if durable else _HOUR
         wait = max(due - now, 1)

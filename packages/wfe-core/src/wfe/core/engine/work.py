@@ -18,6 +18,7 @@ from wfe.core.codec import decode, encode
 from wfe.core.conversion import Check, checker
 from wfe.core.engine.contexts import call_context
 from wfe.core.engine.live import dumps
+from wfe.core.engine.refusals import RunAgainError
 from wfe.core.errors import DataTypeError, DefinitionError, StepTimeoutError
 from wfe.core.policies import ErrorPolicy
 from wfe.core.rules.called import CallDone, CallFailed
@@ -139,8 +140,12 @@ async def do(calls: Calls, made: Made, work: Work) -> Any:
     while record is None:
         if not calls.run.runnable or calls.run.draining:
             await calls.may_work()
-        outcome, value = await _attempt(calls, made, work, last)
-        calls.feed(outcome)
+        try:
+            outcome, value, fed = await _attempt(calls, made, work, last)
+        except RunAgainError:
+            continue
+        if not fed:
+            calls.feed(outcome)
         made.strand.committing = True
         try:
             answer = await calls.answer(made.key)
@@ -174,33 +179,52 @@ async def _paused(calls: Calls, made: Made) -> tuple[Pointer | None, Record | No
 
 async def _attempt(
     calls: Calls, made: Made, work: Work, last: Pointer | None
-) -> tuple[CallDone | CallFailed, Any]:
-    """Run the body once."""
+) -> tuple[CallDone | CallFailed, Any, bool]:
+    """Run the body once; return what came of it, its result, and whether that is committed."""
     started = calls.engine.clock.now()
+    tried = last.attempt if last else 0
+    shown = Pointer(calls.pointer, made.name, None, _RUNNING, tried, None, {})
+    ctx: StepExecutionContext[Any] | None = None
+    if work.shape.ctx or work.middleware:
+        ctx = call_context(calls.run, shown, made.key)
     info = made.info(started=started)
     key = None if last is None else last.id
     try:
         with calls.works():
-            result = await _body(calls, made, work, last.attempt if last else 0, started)
-        stored = value = encode(result, "result")
-        if result.__class__ not in _PLAIN or (isinstance(result, str) and len(result) > _SHORT):
-            calls.engine.sizes.check("result", dumps(stored))
-            value = work.restored(stored)
+            result = await _body(calls, made, work, shown, ctx, started)
+            value = _kept(calls, work, info, result)
+            done = CallDone(
+                pointer=calls.pointer,
+                attempt=calls.attempt,
+                name=made.name,
+                info=info,
+                last=key,
+                undone=work.undone,
+            )
+            if ctx is None or ctx.joined is None:
+                return done, value, False
+            return done, value, await ctx.joined.end_call(calls, made.key, done)
+    except RunAgainError:
+        raise
     except Exception as error:  # noqa: BLE001 - a step may raise anything: it is recorded
-        return _failure(calls, made, work, info, key, error), None
+        problem = None if ctx is None or ctx.joined is None else ctx.joined.problem
+        return _failure(calls, made, work, info, key, problem or error), None, False
+    finally:
+        if ctx is not None and ctx.joined is not None:
+            await ctx.joined.close()
+
+
+def _kept(calls: Calls, work: Work, info: dict[str, Any], result: Any) -> Any:
+    """Add the result to *info*; return it as a function that is run again gets it."""
+    stored = value = encode(result, "result")
+    if result.__class__ not in _PLAIN or (isinstance(result, str) and len(result) > _SHORT):
+        calls.engine.sizes.check("result", dumps(stored))
+        value = work.restored(stored)
     if stored is not None:
         info["result"] = stored
     if work.undoes is not None:
         info["undoes"] = work.undoes
-    done = CallDone(
-        pointer=calls.pointer,
-        attempt=calls.attempt,
-        name=made.name,
-        info=info,
-        last=key,
-        undone=work.undone,
-    )
-    return done, value
+    return value
 
 
 def _failure(
@@ -226,18 +250,21 @@ def _failure(
     )
 
 
-async def _body(calls: Calls, made: Made, work: Work, attempt: int, started: int) -> Any:
+async def _body(
+    calls: Calls,
+    made: Made,
+    work: Work,
+    shown: Pointer,
+    ctx: StepExecutionContext[Any] | None,
+    started: int,
+) -> Any:
     run, shape = calls.run, work.shape
-    shown = Pointer(calls.pointer, made.name, None, _RUNNING, attempt, None, {})
     run.owner.report.began(run, shown)
-    ctx: StepExecutionContext[Any] | None = None
     args, kwargs = work.args, work.kwargs
-    if shape.ctx or work.middleware:
-        ctx = call_context(run, shown, made.key)
-        if shape.first:
-            args = (ctx, *args)
-        elif shape.ctx:
-            kwargs = {"ctx": ctx, **kwargs}
+    if ctx is not None and shape.first:
+        args = (ctx, *args)
+    elif ctx is not None and shape.ctx:
+        kwargs = {"ctx": ctx, **kwargs}
 
     async def call() -> Any:
         return await _called(calls, work, args, kwargs)
@@ -289,3 +316,5 @@ async def _limited(
         if not work.done():
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
+        elif not work.cancelled():
+            work.exception()  # it failed as this was cancelled: nobody else asks for it
