@@ -17,6 +17,8 @@ from wfe.core import (
     WorkflowDefinition,
     WorkflowNotFoundError,
 )
+from wfe.core.memory import MemoryStore
+from wfe.host import WorkflowHost
 from wfe.testing import WorkflowTest
 
 Ctx = StepExecutionContext[Any]
@@ -338,3 +340,24 @@ async def test_an_unknown_child_fails_the_step_with_what_to_do() -> None:
     assert instance.error is not None
     assert instance.error.type == "DefinitionNotFoundError"
     assert "register it" in instance.error.message
+
+
+async def test_what_was_asked_before_a_claim_is_decided_before_a_body_begins() -> None:
+    store = MemoryStore()
+    gate = Gate()
+    async with WorkflowHost(store, max_live=0) as client:
+        client.register(_two_steps())
+        suspended = await client.start_workflow("two")
+        terminated = await client.start_workflow("two")
+        await client.suspend(suspended.id)
+        await client.terminate(terminated.id)
+        async with WorkflowHost(store, app=gate) as worker:
+            worker.register(_two_steps())
+            await worker.get(suspended.id)
+            for id_ in (suspended.id, terminated.id):
+                run = await worker.drive(id_)
+                await run.wait(timeout=timedelta(seconds=10), suspended=True)
+            kinds = [each.kind for each in await worker.history(suspended.id)]
+
+    assert kinds == ["workflow_started", "workflow_suspended"]
+    assert gate.ended == []

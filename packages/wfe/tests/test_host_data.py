@@ -27,6 +27,7 @@ from wfe.core import (
     WorkflowBuilder,
     WorkflowInstance,
     merged,
+    plugins,
     transient,
 )
 from wfe.host import SyncWorkflowHost, WorkflowHost, arun, run
@@ -341,7 +342,6 @@ async def test_stop_hands_back_what_is_unfinished_and_counts_it() -> None:
     ("url", "error", "text"),
     [
         ("nonsense", ProviderError, "'nonsense' is no URL"),
-        ("postgresql://x", PluginNotFoundError, r'pip install "wfe\[postgres\]"'),
         ("what://x", PluginNotFoundError, "no 'wfe.persistence' plugin named 'what'"),
     ],
 )
@@ -350,6 +350,24 @@ def test_a_url_that_nobody_handles_is_explained(
 ) -> None:
     with pytest.raises(error, match=text):
         WorkflowHost(url)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "extra"),
+    [
+        ("postgresql", "postgres"),
+        ("valkey", "valkey"),
+        ("rediss", "valkey"),
+        ("opensearch", "opensearch"),
+    ],
+)
+def test_a_provider_that_is_not_installed_is_named(
+    scheme: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins, "_group", lambda _: {})
+
+    with pytest.raises(PluginNotFoundError, match=rf'pip install "wfe\[{extra}\]"'):
+        WorkflowHost(f"{scheme}://x")
 
 
 def test_run_and_the_sync_host_block() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import attrs
 import pytest
+from cli_events import START, after, event
 
 from wfe.core.definition import Block, Cel, Kind, Node, WorkflowDefinition
 from wfe.core.models import LifecycleEvent, to_micros
@@ -16,38 +16,17 @@ from wfe.host.cli.fitting import fitted
 from wfe.host.cli.model import Picture, Times
 from wfe.host.cli.visits import State
 
-START = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-def at(seconds: float) -> datetime:
-    return START + timedelta(seconds=seconds)
-
 
 def leaf(name: str) -> Node:
     return Node(name=name, kind=Kind.STEP)
 
 
-def told(
-    kind: str, step: str | None, pointer: int | None, seconds: float, **data: Any
-) -> LifecycleEvent:
-    return LifecycleEvent(
-        kind=kind,
-        instance_id="r",
-        definition="main",
-        at=at(seconds),
-        step=step,
-        pointer=pointer,
-        attempt=0,
-        data=data,
-    )
-
-
 def drawn(nodes: tuple[Node, ...], events: list[LifecycleEvent], tail: int = 0) -> list[str]:
     definition = WorkflowDefinition(id="main", root=Block(nodes))
-    picture = Picture("r", {"main": definition}, "main")
-    for event in events:
-        picture.apply(event)
-    return [str(line) for line in tree(picture, at(10), tail)]
+    picture = Picture("r1", {"main": definition}, "main")
+    for each in events:
+        picture.apply(each)
+    return [str(line) for line in tree(picture, after(10), tail)]
 
 
 @pytest.mark.parametrize(
@@ -75,9 +54,9 @@ def test_a_time_of_another_day_has_its_date() -> None:
 
 def test_tree_of_a_sequence() -> None:
     events = [
-        told("step_started", "one", 1, 0),
-        told("step_completed", "one", 1, 1.5),
-        told("step_started", "two", 2, 2),
+        event("step_started", "one", 1, 0),
+        event("step_completed", "one", 1, 1.5),
+        event("step_started", "two", 2, 2),
     ]
 
     assert drawn((leaf("one"), leaf("two"), leaf("three")), events) == [
@@ -91,12 +70,12 @@ def test_tree_nests_containers_and_shows_why_a_step_failed() -> None:
     both = Node(name="both", kind=Kind.PARALLEL, blocks=(Block((leaf("a"),)), Block((leaf("b"),))))
     error = {"type": "ValueError", "message": "no", "step": "b"}
     events = [
-        told("step_started", "a", 2, 0),
-        told("step_started", "b", 3, 0),
-        told("step_failed", "b", 3, 1, error=error),
-        told("step_cancelled", "a", 2, 2),
-        told("step_failed", "both", 1, 2, error=error),
-        told("workflow_failed", None, None, 2, error=error),
+        event("step_started", "a", 2, 0),
+        event("step_started", "b", 3, 0),
+        event("step_failed", "b", 3, 1, error=error),
+        event("step_cancelled", "a", 2, 2),
+        event("step_failed", "both", 1, 2, error=error),
+        event("workflow_failed", None, None, 2, error=error),
     ]
 
     assert drawn((both, leaf("c")), events) == [
@@ -126,11 +105,11 @@ def test_tree_names_the_sides_of_a_decision() -> None:
 def test_tree_counts_the_executions_of_a_step_in_a_loop() -> None:
     loop = Node(name="each", kind=Kind.FOR_EACH, blocks=(Block((leaf("a"),)),))
     events = [
-        told("step_started", "each", 1, 0),
-        told("step_branched", "each", 1, 0),
-        told("step_started", "a", 2, 0),
-        told("step_started", "a", 3, 0),
-        told("step_completed", "a", 2, 4),
+        event("step_started", "each", 1, 0),
+        event("step_branched", "each", 1, 0),
+        event("step_started", "a", 2, 0),
+        event("step_started", "a", 3, 0),
+        event("step_completed", "a", 2, 4),
     ]
 
     assert drawn((loop,), events) == [
@@ -143,19 +122,19 @@ def test_tree_counts_the_executions_of_a_step_in_a_loop() -> None:
 def test_tree_counts_the_turns_of_a_while() -> None:
     loop = Node(name="again", kind=Kind.WHILE, blocks=(Block((leaf("a"),)),))
     events = [
-        told("step_branched", "again", 1, 0),
-        told("step_completed", "a", 2, 1),
-        told("step_branched", "again", 1, 1),
-        told("step_completed", "a", 3, 2),
-        told("step_completed", "again", 1, 3),
+        event("step_branched", "again", 1, 0),
+        event("step_completed", "a", 2, 1),
+        event("step_branched", "again", 1, 1),
+        event("step_completed", "a", 3, 2),
+        event("step_completed", "again", 1, 3),
     ]
 
     assert drawn((loop,), events)[0] == "└─ ✔ again  3.0s  turn 2"
 
 
 def test_tree_shows_the_last_lines_of_what_runs() -> None:
-    events = [told("step_started", "one", 1, 0)]
-    events += [told("log", "one", 1, 1, line=text) for text in ("x", "y", "z")]
+    events = [event("step_started", "one", 1, 0)]
+    events += [event("log", "one", 1, 1, line=text) for text in ("x", "y", "z")]
 
     assert drawn((leaf("one"),), events, tail=2) == ["└─ ▶ one  10.0s", "      y", "      z"]
 
@@ -210,10 +189,10 @@ def test_fitted_folds_what_is_over_first() -> None:
 def test_rounds_of_a_matrix_have_names() -> None:
     loop = Node(name="test", kind=Kind.FOR_EACH, blocks=(Block((leaf("a"),)),))
     events = [
-        told("step_branched", "test", 1, 0),
-        told("step_started", "a", 2, 0, round="os=linux"),
-        told("step_started", "a", 3, 0, round="os=mac"),
-        told("step_completed", "a", 2, 4, round="os=linux"),
+        event("step_branched", "test", 1, 0),
+        event("step_started", "a", 2, 0, round="os=linux"),
+        event("step_started", "a", 3, 0, round="os=mac"),
+        event("step_completed", "a", 2, 4, round="os=linux"),
     ]
 
     assert drawn((loop,), events) == [
@@ -226,12 +205,12 @@ def test_rounds_of_a_matrix_have_names() -> None:
 def test_rounds_of_several_steps_are_groups() -> None:
     loop = Node(name="test", kind=Kind.FOR_EACH, blocks=(Block((leaf("a"), leaf("b"))),))
     events = [
-        told("step_branched", "test", 1, 0),
-        told("step_started", "a", 2, 0, round="x"),
-        told("step_completed", "a", 2, 4, round="x"),
-        told("step_started", "b", 3, 4, round="x"),
-        told("step_started", "a", 4, 4, round="y"),
-        told("step_failed", "a", 4, 5, round="y", error={"type": "E", "message": "no"}),
+        event("step_branched", "test", 1, 0),
+        event("step_started", "a", 2, 0, round="x"),
+        event("step_completed", "a", 2, 4, round="x"),
+        event("step_started", "b", 3, 4, round="x"),
+        event("step_started", "a", 4, 4, round="y"),
+        event("step_failed", "a", 4, 5, round="y", error={"type": "E", "message": "no"}),
     ]
 
     assert drawn((loop,), events) == [
@@ -249,10 +228,10 @@ def test_loops_in_loops_stand_inside_each_other() -> None:
     inner = Node(name="in", kind=Kind.FOR_EACH, blocks=(Block((leaf("a"),)),))
     outer = Node(name="out", kind=Kind.FOR_EACH, blocks=(Block((inner, leaf("b"))),))
     events = [
-        told("step_branched", "out", 1, 0),
-        told("step_branched", "in", 2, 0, round="1"),
-        told("step_started", "a", 3, 0, round="1, x"),
-        told("step_started", "a", 4, 0, round="1, y"),
+        event("step_branched", "out", 1, 0),
+        event("step_branched", "in", 2, 0, round="1"),
+        event("step_started", "a", 3, 0, round="1, x"),
+        event("step_started", "a", 4, 0, round="1, y"),
     ]
 
     assert drawn((outer,), events) == [
@@ -267,11 +246,11 @@ def test_loops_in_loops_stand_inside_each_other() -> None:
 
 def test_many_rounds_show_those_that_run_and_count_the_others() -> None:
     loop = Node(name="all", kind=Kind.FOR_EACH, blocks=(Block((leaf("a"),)),))
-    events = [told("step_branched", "all", 1, 0)]
+    events = [event("step_branched", "all", 1, 0)]
     for number in range(40):
-        events.append(told("step_started", "a", number + 2, 0, round=str(number)))
+        events.append(event("step_started", "a", number + 2, 0, round=str(number)))
         if number != 7:
-            events.append(told("step_completed", "a", number + 2, 1, round=str(number)))
+            events.append(event("step_completed", "a", number + 2, 1, round=str(number)))
 
     assert drawn((loop,), events) == [
         "└─ ▶ all  10.0s",
@@ -288,10 +267,10 @@ def test_hooks_and_undos_that_ran_stand_under_their_step() -> None:
         undo=Block((leaf("back"),)),
     )
     events = [
-        told("step_started", "a", 1, 0),
-        told("step_failed", "a", 1, 1, error={"type": "E", "message": "no"}),
-        told("step_started", "tell", 2, 1),
-        told("step_started", "back", 3, 1),
+        event("step_started", "a", 1, 0),
+        event("step_failed", "a", 1, 1, error={"type": "E", "message": "no"}),
+        event("step_started", "tell", 2, 1),
+        event("step_started", "back", 3, 1),
     ]
 
     assert drawn((node,), events) == [
@@ -307,25 +286,25 @@ def test_a_retry_counts_down() -> None:
     node = Node(name="a", kind=Kind.STEP, on_error=Retry(max_retries=3))
     error = {"type": "E", "message": "no"}
     events = [
-        told("step_started", "a", 1, 0),
-        told("step_retrying", "a", 1, 1, error=error, wake=to_micros(at(14))),
+        event("step_started", "a", 1, 0),
+        event("step_retrying", "a", 1, 1, error=error, wake=to_micros(after(14))),
     ]
 
     assert drawn((node,), events) == ["└─ ↻ a  10.0s  attempt 2 of 4 in 4.0s, E: no"]
-    events.append(attrs.evolve(told("step_started", "a", 1, 9), attempt=1))
+    events.append(attrs.evolve(event("step_started", "a", 1, 9), attempt=1))
     assert drawn((node,), events) == ["└─ ▶ a  10.0s  attempt 2 of 4"]
 
 
 def test_a_step_from_the_cache_a_skipped_one_and_one_that_waits() -> None:
     skipped = Node(name="b", kind=Kind.STEP, run_if=Cel("inputs.x"))
     events = [
-        told("step_completed", "a", 1, 0, cached={"run": "r0"}),
-        told("step_skipped", "b", 2, 0),
-        told("step_skipped", "c", None, 0, why="need 'a' failed"),
-        told("step_waiting", "d", 4, 0, limits=["db", "gpu"], wake=to_micros(at(3610))),
-        told("step_waiting", "e", 5, 0, approval="ship?", options=["yes", "no"]),
-        told("step_waiting", "f", 6, 0, signal="go"),
-        told("step_waiting", "g", 7, 0, activity="paint"),
+        event("step_completed", "a", 1, 0, cached={"run": "r0"}),
+        event("step_skipped", "b", 2, 0),
+        event("step_skipped", "c", None, 0, why="need 'a' failed"),
+        event("step_waiting", "d", 4, 0, limits=["db", "gpu"], wake=to_micros(after(3610))),
+        event("step_waiting", "e", 5, 0, approval="ship?", options=["yes", "no"]),
+        event("step_waiting", "f", 6, 0, signal="go"),
+        event("step_waiting", "g", 7, 0, activity="paint"),
     ]
     nodes = (leaf("a"), skipped, *(leaf(name) for name in "cdefg"))
 
@@ -343,18 +322,18 @@ def test_a_step_from_the_cache_a_skipped_one_and_one_that_waits() -> None:
 def test_progress_and_last_time() -> None:
     definition = WorkflowDefinition(id="main", root=Block((leaf("a"), leaf("b"), leaf("c"))))
     times = Times({}, {("main", "a"): 12.0, ("main", "b"): 2.0, ("main", "c"): 60.0})
-    picture = Picture("r", {"main": definition}, "main", times)
-    for event in (
-        told("step_started", "a", 1, 0),
-        told("log", "a", 1, 1, stream="progress", line="40 half way"),
-        told("step_started", "b", 2, 0),
-        told("step_completed", "b", 2, 2.1),
-        told("step_started", "c", 3, 0),
-        told("step_completed", "c", 3, 5),
+    picture = Picture("r1", {"main": definition}, "main", times)
+    for each in (
+        event("step_started", "a", 1, 0),
+        event("log", "a", 1, 1, stream="progress", line="40 half way"),
+        event("step_started", "b", 2, 0),
+        event("step_completed", "b", 2, 2.1),
+        event("step_started", "c", 3, 0),
+        event("step_completed", "c", 3, 5),
     ):
-        picture.apply(event)
+        picture.apply(each)
 
-    assert [str(each) for each in tree(picture, at(10))] == [
+    assert [str(each) for each in tree(picture, after(10))] == [
         "├─ ▶ a  10.0s (last 12.0s)  40% half way",
         "├─ ✔ b  2.1s",
         "└─ ✔ c  5.0s (last 1m 00s)",
@@ -370,10 +349,10 @@ def test_what_a_front_end_put_around_steps_is_not_drawn() -> None:
 def test_a_branch_that_was_not_taken_says_so() -> None:
     choice = Node(name="choose", kind=Kind.IF, blocks=(Block((leaf("a"),)), Block((leaf("b"),))))
     events = [
-        told("step_branched", "choose", 1, 0),
-        told("step_started", "b", 2, 0),
-        told("step_completed", "b", 2, 1),
-        told("step_completed", "choose", 1, 1),
+        event("step_branched", "choose", 1, 0),
+        event("step_started", "b", 2, 0),
+        event("step_completed", "b", 2, 1),
+        event("step_completed", "choose", 1, 1),
     ]
 
     assert drawn((choice,), events) == [

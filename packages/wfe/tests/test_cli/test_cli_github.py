@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from cli_events import event
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
 from wfe.core.models import LifecycleEvent
@@ -24,28 +24,15 @@ DEFINITION = WorkflowDefinition(
 )
 
 
-def told(kind: str, step: str, pointer: int, **data: Any) -> LifecycleEvent:
-    return LifecycleEvent(
-        kind=kind,
-        instance_id="r",
-        definition="main",
-        at=datetime(2026, 1, 1, tzinfo=UTC),
-        step=step,
-        pointer=pointer,
-        attempt=0,
-        data=data or None,
-    )
-
-
 def out(step: str, line: str, stream: str = "stdout") -> LifecycleEvent:
-    return told("log", step, {"a": 1, "b": 2}[step], stream=stream, line=line)
+    return event("log", step, {"a": 1, "b": 2}[step], stream=stream, line=line)
 
 
 def lines(*events: LifecycleEvent) -> list[str]:
     stream = io.StringIO()
     view = GithubView(stream, None, TOKEN)
     feed = Feed(view)
-    feed.show(Picture("r", {"main": DEFINITION}, "main"))
+    feed.show(Picture("r1", {"main": DEFINITION}, "main"))
     for each in events:
         feed.take(each)
     view.close()
@@ -54,12 +41,12 @@ def lines(*events: LifecycleEvent) -> list[str]:
 
 def test_a_step_that_runs_alone_is_shown_at_once() -> None:
     assert lines(
-        told("step_started", "a", 1),
+        event("step_started", "a", 1),
         out("a", "hi"),
         out("a", "inner", "group"),
         out("a", "", "endgroup"),
         out("a", "there"),
-        told("step_completed", "a", 1),
+        event("step_completed", "a", 1),
     ) == [
         "▶ a",
         "::group::a",
@@ -75,12 +62,12 @@ def test_a_step_that_runs_alone_is_shown_at_once() -> None:
 
 def test_steps_that_run_at_the_same_time_are_shown_when_they_end() -> None:
     shown = lines(
-        told("step_started", "a", 1),
-        told("step_started", "b", 2),
+        event("step_started", "a", 1),
+        event("step_started", "b", 2),
         out("a", "from a"),
         out("b", "from b"),
-        told("step_completed", "b", 2),
-        told("step_completed", "a", 1),
+        event("step_completed", "b", 2),
+        event("step_completed", "a", 1),
     )
 
     stop, go = f"::stop-commands::{TOKEN}", f"::{TOKEN}::"
@@ -93,7 +80,7 @@ def test_steps_that_run_at_the_same_time_are_shown_when_they_end() -> None:
 
 
 def test_what_is_held_back_is_written_when_the_run_is_left() -> None:
-    shown = lines(told("step_started", "a", 1), told("step_started", "b", 2), out("a", "x"))
+    shown = lines(event("step_started", "a", 1), event("step_started", "b", 2), out("a", "x"))
 
     assert shown[-5:] == [
         "::group::a",
@@ -108,7 +95,7 @@ def test_annotations_stand_outside_of_the_group() -> None:
     warning = json.dumps({"level": "warning", "message": "w", "file": "a.py", "line": 3})
 
     assert lines(
-        told("step_started", "a", 1), out("a", "x"), out("a", warning, "annotation"), out("a", "y")
+        event("step_started", "a", 1), out("a", "x"), out("a", warning, "annotation"), out("a", "y")
     ) == [
         "▶ a",
         *["::group::a", f"::stop-commands::{TOKEN}", "x", f"::{TOKEN}::", "::endgroup::"],
@@ -119,7 +106,7 @@ def test_annotations_stand_outside_of_the_group() -> None:
 
 def test_a_failure_is_an_annotation() -> None:
     error = {"type": "ValueError", "message": "no\n::warning::x", "step": "a"}
-    shown = lines(told("step_started", "a", 1), told("step_failed", "a", 1, error=error))
+    shown = lines(event("step_started", "a", 1), event("step_failed", "a", 1, error=error))
 
     assert shown == [
         "▶ a",
@@ -132,7 +119,7 @@ def test_a_failure_is_an_annotation() -> None:
     "line", ["::set-output name=x::y", "##[add-path]/evil", "::add-mask::x", "::endgroup::"]
 )
 def test_no_line_of_a_step_stands_where_commands_are_read(line: str) -> None:
-    shown = lines(told("step_started", "a", 1), out("a", line))
+    shown = lines(event("step_started", "a", 1), out("a", line))
     at = shown.index(line)
 
     assert f"::stop-commands::{TOKEN}" in shown[:at]
@@ -145,8 +132,8 @@ def test_a_name_cannot_hide_a_command() -> None:
     )
     stream = io.StringIO()
     feed = Feed(GithubView(stream, None, TOKEN))
-    feed.show(Picture("r", {"main": definition}, "main"))
-    feed.take(told("step_started", "##[add-path]x", 1))
+    feed.show(Picture("r1", {"main": definition}, "main"))
+    feed.take(event("step_started", "##[add-path]x", 1))
 
     assert "##[" not in stream.getvalue()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from cli_events import START, event
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
 from wfe.core.models import (
@@ -18,7 +19,6 @@ from wfe.core.models import (
 from wfe.host.cli.model import Change, Picture, past
 from wfe.host.cli.visits import State, Visit
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
 ERROR = {"type": "ValueError", "message": "no", "step": "a"}
 
 
@@ -28,28 +28,6 @@ def step(name: str, **options: Any) -> Node:
 
 def defined(*nodes: Node, id: str = "main") -> WorkflowDefinition:
     return WorkflowDefinition(id=id, root=Block(nodes))
-
-
-def event(
-    kind: str,
-    step: str | None = None,
-    pointer: int | None = None,
-    *,
-    at: float = 0,
-    run: str = "r1",
-    attempt: int | None = 0,
-    **data: Any,
-) -> LifecycleEvent:
-    return LifecycleEvent(
-        kind=kind,
-        instance_id=run,
-        definition="main",
-        at=START + timedelta(seconds=at),
-        step=step,
-        pointer=pointer,
-        attempt=attempt,
-        data=data or None,
-    )
 
 
 def picture(*definitions: WorkflowDefinition) -> Picture:

@@ -116,7 +116,7 @@ def test_variables_of_last_resort(wfe: Wfe, folder: Path) -> None:
     (folder / "v.yaml").write_text(
         "workflow: {id: v, version: 1, steps: [{name: a, run: 'echo ((word))'}]}\n"
     )
-    (folder / "conf.yaml").write_text("word: configured\n")
+    (folder / "conf.yaml").write_text("variables:\n  word: configured\n")
 
     assert "a | configured" in wfe("run", "v.yaml", "--config", "conf.yaml").out
     assert "a | given" in wfe("run", "v.yaml", "--config", "conf.yaml", "-v", "word=given").out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pseudo_terminals import written_to_terminal
 
 SLOW = """\
 workflow:
@@ -344,19 +344,9 @@ def test_a_terminal_gets_lines_when_it_asks_for_them(folder: Path) -> None:
 
 def on_terminal(folder: Path, *args: str) -> str:
     """Run the command on a pseudo-terminal; return what it wrote, without colours."""
-    master, slave = pty.openpty()
     env = {**environment(), "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
-    process = subprocess.Popen(command(*args), cwd=folder, env=env, stdout=slave, stderr=slave)
-    os.close(slave)
-    written: list[bytes] = []
-    try:
-        while chunk := os.read(master, 65536):
-            written.append(chunk)
-    except OSError:  # how Linux says that the other side is closed
-        pass
-    os.close(master)
-    process.wait(timeout=30)
-    text = b"".join(written).decode().replace("\r\n", "\n")
+    written = written_to_terminal(command(*args), folder, env, (30, 100))
+    text = written.decode().replace("\r\n", "\n")
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return plain if "--plain" not in args else text
 

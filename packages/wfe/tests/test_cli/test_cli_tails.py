@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cli_events import after, event
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
-from wfe.core.models import LifecycleEvent
 from wfe.host.cli.figures import share, slowest, tally, time_left
 from wfe.host.cli.github import annotation
 from wfe.host.cli.model import Picture, Times
 from wfe.host.cli.tails import Notice, Progress, Tail, notice_of, progress_of
-
-START = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-def at(seconds: float) -> datetime:
-    return START + timedelta(seconds=seconds)
 
 
 def test_a_closed_group_is_one_line_and_an_open_one_shows_its_last_lines() -> None:
@@ -128,38 +121,25 @@ def step(name: str, **options: Any) -> Node:
     return Node(name=name, kind=Kind.STEP, **options)
 
 
-def told(kind: str, name: str | None, pointer: int | None, seconds: float, **data: Any) -> Any:
-    return LifecycleEvent(
-        kind=kind,
-        instance_id="r",
-        definition="main",
-        at=at(seconds),
-        step=name,
-        pointer=pointer,
-        attempt=0,
-        data=data,
-    )
-
-
 def picture(*events: Any, times: Times | None = None) -> Picture:
     both = Node(name="both", kind=Kind.PARALLEL, blocks=(Block((step("a"),)), Block((step("b"),))))
     outputs = Node(name="outputs", kind=Kind.SET, config={"field": "outputs"})
     nodes = (both, step("c"), step("d"), outputs)
     definition = WorkflowDefinition(id="main", root=Block(nodes))
-    found = Picture("r", {"main": definition}, "main", times)
-    for event in events:
-        found.apply(event)
+    found = Picture("r1", {"main": definition}, "main", times)
+    for each in events:
+        found.apply(each)
     return found
 
 
 EVENTS = (
-    told("workflow_started", None, None, 0),
-    told("step_started", "a", 2, 0),
-    told("step_started", "b", 3, 0),
-    told("step_completed", "a", 2, 5),
-    told("step_completed", "b", 3, 3, cached={"run": "r0"}),
-    told("step_skipped", "c", 4, 5),
-    told("step_started", "d", 5, 5),
+    event("workflow_started", None, None, 0),
+    event("step_started", "a", 2, 0),
+    event("step_started", "b", 3, 0),
+    event("step_completed", "a", 2, 5),
+    event("step_completed", "b", 3, 3, cached={"run": "r0"}),
+    event("step_skipped", "c", 4, 5),
+    event("step_started", "d", 5, 5),
 )
 
 
@@ -171,27 +151,27 @@ def test_a_tally_counts_leaves_once() -> None:
 
 
 def test_the_share_is_by_steps_or_by_last_time() -> None:
-    assert share(picture(*EVENTS), at(6)) == 0.75
-    assert share(picture(*EVENTS, times=Times({"main": 12.0})), at(6)) == 0.5
-    assert share(picture(*EVENTS, times=Times({"main": 12.0})), at(60)) == 0.99
-    assert share(picture(*EVENTS, told("workflow_completed", None, None, 9)), at(9)) == 1.0
+    assert share(picture(*EVENTS), after(6)) == 0.75
+    assert share(picture(*EVENTS, times=Times({"main": 12.0})), after(6)) == 0.5
+    assert share(picture(*EVENTS, times=Times({"main": 12.0})), after(60)) == 0.99
+    assert share(picture(*EVENTS, event("workflow_completed", None, None, 9)), after(9)) == 1.0
 
 
 def test_what_is_left_is_told_only_while_nothing_waits() -> None:
     times = Times({"main": 20.0})
 
-    assert time_left(picture(*EVENTS, times=times), at(6)) == 14.0
-    assert time_left(picture(*EVENTS, times=times), at(21)) is None
-    assert time_left(picture(*EVENTS), at(6)) is None
-    waiting = told("step_waiting", "d", 5, 6, event="go")
-    assert time_left(picture(*EVENTS, waiting, times=times), at(7)) is None
+    assert time_left(picture(*EVENTS, times=times), after(6)) == 14.0
+    assert time_left(picture(*EVENTS, times=times), after(21)) is None
+    assert time_left(picture(*EVENTS), after(6)) is None
+    waiting = event("step_waiting", "d", 5, 6, event="go")
+    assert time_left(picture(*EVENTS, waiting, times=times), after(7)) is None
 
 
 def test_the_slowest_steps_do_not_count_what_came_from_the_cache() -> None:
     more = [
-        told("step_completed", "d", 5, 7),
-        *(told("step_started", "d", n, 7) for n in (6, 7)),
-        *(told("step_completed", "d", n, 9) for n in (6, 7)),
+        event("step_completed", "d", 5, 7),
+        *(event("step_started", "d", n, 7) for n in (6, 7)),
+        *(event("step_completed", "d", n, 9) for n in (6, 7)),
     ]
 
     assert slowest(picture(*EVENTS, *more)) == [("a", 5.0), ("d", 2.0), ("d #2", 2.0)]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pyte
 import pytest
+from pseudo_terminals import written_to_terminal
 from rich.console import Console
 
 from wfe.host.cli.driving import Feed
@@ -67,29 +64,10 @@ def folder(tmp_path: Path) -> Path:
 
 def written(folder: Path, *args: str, size: tuple[int, int] = (40, 100), **env: str) -> bytes:
     """Run the command in a pseudo-terminal of this size; return every byte that it wrote."""
-    lines, columns = size
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     dropped = {"NO_COLOR", "COLUMNS", "LINES", "GITHUB_ACTIONS", "CI"}
     kept = {k: v for k, v in os.environ.items() if not k.startswith("WFE_") and k not in dropped}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "wfe", *args],
-        cwd=folder,
-        env={**kept, "TERM": "xterm-256color", **env},
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-    )
-    os.close(slave)
-    chunks: list[bytes] = []
-    try:
-        while chunk := os.read(master, 65536):
-            chunks.append(chunk)
-    except OSError:  # how Linux says that the other side is closed
-        pass
-    os.close(master)
-    process.wait(timeout=30)
-    return b"".join(chunks)
+    command = [sys.executable, "-m", "wfe", *args]
+    return written_to_terminal(command, folder, {**kept, "TERM": "xterm-256color", **env}, size)
 
 
 def screen(content: bytes, size: tuple[int, int] = (40, 100)) -> list[str]:

@@ -6,11 +6,12 @@ import enum
 import io
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import attrs
 import pytest
+from cli_events import START, event
 from rich.console import Console
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
@@ -25,7 +26,6 @@ from wfe.host.cli.view_json import JsonView
 from wfe.host.cli.view_live import LiveView
 from wfe.host.cli.view_plain import PlainView
 
-START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ERROR = {"type": "ValueError", "message": "no", "step": "b"}
 
 DEFINITION = WorkflowDefinition(
@@ -44,23 +44,6 @@ DEFINITION = WorkflowDefinition(
     ),
 )
 CHILD = WorkflowDefinition(id="child", root=Block((Node(name="x", kind=Kind.STEP),)))
-
-
-def event(
-    kind: str, step: str | None = None, pointer: int | None = None, seconds: float = 0, **more: Any
-) -> LifecycleEvent:
-    run = more.pop("run", "r1")
-    attempt = more.pop("attempt", 0)
-    return LifecycleEvent(
-        kind=kind,
-        instance_id=run,
-        definition="main",
-        at=START + timedelta(seconds=seconds),
-        step=step,
-        pointer=pointer,
-        attempt=attempt,
-        data=more or None,
-    )
 
 
 def picture() -> Picture:

@@ -10,6 +10,7 @@ from wfe.core.engine import StepMiddleware, WorkflowMiddleware
 
 __all__ = [
     "checked_caching",
+    "checked_fields",
     "checked_labels",
     "checked_middleware",
     "counts",
@@ -74,6 +75,24 @@ def checked_caching(given: Any) -> str:
         problem = f'caching must be "on", "refresh" or "off", got {given!r}'
         raise ValueError(problem)
     return str(given)
+
+
+def checked_fields(given: Any) -> dict[str, tuple[str, ...]]:
+    """Return which data fields can be searched, by definition.
+
+    Raises:
+        TypeError: It is no mapping of collections of texts.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for definition, fields in dict(given or {}).items():
+        if isinstance(fields, str) or not all(isinstance(field, str) for field in fields):
+            problem = (
+                "search_fields must give each definition a collection of texts such as"
+                f' {{"order": ["customer.city"]}}, got {fields!r} for {definition!r}'
+            )
+            raise TypeError(problem)
+        found[definition] = tuple(fields)
+    return found
 
 
 def checked_labels(given: Any) -> frozenset[str]:

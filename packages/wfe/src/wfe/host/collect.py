@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from wfe.core.definition import WorkflowDefinition
-from wfe.core.durable import DurableFunction
 
 __all__ = ["Buildable", "definitions_in"]
 
@@ -44,6 +43,8 @@ def definitions_in(source: Any) -> Iterator[WorkflowDefinition]:
 
 
 def _of_module(module: ModuleType) -> Iterator[WorkflowDefinition]:
+    from wfe.core.durable import DurableFunction  # noqa: PLC0415 - files of workflows have none
+
     values = vars(module).values()
     found = [
         value.build() if isinstance(value, DurableFunction) else value  # pyright: ignore[reportUnknownMemberType]

@@ -18,8 +18,18 @@ from wfe.core.providers import (
 
 if TYPE_CHECKING:
     from wfe.core.artifact_index import ArtifactStore
+    from wfe.core.lifecycle_provider import LifecyclePublisher
+    from wfe.core.search import SearchProvider
 
-__all__ = ["DEFAULT_URL", "Providers", "connect", "connect_artifacts", "connect_blobs"]
+__all__ = [
+    "DEFAULT_URL",
+    "Providers",
+    "connect",
+    "connect_artifacts",
+    "connect_blobs",
+    "connect_lifecycle",
+    "connect_search",
+]
 
 DEFAULT_URL = "sqlite:///.wfe/wfe.db"
 """Where the command ``wfe`` keeps its runs."""
@@ -32,6 +42,14 @@ class Providers:
     persistence: PersistenceProvider
     queue: QueueProvider
     lock: LockProvider
+
+    def different(self) -> list[tuple[str, object]]:
+        """Return (what it is, provider) of each, those of one object once."""
+        found: list[tuple[str, object]] = [("store", self.persistence)]
+        for name, provider in (("queue", self.queue), ("lock", self.lock)):
+            if all(provider is not known for _, known in found):
+                found.append((name, provider))
+        return found
 
 
 def connect(
@@ -56,6 +74,17 @@ def connect(
     )
 
 
+def connect_lifecycle(given: str | LifecyclePublisher | None) -> LifecyclePublisher | None:
+    """Return the publisher of lifecycle events behind a URL or object.
+
+    Raises:
+        PluginNotFoundError: No installed distribution handles the URL's scheme.
+        ProviderError: The URL has no scheme.
+    """
+    found: LifecyclePublisher | None = _made("wfe.lifecycle", given)
+    return found
+
+
 def connect_blobs(given: str | BlobProvider | None) -> BlobProvider | None:
     """Return the blob provider behind a URL or object.
 
@@ -75,6 +104,17 @@ def connect_artifacts(given: str | ArtifactStore | None) -> ArtifactStore | None
         ProviderError: The URL has no scheme.
     """
     found: ArtifactStore | None = _made("wfe.artifacts", given)
+    return found
+
+
+def connect_search(given: str | SearchProvider | None) -> SearchProvider | None:
+    """Return the search index behind a URL or object.
+
+    Raises:
+        PluginNotFoundError: No installed distribution handles the URL's scheme.
+        ProviderError: The URL has no scheme.
+    """
+    found: SearchProvider | None = _made("wfe.search", given)
     return found
 
 

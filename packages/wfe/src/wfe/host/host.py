@@ -14,7 +14,7 @@ from wfe.core.engine import Engine, Settings, StepMiddleware, WorkflowMiddleware
 from wfe.core.engine.lifecycle import Subscription
 from wfe.core.engine.options import StartOptions
 from wfe.core.engine.retention import Archive
-from wfe.core.errors import DefinitionConflictError
+from wfe.core.errors import DefinitionConflictError, ProviderError
 from wfe.core.models import (
     LifecycleEvent,
     to_micros,
@@ -37,21 +37,27 @@ from wfe.host.checks import (
     functions,
 )
 from wfe.host.collect import Buildable, definitions_in
-from wfe.host.connect import connect, connect_artifacts, connect_blobs
+from wfe.host.connect import connect, connect_artifacts, connect_blobs, connect_lifecycle
 from wfe.host.controls import Controls
 from wfe.host.keeping import Keeping
 from wfe.host.reads import Reads
 from wfe.host.results import Artifacts, Cache
 from wfe.host.runs import WorkflowRun, seconds
 from wfe.host.schedules import Schedules
+from wfe.host.searching import Searches, search_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wfe.core.artifact_index import ArtifactStore
+    from wfe.core.examining import Finding
+    from wfe.core.lifecycle_provider import LifecyclePublisher, LifecycleSubscription
+    from wfe.core.search import SearchProvider
 
 __all__ = ["WorkflowHost"]
 
 
-class WorkflowHost(Reads, Controls, Keeping):
+class WorkflowHost(Reads, Controls, Keeping, Searches):
     """Runs workflows over a store; use it as ``async with WorkflowHost("sqlite:///runs.db")``."""
 
     def __init__(  # noqa: PLR0913 - the options of a host
@@ -82,6 +88,9 @@ class WorkflowHost(Reads, Controls, Keeping):
         secrets: SecretsGiven | None = None,
         artifacts: str | ArtifactStore | None = None,
         caching: Literal["on", "refresh", "off"] = "on",
+        search: str | SearchProvider | None = None,
+        search_fields: Mapping[str, Collection[str]] | None = None,
+        lifecycle: str | LifecyclePublisher | None = None,
         max_inline: int = 1_048_576,
         max_data: int = 8_388_608,
         max_history: int = 10_000_000,
@@ -97,7 +106,8 @@ class WorkflowHost(Reads, Controls, Keeping):
             step_factory: Builds the bodies of step classes, for dependency injection.
             middleware: Goes around bodies and runs; the first is outermost.
             lease: Silence after which other hosts take over.
-            max_live: Runs in memory at a time; the others wait in the store.
+            max_live: Runs in memory at a time; the others wait in the store.  0: none, this host
+                starts runs and asks, and leaves driving them to others.
             linger: How long a waiting run stays in memory before it is given up.
             threads: For sync bodies.
             strict_versions: Refuse a definition whose id and version is stored with other contents.
@@ -126,6 +136,12 @@ class WorkflowHost(Reads, Controls, Keeping):
                 for a store in memory.
             caching: What steps with a cache do: ``on``, ``refresh`` (run, and keep the result) or
                 ``off`` (run).
+            search: Index for :meth:`search`, by URL (``opensearch://…``) or object, which this host
+                helps to keep up to date; ``None``: the store's own.
+            search_fields: By definition, the data fields (``customer.city``) that can be searched;
+                of a definition that is not in it: all, with a codec: none.
+            lifecycle: Where lifecycle events are told to other processes, by URL (``valkey://…``)
+                or object, for :meth:`follow` there; without their data when there is a codec.
             max_inline: Bytes of a value (a data field, a result, an event's data) as JSON.
             max_data: Bytes of all data of a run as JSON.
             max_history: Rows in the history of a run; one that writes more fails with an error
@@ -147,7 +163,7 @@ class WorkflowHost(Reads, Controls, Keeping):
         )
         counts({"max_inline": max_inline, "max_data": max_data, "max_history": max_history})
         functions({"step_factory": step_factory, "archive": archive})
-        providers = connect(persistence or url, queue, lock)
+        self._providers = providers = connect(persistence or url, queue, lock)
         self._engine = Engine(
             providers.persistence,
             queue=providers.queue,
@@ -178,11 +194,33 @@ class WorkflowHost(Reads, Controls, Keeping):
             secrets=open_secrets(secrets),
             artifacts=connect_artifacts(artifacts),
             caching=checked_caching(caching),
+            lifecycle=connect_lifecycle(lifecycle),
+            search=search_settings(
+                search, providers.persistence, search_fields, coded=codec is not None
+            ),
         )
         self._cache = Cache(self._engine)
         self._artifacts = Artifacts(self._engine)
         self._activities = Activities(self._engine)
         self._schedules = Schedules(self._engine)
+
+    @classmethod
+    async def from_config(cls, path: str | Path | None = None, **options: Any) -> Self:
+        """Return a host made of ``wfe.config.yaml`` and the ``WFE_*`` variables over it.
+
+        Args:
+            path: The file; ``None``: ``WFE_CONFIG_FILE``, or ``wfe.config.yaml`` in the working
+                directory if it is there.
+            **options: As of the constructor; they win over both.
+
+        Raises:
+            ConfigError: Something in the file or in a variable is wrong, or a secret is missing.
+            PluginNotFoundError: No installed distribution handles a URL's scheme.
+        """
+        from wfe.host.config import read_config  # noqa: PLC0415 - rarely asked for
+
+        found = await read_config(path).options(options.get("secrets"))
+        return cls(**{**found, **options})
 
     # -- life
 
@@ -422,6 +460,32 @@ class WorkflowHost(Reads, Controls, Keeping):
             return lambda: lifecycle.remove(observer)
         return Subscription(lifecycle, kinds)
 
+    async def follow(
+        self, kinds: Collection[str] | None = None, *, after: str | None = None
+    ) -> LifecycleSubscription:
+        """Observe the lifecycle events of all hosts that tell them where this one does.
+
+        All but log lines and progress.  Some may be missing: a run's history has everything.
+
+        Args:
+            kinds: Which ones; ``None``: all.
+            after: ``None``: from now on; the ``position`` of an earlier subscription: from there
+                on, as far as they are still kept; ``""``: all that are kept.
+
+        Returns:
+            An async iterator with ``position`` and ``close()``.
+
+        Raises:
+            ProviderError: The host was made without *lifecycle*, its backend failed, or *after* is
+                no position.
+            TypeError: *kinds* is no collection of texts.
+        """
+        publishing = self._engine.publishing
+        if publishing is None:
+            problem = "this host tells nobody else; make it with lifecycle=, such as valkey://host"
+            raise ProviderError("lifecycle", problem, transient=False)
+        return await publishing.publisher.subscribe(kinds, after=after)
+
     async def health(self) -> Mapping[str, Any]:
         """Return how the host does.
 
@@ -431,9 +495,24 @@ class WorkflowHost(Reads, Controls, Keeping):
             work last, µs); ``due`` (the earliest waiting run's time, µs, ``None``: none);
             ``unrunnable``: stored definitions (``definition``, ``version``, ``hash``) whose runs
             are ``due`` (µs), while this host has no code for them; ``workers`` (epoch, host, pid,
-            last beat) of the store.
+            last beat) of the store; ``lifecycle``: events ``sent``, ``dropped`` and ``waiting``,
+            and ``trouble``, ``None`` without a publisher.
         """
         return await self._engine.health()
+
+    async def examine(self) -> Sequence[Finding]:
+        """Look over the store, its workers and runs, and every provider, as ``wfe doctor`` does.
+
+        A host that was not started opens the store for the look alone, and changes nothing in it.
+        What cannot be asked is a finding, not an error.
+
+        Raises:
+            ProviderError: The store cannot be opened.
+        """
+        from wfe.host.doctor import examined, opened  # noqa: PLC0415 - rarely asked for
+
+        async with opened(self._engine, self._providers) as info:
+            return await examined(self._engine, self._providers, info)
 
 
 def _built(source: Any) -> WorkflowDefinition:

@@ -248,6 +248,15 @@ class SyncWorkflowHost(SyncControls):
         """Return the runs that fit; see :meth:`WorkflowHost.find`."""
         return self._call(self._host.find(**criteria))
 
+    def search(self, terms: str = "", **criteria: Any) -> Page[Any]:
+        """Return the runs, or the lines, that have some words; see :meth:`WorkflowHost.search`."""
+        found: Page[Any] = self._call(self._host.search(terms, **criteria))
+        return found
+
+    def reindex(self, told: Callable[[int], None] | None = None) -> int:
+        """Fill the search index anew; see :meth:`WorkflowHost.reindex`."""
+        return self._call(self._host.reindex(told))
+
     def history(self, id_or_name: str, **options: Any) -> list[HistoryEntry]:
         """Return what happened in a run; see :meth:`WorkflowHost.history`."""
         return self._call(self._host.history(id_or_name, **options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ _COMMANDS: Final = {
     "list": ("wfe.host.cli.reading:list_runs", "List runs, newest first."),
     "show": ("wfe.host.cli.reading:show", "Show one run: its steps, its error, its outputs."),
     "logs": ("wfe.host.cli.logs:logs", "Print what the steps of a run wrote."),
+    "search": ("wfe.host.cli.search:search", "Find runs, or lines of their logs, by words."),
     "history": ("wfe.host.cli.reading:history", "Print everything that happened in a run."),
     "explain": ("wfe.host.cli.explain:explain", "Tell why a step ran, was skipped, or waits."),
     "approvals": ("wfe.host.cli.waiting:approvals", "List the questions that wait for an answer."),
@@ -49,6 +51,8 @@ _COMMANDS: Final = {
     "schedule": ("wfe.host.cli.schedule:schedule", "Let workflows start by themselves."),
     "cache": ("wfe.host.cli.cache:cache", "Look at the results that steps keep."),
     "artifacts": ("wfe.host.cli.cache:artifacts", "List and get the files that steps keep."),
+    "worker": ("wfe.host.cli.worker:worker", "Drive the runs of a store, until told to stop."),
+    "doctor": ("wfe.host.cli.doctor:doctor", "Tell what is wrong with a store and its workers."),
     "purge": ("wfe.host.cli.purge:purge", "Delete finished runs."),
     "plugins": ("wfe.host.cli.plugins:plugins", "List what installed distributions offer."),
     "completion": ("wfe.host.cli.completion:completion", "Print the completion of a shell."),
@@ -56,6 +60,8 @@ _COMMANDS: Final = {
 """Name -> where the command stands and what the help says, so that the help imports nothing."""
 
 _PLUGINS: Final = "wfe.cli"
+
+_YOUNG: Final = 150_000  # new objects between looks for garbage; starting a run makes 90,000
 
 
 class _Group(click.Group):
@@ -165,8 +171,10 @@ def wfe(ctx: click.Context) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line *args* (``None``: the process's) and return the exit code."""
-    # What starting makes stays: to look through all of it again and again is 7 % of the time.
-    gc.set_threshold(20_000)
+    # What starting makes stays: to look through all of it again and again is 10 % of the time,
+    if args is None:  # and so is a last look at what goes with the process anyway.
+        atexit.register(gc.freeze)
+    gc.set_threshold(_YOUNG)
     plain_symbols(sys.stdout, sys.stderr)
     code = _main(args)
     try:

@@ -45,17 +45,18 @@ def completion(shell: str) -> None:
 
 
 def _url(ctx: click.Context) -> str:
-    return str(ctx.params.get("db") or os.environ.get("WFE_DB") or DEFAULT_URL)
+    from wfe.host.cli.settings import configuration  # noqa: PLC0415 - only for a shell that asks
+
+    return str(ctx.params.get("db") or configuration(ctx).urls.get("db", DEFAULT_URL))
 
 
 def _asked(ctx: click.Context, ask: Callable[[WorkflowHost], Awaitable[list[Any]]]) -> list[Any]:
     """Ask the store, quickly and quietly: completing a word must never print an error."""
     from wfe.core.errors import WfeError  # noqa: PLC0415 - only for a shell that asks
     from wfe.host.cli import store  # noqa: PLC0415
-    from wfe.host.host import WorkflowHost  # noqa: PLC0415
 
     async def work() -> list[Any]:
-        async with WorkflowHost(store.existing(_url(ctx)), name="wfe-completion") as host:
+        async with await store.host_on(store.existing(_url(ctx)), name="wfe-completion") as host:
             return await ask(host)
 
     try:

@@ -1,4 +1,4 @@
-"""Looks up how long a workflow and its steps took the last time."""
+"""Looks up what happened before: earlier in a run, and how long things took the last time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wfe.host.cli.model import Picture, Times, past
 from wfe.host.cli.visits import State
 from wfe.host.host import WorkflowHost
 
-__all__ = ["earlier_times"]
+__all__ = ["earlier_times", "remember"]
 
 _DEFINITIONS: Final = 10  # of a file, that are looked up
 _ENTRIES: Final = 2000  # of a history: a longer run teaches what its beginning teaches
@@ -32,6 +32,17 @@ async def earlier_times(host: WorkflowHost, definitions: Iterable[WorkflowDefini
                 picture.apply(event)
             steps.update(_averages(picture, definition.id))
     return Times(runs, steps)
+
+
+async def remember(host: WorkflowHost, picture: Picture) -> None:
+    """Fold the histories of a run and of its sub-workflow runs into the picture."""
+    done: set[str] = set()
+    while waiting := [run for run in picture.runs.values() if run.id not in done]:
+        for run in waiting:
+            done.add(run.id)
+            definition = run.definition.id if run.definition is not None else ""
+            for event in past(run.id, definition, await host.history(run.id)):
+                picture.apply(event)
 
 
 def _averages(picture: Picture, definition: str) -> dict[tuple[str, str], float]:

@@ -10,11 +10,11 @@ import click
 from wfe.host.cli import store
 from wfe.host.cli.completing import completed_by
 from wfe.host.cli.diagnosing import code_page, is_code
+from wfe.host.cli.earlier import remember
 from wfe.host.cli.errors import CommandError
 from wfe.host.cli.explaining import Case, of_run, of_step
 from wfe.host.cli.model import Picture
 from wfe.host.cli.painting import painted
-from wfe.host.cli.reading import remember
 from wfe.host.cli.references import found
 from wfe.host.cli.result import now_utc
 from wfe.host.cli.stored import definition_of, family

@@ -20,12 +20,14 @@ class Needs:
 
     Attributes:
         secrets_file: Path of ``--secrets-file``.
-        labels: Of ``--label``.
+        secrets: URLs of the configuration's providers.
+        labels: Of ``--label`` and the configuration.
         services: Whether services must be there; ``False`` with ``--no-services``.
         caching: What steps with a ``cache`` do: ``on``, ``refresh`` or ``off``.
     """
 
     secrets_file: str | None = None
+    secrets: Sequence[str] = ()
     labels: Sequence[str] = ()
     services: bool = True
     caching: str = "on"
@@ -49,6 +51,8 @@ async def preflight(request: Request, needs: Needs) -> dict[str, Any]:
         from wfe.core.secrets import EnvSecrets  # noqa: PLC0415 - likewise
 
         options["secrets"] = [FileSecrets(needs.secrets_file), EnvSecrets()]
+    elif needs.secrets:
+        options["secrets"] = list(needs.secrets)
     if needs.secrets_file is not None or _any_secrets(definitions):
         await _check_secrets(definitions, request, options.get("secrets"))
     return options

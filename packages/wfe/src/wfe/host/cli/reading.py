@@ -14,7 +14,8 @@ from wfe.host.cli import store
 from wfe.host.cli.cleaning import safe
 from wfe.host.cli.completing import completed_by
 from wfe.host.cli.drawing import STATUS_GLYPHS, duration, tree
-from wfe.host.cli.model import Picture, past
+from wfe.host.cli.earlier import remember
+from wfe.host.cli.model import Picture
 from wfe.host.cli.painting import painted
 from wfe.host.cli.references import every_run, found, run_argument
 from wfe.host.cli.result import now_utc, outputs, plain, short, to_json
@@ -22,7 +23,7 @@ from wfe.host.cli.stored import definition_of, family
 from wfe.host.cli.visits import error_text
 from wfe.host.host import WorkflowHost
 
-__all__ = ["history", "list_runs", "remember", "show"]
+__all__ = ["history", "list_runs", "show", "summary_json", "table"]
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
@@ -63,14 +64,15 @@ def list_runs(
 
     runs = store.on_store(db, work)
     if as_json:
-        click.echo(json.dumps([_summary_json(run) for run in runs], ensure_ascii=False, indent=2))
+        click.echo(json.dumps([summary_json(run) for run in runs], ensure_ascii=False, indent=2))
     elif runs:
-        _table(runs)
+        table(runs)
     else:
         click.echo("no runs")
 
 
-def _table(runs: Sequence[WorkflowInstance[Any]]) -> None:
+def table(runs: Sequence[WorkflowInstance[Any]]) -> None:
+    """Print one line for each run."""
     now = now_utc()
     names = [_called(run) for run in runs]
     width = max(len(name) for name in names)
@@ -90,7 +92,8 @@ def _local(when: datetime) -> str:
     return f"{when.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _summary_json(run: WorkflowInstance[Any]) -> dict[str, Any]:
+def summary_json(run: WorkflowInstance[Any]) -> dict[str, Any]:
+    """Return what a list says of a run."""
     return {
         "id": run.id,
         "name": run.name,
@@ -136,17 +139,6 @@ def show(run: str, as_json: bool, db: str) -> None:
         click.echo(line if as_json else painted(line))
 
 
-async def remember(host: WorkflowHost, picture: Picture) -> None:
-    """Fold the histories of a run and of its sub-workflow runs into the picture."""
-    done: set[str] = set()
-    while waiting := [run for run in picture.runs.values() if run.id not in done]:
-        for run in waiting:
-            done.add(run.id)
-            definition = run.definition.id if run.definition is not None else ""
-            for event in past(run.id, definition, await host.history(run.id)):
-                picture.apply(event)
-
-
 def _header(run: WorkflowInstance[Any]) -> list[str]:
     end = run.completed_at or now_utc()
     took = duration((end - run.created_at).total_seconds())
@@ -179,7 +171,7 @@ def _outputs(run: WorkflowInstance[Any], definition: Any) -> list[str]:
 def _instance_json(run: WorkflowInstance[Any], definition: Any) -> dict[str, Any]:
     complete = run.status is WorkflowStatus.COMPLETE
     return {
-        **_summary_json(run),
+        **summary_json(run),
         "data": plain(run.data),
         "outputs": outputs(run.data, definition) if complete else {},
         "pointers": [

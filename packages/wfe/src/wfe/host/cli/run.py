@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shlex
 from typing import Any
 
@@ -11,18 +12,16 @@ import click
 from click.core import ParameterSource
 
 from wfe.core.models import WorkflowInstance, WorkflowStatus
-from wfe.host.cli import store
+from wfe.host.cli import settings, store
 from wfe.host.cli.completing import completed_by
 from wfe.host.cli.driving import Feed, driven, interruptible, ticking
-from wfe.host.cli.earlier import earlier_times
+from wfe.host.cli.earlier import earlier_times, remember
 from wfe.host.cli.errors import CommandError, Exit, complain, log_to_stderr
 from wfe.host.cli.model import Picture
 from wfe.host.cli.preflight import Needs, preflight
-from wfe.host.cli.reading import remember
 from wfe.host.cli.requests import Request, Start, to_resume, to_start
 from wfe.host.cli.result import Result, now_utc
 from wfe.host.cli.sources import Given, load_source
-from wfe.host.cli.view_json import JsonView
 from wfe.host.cli.views import View
 from wfe.host.cli.views import chosen as chosen_view
 from wfe.host.host import WorkflowHost
@@ -54,7 +53,7 @@ __all__ = ["run"]
     help="Go on with an unfinished run.",
 )
 @click.option("--rerun-failed", "rerun", is_flag=True, help="With --resume: try what failed again.")
-@click.option("--config", metavar="FILE", help="Values for ((NAME))s that have no other.")
+@settings.CONFIG
 @click.option("--secrets-file", metavar="FILE", help="Secrets as NAME=VALUE lines, or a map.")
 @click.option("--label", "labels", multiple=True, metavar="LABEL", help="What this machine can do.")
 @click.option("--no-services", is_flag=True, help="Run without the services that the file names.")
@@ -65,9 +64,11 @@ __all__ = ["run"]
     default="on",
     help="Take kept results (on), make them anew (refresh), or neither take nor keep (off).",
 )
+@click.option("--detach", is_flag=True, help="Start the run and leave; a `wfe worker` drives it.")
 @click.option("--plain", is_flag=True, help="Lines instead of a tree, also on a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
 @store.DB
+@settings.providers
 def run(  # noqa: PLR0913, PLR0917 - the options of the command
     file: str | None,
     workflow: str | None,
@@ -75,7 +76,6 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     input_file: str | None,
     variables: tuple[str, ...],
     vars_files: tuple[str, ...],
-    config: str | None,
     secrets_file: str | None,
     labels: tuple[str, ...],
     no_services: bool,
@@ -83,6 +83,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     name: str | None,
     reference: str | None,
     rerun: bool,
+    detach: bool,
     plain: bool,
     as_json: bool,
     db: str,
@@ -100,12 +101,20 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     event, 4 terminated, 130 interrupted (the last line says how to go on).
     """
     view = chosen_view(plain=plain, json=as_json)
-    given = Given(assignments=variables, files=vars_files, config=config)
+    told = settings.configuration()
+    given = Given(assignments=variables, files=vars_files, config=told.variables)
     needs = Needs(
-        secrets_file=secrets_file, labels=labels, services=not no_services, caching=caching
+        secrets_file=secrets_file,
+        secrets=told.secrets,
+        labels=(*labels, *told.settings.get("labels", ())),
+        services=not no_services,
+        caching=caching,
     )
     start = Start(workflow=workflow, inputs=inputs, input_file=input_file, name=name)
     loaded = load_source(file, given) if file is not None else None
+    if detach and (reference is not None or not store.kept(db)):
+        problem = "--detach starts a new run in a store that is kept"
+        raise CommandError(problem, "leave out --resume, and name a store with --db")
     if reference is not None:
         start.refuse()
         request = store.on_store(
@@ -121,6 +130,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
         request = to_start(loaded, start, db)
         request = attrs.evolve(request, again=_again(click.get_current_context()))
     log_to_stderr()
+    if detach:
+        return asyncio.run(_left(request, as_json=as_json))
     return asyncio.run(_perform(request, needs, view))
 
 
@@ -131,7 +142,7 @@ def _again(ctx: click.Context) -> str:
         name = option.name or ""
         given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if isinstance(option, click.Option) and given and name != "name":
-            value: Any = ctx.params[name]
+            value: Any = settings.given(ctx, name)
             for each in value if option.multiple else (value,):
                 words += [option.opts[0]] if each is True else [option.opts[0], str(each)]
     return shlex.join(words)
@@ -139,6 +150,8 @@ def _again(ctx: click.Context) -> str:
 
 def _over(instance: WorkflowInstance[Any], request: Request, view: View) -> int:
     """Answer ``--resume`` of a run that is final already."""
+    from wfe.host.cli.view_json import JsonView  # noqa: PLC0415 - one of four
+
     result = Result(
         instance=instance,
         picture=Picture(instance.id, {}, instance.definition),
@@ -164,9 +177,24 @@ def _lament(instance: WorkflowInstance[Any], db: str) -> None:
     complain("\n".join([*lines, f"  see what happened with: wfe show {instance.id}{db}"]))
 
 
+async def _left(request: Request, *, as_json: bool) -> int:
+    """Start a run for others to drive."""
+    async with await store.host_on(request.url, name="wfe-run", max_live=0) as host:
+        host.register(*request.definitions)
+        started = await host.start_workflow(
+            request.main, request.data, name=request.name, actor="wfe run"
+        )
+    if as_json:
+        click.echo(json.dumps({"id": started.id, "definition": request.main.id}))
+    else:
+        click.echo(started.id)
+        complain(f"started; follow it with: wfe logs -f {started.id}{store.option(request.url)}")
+    return Exit.COMPLETE
+
+
 async def _perform(request: Request, needs: Needs, view: View) -> int:
     options = await preflight(request, needs)
-    host = WorkflowHost(request.url, name="wfe-run", own_runs_only=True, **options)
+    host = await store.host_on(request.url, name="wfe-run", own_runs_only=True, **options)
     host.register(*request.definitions)
     feed = Feed(view)
     forget = host.subscribe(feed.take)

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -39,12 +39,12 @@ class Given:
     Attributes:
         assignments: Texts of ``-v``.
         files: Paths of ``--vars-file``.
-        config: Path of ``--config``: what has no other value is looked up there.
+        config: ``variables`` of the configuration: what has no other value is looked up there.
     """
 
     assignments: Sequence[str] = ()
     files: Sequence[str] = ()
-    config: str | None = None
+    config: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
 
     def variables(self) -> Any:
         """Return them as the YAML plugin wants them, with those of ``WFE_CONFIG``.
@@ -56,13 +56,24 @@ class Given:
 
         from wfe.yaml.variables import merge_variables, parse_assignments  # noqa: PLC0415
 
-        last = merge_variables(files=[self.config]).values if self.config is not None else None
         return merge_variables(
             assignments=parse_assignments(self.assignments),
             files=self.files,
             environment=os.environ,
-            config=last,
+            config={name: _typed(value) for name, value in self.config.items()},
         )
+
+
+def _typed(value: Any) -> Any:
+    """Return a text of the configuration as the scalar that a workflow file would read."""
+    from wfe.yaml.scalars import resolve  # noqa: PLC0415 - the plugin
+
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[str, Any]", value)
+        return {key: _typed(each) for key, each in fields.items()}
+    if isinstance(value, list):
+        return [_typed(each) for each in value]
+    return resolve(str(value))
 
 
 @attrs.frozen(kw_only=True)

@@ -3,37 +3,83 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
+import attrs
 import click
 
 from wfe.host.cli.errors import CommandError, log_to_stderr
+from wfe.host.cli.settings import beside, configuration
 from wfe.host.connect import DEFAULT_URL
 from wfe.host.host import WorkflowHost
 
-__all__ = ["DB", "existing", "exists", "kept", "made", "on_new_store", "on_store", "option"]
+__all__ = [
+    "DB",
+    "existing",
+    "exists",
+    "host_on",
+    "kept",
+    "made",
+    "on_new_store",
+    "on_store",
+    "option",
+]
 
 T = TypeVar("T")
+
+
+def _chosen_db(ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
+    if value or ctx.resilient_parsing:
+        return value
+    return configuration(ctx).urls.get("db", DEFAULT_URL)
+
 
 DB: Final = click.option(
     "--db",
     metavar="URL",
     envvar="WFE_DB",
-    default=DEFAULT_URL,
-    show_default=True,
-    help="The store, for example sqlite:///runs.db.",
+    callback=_chosen_db,
+    show_default=DEFAULT_URL,
+    help="The store, for example sqlite:///runs.db or postgresql://host/database.",
 )
 """The option ``--db`` of every command."""
 
 
+async def host_on(url: str, *, aside: Collection[str] = (), **options: Any) -> WorkflowHost:
+    """Return a host over the store *url*, with what options and configuration say is beside it.
+
+    Args:
+        url: Secrets in it may be references.
+        aside: What is left out though the configuration names it: ``search``, ``lifecycle``.
+        **options: Of the host; they win over the configuration.
+
+    Raises:
+        ConfigError: No provider knows a secret that a URL names.
+        PluginNotFoundError: No installed distribution handles a URL's scheme.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return WorkflowHost(url, **options)
+    found = configuration(context)
+    secrets = options.get("secrets") or list(found.secrets) or None
+    urls = {**found.urls, **beside(context), "db": url}
+    urls = {key: each for key, each in urls.items() if key not in aside}
+    filled = await attrs.evolve(found, urls=urls).options(secrets)
+    return WorkflowHost(**{**filled, **options})
+
+
 def option(url: str) -> str:
-    """Return what names the store on a command line, nothing for the default."""
+    """Return what names the store on a command line, nothing for the default; no password."""
     import shlex  # noqa: PLC0415 - only for messages
 
-    return "" if url == DEFAULT_URL else f" --db {shlex.quote(url)}"
+    context = click.get_current_context(silent=True)
+    usual = DEFAULT_URL if context is None else configuration(context).urls.get("db", DEFAULT_URL)
+    shown = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)
+    return "" if url == usual else f" --db {shlex.quote(shown)}"
 
 
 def _file(url: str) -> Path | None:
@@ -98,8 +144,18 @@ def exists(url: str) -> bool:
     return kept(url) if file is None else file.is_file()
 
 
-def on_store(url: str, work: Callable[[WorkflowHost], Awaitable[T]]) -> T:
+def on_store(
+    url: str,
+    work: Callable[[WorkflowHost], Awaitable[T]],
+    *,
+    aside: Collection[str] = ("search", "lifecycle"),
+) -> T:
     """Run *work* on a host that drives nothing, over a store that exists.
+
+    Args:
+        url: Of the store.
+        work: Gets the host.
+        aside: As of :func:`host_on`: their drivers take long to import.
 
     Raises:
         CommandError: The store does not exist.
@@ -107,7 +163,7 @@ def on_store(url: str, work: Callable[[WorkflowHost], Awaitable[T]]) -> T:
 
     async def opened() -> T:
         # Without registered definitions a host claims no run, whoever it belongs to.
-        async with WorkflowHost(existing(url), name="wfe-cli") as host:
+        async with await host_on(existing(url), aside=aside, name="wfe-cli") as host:
             return await work(host)
 
     log_to_stderr()
@@ -125,7 +181,7 @@ def on_new_store(url: str, work: Callable[[WorkflowHost], Awaitable[T]]) -> T:
         raise CommandError(problem, "name a store that is kept, for example --db sqlite:///runs.db")
 
     async def opened() -> T:
-        async with WorkflowHost(made(url), name="wfe-cli", own_runs_only=True) as host:
+        async with await host_on(made(url), name="wfe-cli", own_runs_only=True) as host:
             return await work(host)
 
     log_to_stderr()

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import click
 
 from wfe.core.errors import WfeError
+from wfe.host.cli import settings
 from wfe.host.cli.diagnosing import Whole, annotation_of, row_of, text_of
 from wfe.host.cli.errors import CommandError, Exit, complain
 from wfe.host.cli.sources import Given, load_source, need_yaml, suffix_of
@@ -27,7 +28,7 @@ _STDIN: Final = "-"
 @click.option(
     "--vars-file", "vars_files", multiple=True, metavar="FILE", help="Values for ((NAME))s."
 )
-@click.option("--config", metavar="FILE", help="Values for ((NAME))s that have no other.")
+@settings.CONFIG
 @click.option(
     "--format",
     "form",
@@ -43,7 +44,6 @@ def validate(
     files: tuple[str, ...],
     variables: tuple[str, ...],
     vars_files: tuple[str, ...],
-    config: str | None,
     form: Literal["text", "json", "github"],
     compat: bool,
 ) -> int:
@@ -52,7 +52,9 @@ def validate(
     Everything that is wrong in all the files is told at once; warnings alone do not fail. `-` is
     stdin, a workflow file. `wfe explain WFE034` tells more of a code.
     """
-    given = Given(assignments=variables, files=vars_files, config=config)
+    given = Given(
+        assignments=variables, files=vars_files, config=settings.configuration().variables
+    )
     names = list(dict.fromkeys(files))
     rows = [row for name in names for row in _wrong(name, given, compat=compat)]
     _tell(rows, form)
