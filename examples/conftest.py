@@ -9,5 +9,5 @@ _ROOT = str(Path(__file__).parents[1])
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
-# Installed and run with its own tests by test_examples.py: it is no package of this repository.
-collect_ignore = ["wfe_steps_example"]
+# Installed and run with their own tests by test_examples.py: no packages of this repository.
+collect_ignore = ["wfe_files_provider", "wfe_steps_example"]

@@ -33,7 +33,7 @@ def _wfe(*arguments: str, cwd: Path, env: Env = os.environ) -> subprocess.Comple
 
 def _run(command: list[str], cwd: Path, env: Env = os.environ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False, env=env
+        command, cwd=cwd, capture_output=True, text=True, timeout=150, check=False, env=env
     )
 
 
@@ -210,17 +210,21 @@ def test_durable_function(tmp_path: Path) -> None:
     ]
 
 
-def test_wfe_steps_example(tmp_path: Path) -> None:
-    """A distribution of its own: installed without the network, found by its entry points."""
-    source, site = EXAMPLES / "wfe_steps_example", tmp_path / "site"
-    copy = tmp_path / "copy"
-    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "dist"))
+def _installed(name: str, tmp_path: Path) -> tuple[Path, Env]:
+    """Install a distribution without the network; return its copy and how it is found."""
+    copy, site = tmp_path / "copy", tmp_path / "site"
+    shutil.copytree(EXAMPLES / name, copy, ignore=shutil.ignore_patterns("__pycache__", "dist"))
     install = ("pip", "install", "--quiet", "--offline", "--no-deps", "--no-build-isolation")
     uv = str(Path(sys.executable).with_name("uv"))
     to = ("--python", sys.executable, "--target", str(site))
     installed = _run([uv, *install, *to, str(copy)], tmp_path)
     assert installed.returncode == 0, installed.stderr
-    env = {**os.environ, "PYTHONPATH": str(site)}
+    return copy, {**os.environ, "PYTHONPATH": str(site)}
+
+
+def test_wfe_steps_example(tmp_path: Path) -> None:
+    """A distribution of its own: installed without the network, found by its entry points."""
+    copy, env = _installed("wfe_steps_example", tmp_path)
 
     tests = _python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=copy, env=env)
     with socket.create_server(("127.0.0.1", 0)) as service:
@@ -230,6 +234,31 @@ def test_wfe_steps_example(tmp_path: Path) -> None:
     assert tests.returncode == 0, tests.stdout + tests.stderr
     assert done.returncode == 0, done.stdout + done.stderr
     assert "sealed 2 files as 88a84cd2e151" in done.stdout
+
+
+def test_wfe_files_provider(tmp_path: Path) -> None:
+    """A provider of somebody else: it keeps its contracts, and the commands take its URLs."""
+    copy, env = _installed("wfe_files_provider", tmp_path)
+    flow = tmp_path / "flow.yaml"
+    flow.write_text(
+        "workflow: {id: hello, version: 1, steps: [{name: say, run: echo hello}]}\n",
+        encoding="utf-8",
+    )
+    place = f"files://{tmp_path}/runs"
+
+    tests = _python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=copy, env=env)
+    done = _wfe("run", str(flow), "--db", place, cwd=tmp_path, env=env)
+    listed = _wfe("list", "--db", place, cwd=tmp_path, env=env)
+    tried = f"files://{tmp_path}/tried-{{n}}"
+    kept = _wfe("contract", tried, "-k", "crash", "--json", cwd=tmp_path, env=env)
+
+    assert tests.returncode == 0, tests.stdout + tests.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "hello" in listed.stdout
+    assert "complete" in listed.stdout
+    assert kept.returncode == 0, kept.stdout + kept.stderr
+    store = json.loads(kept.stdout)[0]
+    assert (store["capabilities"], store["failed"]) == (["durable", "lock", "virtual_clock"], [])
 
 
 def test_cache_and_artifacts(tmp_path: Path) -> None:

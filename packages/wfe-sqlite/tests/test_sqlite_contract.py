@@ -18,13 +18,19 @@ WORKER = WorkerInfo(name="w", host="h", pid=1)
 
 
 class TestSqliteStore(PersistenceContract):
-    capabilities: ClassVar[frozenset[str]] = frozenset({"virtual_clock", "lock", "durable"})
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"virtual_clock", "lock", "durable", "shared"}
+    )
     examples: ClassVar[int] = 100
 
     @pytest.fixture
     def new_store(self, tmp_path: Path) -> Callable[[Clock], PersistenceProvider]:
         numbers = count()
         return lambda clock: SqliteStore(tmp_path / f"wfe-{next(numbers)}.db", clock=clock)
+
+    @pytest.fixture
+    def another_store(self, store: SqliteStore) -> Callable[[], PersistenceProvider]:
+        return lambda: SqliteStore(store.path, clock=store.clock)
 
     @pytest.fixture
     async def reopen(

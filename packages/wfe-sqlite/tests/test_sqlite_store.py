@@ -163,7 +163,9 @@ def test_the_store_is_all_three_providers() -> None:
     lock: LockProvider = store
 
     assert [id(part) for part in (persistence, queue, lock)] == [id(store)] * 3
-    assert store.features == {"queue", "lock", "outbox", "cache", "artifacts"}
+    shared = {"queue", "lock", "outbox", "cache", "artifacts", "changes", "search"}
+    assert store.features == shared
+    assert SqliteStore("wfe.db").features == {*shared, "transaction"}
 
 
 # -- transactions ------------------------------------------------------------------------------

@@ -49,9 +49,18 @@ def _data(number: int, city: str, note: str = "") -> dict[str, Any]:
     return {"number": number, "customer": {"city": city}, "note": note}
 
 
-@pytest.fixture(params=["memory", "sqlite", "another index"])
+@pytest.fixture(
+    params=[
+        "memory",
+        "sqlite",
+        "another index",
+        pytest.param("postgres", marks=pytest.mark.services("postgres")),
+    ]
+)
 async def host(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[WorkflowHost]:
     url = f"sqlite:///{tmp_path}/wfe.db" if request.param == "sqlite" else "memory://"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
     more: dict[str, Any] = {"search": MemoryStore()} if request.param == "another index" else {}
     async with WorkflowHost(url, **more) as host:
         host.register(order(), approval())

@@ -7,7 +7,7 @@ import platform
 import secrets
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -54,7 +54,7 @@ def open_url(url: str, **options: Any) -> MemoryStore:
 
     Args:
         url: Only ``memory://``: such a store has no name by which to find it again.
-        **options: ``clock``: a :class:`~wfe.core.providers.Clock`.
+        **options: Arguments of :class:`MemoryStore`.
 
     Raises:
         ProviderError: The URL says more than its scheme.
@@ -70,14 +70,18 @@ class MemoryStore(MemoryKeeping, MemoryResults, MemorySearch):
 
     Args:
         clock: The store's clock; ``None``: the machine's.
+        epochs: Issues the epochs of new workers (63 bits, none twice); ``None``: random ones.
     """
 
     features: frozenset[str] = frozenset(
         {"queue", "lock", "cache", "artifacts", "changes", "search"}
     )
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(
+        self, clock: Clock | None = None, *, epochs: Callable[[], int] | None = None
+    ) -> None:
         self.clock: Clock = SystemClock() if clock is None else clock
+        self._new_epoch = epochs or _random_epoch
         self._runs = MemoryRuns()
         self._queue = MemoryQueue(self.clock)
         self._workers: dict[int, WorkerRow] = {}
@@ -107,9 +111,9 @@ class MemoryStore(MemoryKeeping, MemoryResults, MemorySearch):
                 and not self._runs.owned[old.epoch]
             ):
                 del self._workers[old.epoch]
-        epoch = secrets.randbits(63)
+        epoch = self._new_epoch()
         while not epoch or epoch in self._workers:
-            epoch = secrets.randbits(63)
+            epoch = self._new_epoch()
         self._workers[epoch] = WorkerRow(
             epoch=epoch,
             name=worker.name,
@@ -352,6 +356,10 @@ class MemoryStore(MemoryKeeping, MemoryResults, MemorySearch):
 
     async def wait(self, epoch: int, timeout: int) -> Sequence[int]:
         return await self._queue.wait(epoch, timeout)
+
+
+def _random_epoch() -> int:
+    return secrets.randbits(63)
 
 
 def _fits(run: MemoryRun, query: InstanceQuery) -> bool:

@@ -71,9 +71,7 @@ def with_texts(
 class _StoredTransaction:
     """A transaction of the store around, whose item is encoded as all others are."""
 
-    def __init__(
-        self, opened: Transaction, encoded: Callable[[Item], Awaitable[Item]]
-    ) -> None:
+    def __init__(self, opened: Transaction, encoded: Callable[[Item], Awaitable[Item]]) -> None:
         self._opened = opened
         self._encoded = encoded
 

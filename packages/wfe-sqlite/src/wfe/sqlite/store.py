@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import sqlite3
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wfe.core.clocks import SystemClock
 from wfe.core.providers import (
@@ -34,6 +34,9 @@ from wfe.sqlite.results import SqliteResults
 from wfe.sqlite.schedules import SqliteSchedules
 from wfe.sqlite.searching import SqliteChanges, SqliteSearch
 from wfe.sqlite.tx import Tx
+
+if TYPE_CHECKING:
+    from wfe.core.examining import Finding
 
 __all__ = ["SqliteStore"]
 
@@ -244,6 +247,12 @@ class SqliteStore(
 
     async def logs(self, n: int, after: int, limit: int) -> Sequence[LogRow]:
         return self._opened.reader.logs(n, after, limit)
+
+    async def examine(self) -> Sequence[Finding]:
+        """Return what an operator should know; see :class:`~wfe.core.examining.Examined`."""
+        from wfe.sqlite.examining import examined  # noqa: PLC0415 - only for `wfe doctor`
+
+        return await examined(self.path, self._opened.reader)
 
     # -- lock -----------------------------------------------------------------------------------
 

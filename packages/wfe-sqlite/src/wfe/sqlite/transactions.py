@@ -16,11 +16,11 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Literal, NoReturn, TypeVar, cast
+from typing import Final, Literal, NoReturn, TypeVar
 
 import attrs
 
-from wfe.core.errors import TransactionError, TransactionTimeoutError
+from wfe.core.errors import TransactionError, TransactionTimeoutError, WfeError
 from wfe.core.providers import Done, Item, Outcome
 from wfe.sqlite.commit import Commit
 from wfe.sqlite.faults import is_busy, locked, translate
@@ -30,15 +30,22 @@ __all__ = ["Lending", "LentConnection", "SqliteTransaction"]
 
 T = TypeVar("T")
 
-_ENDS: Final = frozenset(
-    {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH}
-)
+_ENDS: Final = frozenset({sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH})
 _ENDED: Final = "the transaction has ended"
 _PAUSE: Final = 0.005  # seconds, before a foreign writer is asked again
 
 
 class LentConnection(sqlite3.Connection):
-    """A connection whose transaction the store ends, not whoever uses it."""
+    """A connection whose transaction the store ends, not whoever uses it.
+
+    It is closed when nobody refers to it any more: the driver does not survive that it is closed
+    while a thread is in the middle of a statement.
+    """
+
+    def __del__(self) -> None:
+        """Close it."""
+        with suppress(sqlite3.ProgrammingError):  # its making failed
+            sqlite3.Connection.close(self)
 
     def commit(self) -> NoReturn:
         self._refuse("commit()")
@@ -107,7 +114,10 @@ class SqliteTransaction(Loan):
     @property
     def connection(self) -> sqlite3.Connection:
         """The connection, inside the transaction."""
-        return cast("sqlite3.Connection", self._db)
+        db = self._db
+        if db is None:
+            raise self.problem or TransactionError(_ENDED)
+        return db
 
     async def commit(self, item: Item) -> Outcome:
         """Apply *item* and commit everything, or nothing."""
@@ -207,7 +217,7 @@ class SqliteTransaction(Loan):
         try:
             (outcome,) = Commit(db, self._epoch, lending.now(), lending.stats).one_by_one([item])
         except sqlite3.Error as error:
-            raise translate(error, lending.path) from error
+            raise self._judged(error) from error
         if not isinstance(outcome, Done):
             self._roll_back()
             return outcome
@@ -217,20 +227,22 @@ class SqliteTransaction(Loan):
             db.execute("COMMIT")
         except sqlite3.IntegrityError:  # a constraint that was deferred: the step's own
             raise
-        except sqlite3.OperationalError as error:
-            if "in progress" in str(error):
-                problem = (
-                    "the step left a statement unfinished: fetch all rows of an INSERT, UPDATE or"
-                    " DELETE ... RETURNING, or close its cursor"
-                )
-                raise TransactionError(problem) from error
-            raise translate(error, lending.path) from error
         except sqlite3.Error as error:
-            raise translate(error, lending.path) from error
+            raise self._judged(error) from error
         lending.stats.commits += 1
         if lending.on_commit is not None:
             lending.on_commit("after")
         return outcome
+
+    def _judged(self, error: sqlite3.Error) -> WfeError:
+        """Return our error; nobody else can be busy here."""
+        if is_busy(error):
+            problem = (
+                "the step left a statement unfinished: fetch all rows of an INSERT, UPDATE or"
+                " DELETE ... RETURNING, or close its cursor"
+            )
+            return TransactionError(problem)
+        return translate(error, self._lending.path)
 
     def _roll_back(self) -> None:
         if self.connection.in_transaction:
@@ -252,7 +264,7 @@ class SqliteTransaction(Loan):
             # A thread that cannot be stopped may be between two rows of an executemany().
             db.execute("PRAGMA query_only = 1")
             self._roll_back()
-        sqlite3.Connection.close(db)
+        self._db = None  # it is closed when nobody has it any more
         self._answer_late()
 
     def _answer_late(self) -> None:

@@ -73,7 +73,8 @@ async def examined(engine: Engine, providers: Providers, info: StoreInfo) -> lis
             found += await check()
         except WfeError as error:  # one part that is away must not hide the others
             found.append(Finding(level="problem", topic=topic, text=str(error)))
-    return found
+    topics = list(dict.fromkeys(each.topic for each in found))
+    return sorted(found, key=lambda each: topics.index(each.topic))
 
 
 async def _store(engine: Engine, info: StoreInfo) -> list[Finding]:

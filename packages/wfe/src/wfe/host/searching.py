@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from wfe.core.errors import ProviderError
 from wfe.core.models import Page, WorkflowStatus
 from wfe.host.checks import checked_fields
 from wfe.host.connect import connect_search
@@ -37,7 +38,7 @@ def search_settings(
 
     Raises:
         PluginNotFoundError: No installed distribution handles the URL's scheme.
-        ProviderError: The URL has no scheme.
+        ProviderError: The URL has no scheme, or the store does not say what changed.
         TypeError: *fields* is no mapping of collections of texts.
     """
     if search is None and fields is None and not coded:
@@ -46,6 +47,9 @@ def search_settings(
 
     given: object = search
     index = None if given is store else connect_search(search)
+    if index is not None and "changes" not in store.features:
+        problem = "this store does not say what changed, so no other index can be fed from it"
+        raise ProviderError("search", problem, transient=False)
     return SearchSettings(index=index, fields=checked_fields(fields), coded=coded)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from wfe.core.codec import encode
 from wfe.core.engine.handlers import call_handler
 from wfe.core.engine.ids import uuid7
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Control"]
 
+_TURNS: Final[Mapping[str, WorkflowStatus]] = {
+    "suspend": WorkflowStatus.SUSPENDED,
+    **dict.fromkeys(("resume", "retry", "rewind"), WorkflowStatus.RUNNABLE),
+}
 _REWOUND: Final = frozenset({WorkflowStatus.FAILED, WorkflowStatus.SUSPENDED})
 
 
@@ -149,7 +155,7 @@ class Control:
             DefinitionError: It never came to *from_step*.
         """
         self._engine.check_running()
-        header = await self._engine.reads.header(id_or_name)
+        header = await self._foreseen(id_or_name)
         if header.status == WorkflowStatus.SUSPENDED:
             await self._retry_suspended(header, from_step, reason, actor)
             return
@@ -159,6 +165,24 @@ class Control:
             await self._state_before(header, from_step)
         payload = {"from_step": from_step}
         await self._tell(header, "retry", payload, reason, actor, final_too=True)
+
+    async def _foreseen(self, id_or_name: str) -> StoredInstance:
+        """Return the header of a run as it will be once it took what was sent to it before.
+
+        Who suspends a run and then takes it back must not depend on who drives it, and when.
+
+        Raises:
+            WorkflowNotFoundError: There is no such run.
+        """
+        header = await self._engine.reads.header(id_or_name)
+        if WorkflowStatus(header.status).final:
+            return header
+        for loaded in await self._engine.store.load([header.n]):
+            header = loaded.header
+            sent = [row.kind for row in loaded.inbox if row.kind in _TURNS]
+            if sent and not WorkflowStatus(header.status).final:
+                return attrs.evolve(header, status=_TURNS[sent[-1]])
+        return header
 
     async def _retry_suspended(
         self, header: StoredInstance, from_step: str | None, reason: str | None, actor: str | None
@@ -189,7 +213,7 @@ class Control:
             DataTypeError: A field does not fit the data.
         """
         self._engine.check_running()
-        header = await self._engine.reads.header(id_or_name)
+        header = await self._foreseen(id_or_name)
         if header.status not in _REWOUND:
             raise InvalidStateTransitionError(header.id, "rewind", header.status)
         await self._state_before(header, to_step)

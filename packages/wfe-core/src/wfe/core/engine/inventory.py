@@ -15,7 +15,7 @@ from wfe.core.definition import Kind, WorkflowDefinition
 from wfe.core.engine.ids import shown_name
 from wfe.core.engine.registry import Registered
 from wfe.core.engine.surroundings import rounds_around
-from wfe.core.engine.views import state_of
+from wfe.core.engine.views import questions_in, state_of
 from wfe.core.models import Approval, StoredDefinition, WorkflowStatus, from_micros
 from wfe.core.providers import InstanceQuery, StoredInstance
 from wfe.core.rounds import round_name
@@ -132,11 +132,10 @@ class Inventory:
         async for headers in self.unfinished(definition):
             numbers = [header.n for header in headers if header.d in asking]
             for loaded in await self._engine.store.load(numbers) if numbers else ():
-                pointers = state_of(loaded)[0].pointers
-                for pointer in pointers.values():
-                    if "approval" in pointer.extra:
-                        approval = _approval(loaded.header, pointer, pointers)
-                        found.append((approval.since, loaded.header.n, approval))
+                pointers, questions = questions_in(loaded)
+                for pointer in questions:
+                    approval = _approval(loaded.header, pointer, pointers)
+                    found.append((approval.since, loaded.header.n, approval))
         return [approval for _, _, approval in sorted(found, key=lambda each: each[:2])]
 
 

@@ -18,6 +18,7 @@ import orjson
 from wfe.core.definition import Kind
 from wfe.core.engine.branches import Branch
 from wfe.core.engine.contexts import make_context
+from wfe.core.engine.endings import to_parent
 from wfe.core.engine.refusals import RESTORES, RunAgainError, without
 from wfe.core.engine.secrets import guarded
 from wfe.core.engine.views import instance_of
@@ -37,7 +38,7 @@ from wfe.core.rules.inputs import (
     completed_of,
 )
 from wfe.core.rules.state import Pointer, State, apply, folded, state_to_json
-from wfe.core.steps import InstanceRef
+from wfe.core.steps import InstanceRef, StepExecutionContext
 
 if TYPE_CHECKING:
     from wfe.core.engine.calls import Calls
@@ -326,18 +327,7 @@ class LiveRun:
     def _messages(self, decision: Decision) -> tuple[Message, ...]:
         if self.parent is None or self._folded is None:
             return decision.messages
-        payload = {
-            "pointer": self.parent_pointer,
-            "n": self.n,
-            "id": self.ref.id,
-            "definition": self.ref.definition,
-            "status": decision.status,
-            "error": decision.error,
-            "data": self._folded.data,
-        }
-        dedupe = f"child:{self.n}"
-        done = Message(target=self.parent, kind="child_done", payload=dumps(payload), dedupe=dedupe)
-        return (*decision.messages, done)
+        return (*decision.messages, to_parent(self, decision, self._folded.data))
 
     def refused(self, problem: Exception) -> None:
         """Something in the transition can never be: the step that wanted it fails.
@@ -528,6 +518,8 @@ class LiveRun:
         loop = asyncio.get_running_loop()
         following: int | None = key
         while following is not None:
+            if self.leaving or self.owner.unsure:
+                await self._cleared()
             try:
                 outcome = await self._attempt(branch, following)
             except RunAgainError:
@@ -538,11 +530,14 @@ class LiveRun:
             self.feed(outcome)
             following = await waiter
 
-    async def _attempt(self, branch: Branch, key: int) -> Input | None:
+    async def _cleared(self) -> None:
+        """Return when bodies may begin."""
         if self.leaving:  # bodies of a state that is no more are awaited
             await asyncio.wait(set(self.leaving))
         if self.owner.unsure:
             await self.owner.sure()
+
+    async def _attempt(self, branch: Branch, key: int) -> Input | None:
         pointer = self.state.pointers.get(key)
         if pointer is None:  # cancelled between being handed over and beginning
             if self.branches.get(key) is branch:
@@ -550,18 +545,9 @@ class LiveRun:
             return None
         if "joined" in pointer.extra:  # done, and committed by a transaction of its own
             return completed_of(pointer.id, pointer.attempt, pointer.extra["joined"])
-        ctx = None
         try:
             ctx = branch.ctx = make_context(self, pointer)
-            slots = self.owner.slots
-            if slots is None or self._is_function(pointer):
-                self.owner.report.began(self, pointer)
-                outcome = await self.ready.runners[pointer.step](ctx)
-            else:
-                async with slots:
-                    self.owner.report.began(self, pointer)
-                    outcome = await self.ready.runners[pointer.step](ctx)
-            return outcome if ctx.joined is None else await ctx.joined.end(outcome)
+            return await self._ran(ctx, pointer)
         except asyncio.CancelledError:
             current = self.state.pointers.get(key)
             if self.closed or current is None or current.status != _CANCELLED:
@@ -577,7 +563,21 @@ class LiveRun:
             return None
         finally:
             branch.ctx = None
-            if ctx is not None and ctx.joined is not None:
+
+    async def _ran(self, ctx: StepExecutionContext[Any], pointer: Pointer) -> Input:
+        """Run a body when there is a place for it; if it has a transaction, end that."""
+        slots, runner = self.owner.slots, self.ready.runners[pointer.step]
+        try:
+            if slots is None or self._is_function(pointer):
+                self.owner.report.began(self, pointer)
+                outcome = await runner(ctx)
+            else:
+                async with slots:
+                    self.owner.report.began(self, pointer)
+                    outcome = await runner(ctx)
+            return outcome if ctx.joined is None else await ctx.joined.end(outcome)
+        finally:
+            if ctx.joined is not None:
                 await ctx.joined.close()
 
     def _is_function(self, pointer: Pointer) -> bool:

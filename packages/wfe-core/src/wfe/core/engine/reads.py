@@ -13,7 +13,7 @@ import orjson
 from wfe.core.codec import encode
 from wfe.core.engine.ids import number_in
 from wfe.core.engine.surroundings import rounds_around
-from wfe.core.engine.views import entry_of, instance_of, state_of
+from wfe.core.engine.views import entry_of, instance_of, questions_in, state_of
 from wfe.core.errors import DataTypeError, WorkflowNotFoundError
 from wfe.core.models import (
     ArchivedRun,
@@ -87,11 +87,10 @@ class Reads:
         Inside a loop a name is that of the step, and ``STEP [ROUND]``.
         """
         return [
-            (pointer.id, _names(state.pointers, pointer), pointer.extra["approval"])
+            (pointer.id, _names(pointers, pointer), pointer.extra["approval"])
             for loaded in await self._engine.store.load([n])
-            for state in [state_of(loaded)[0]]
-            for pointer in state.pointers.values()
-            if "approval" in pointer.extra
+            for pointers, asking in [questions_in(loaded)]
+            for pointer in asking
         ]
 
     async def _views(self, headers: Sequence[StoredInstance]) -> list[WorkflowInstance[Any]]:

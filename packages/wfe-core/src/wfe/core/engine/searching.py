@@ -70,11 +70,7 @@ class Searching:
     def __init__(
         self, engine: Engine, lock: LockProvider, given: SearchSettings | None = None
     ) -> None:
-        """Search in *engine*'s store, or in the index of the settings.
-
-        Raises:
-            ProviderError: There is an index, and the store does not say what changed.
-        """
+        """Search in *engine*'s store, or in the index of the settings."""
         settings = given or SearchSettings()
         self._engine = engine
         store: Any = engine.store
@@ -82,9 +78,6 @@ class Searching:
         self._index: SearchProvider | None = settings.index
         if settings.index is None and "search" in store.features:
             self._index = store
-        if self._apart and "changes" not in store.features:
-            problem = "this store does not say what changed, so no other index can be fed from it"
-            raise ProviderError("search", problem, transient=False)
         self._coded = settings.coded
         self._feeder: Feeder | None = None
         if self._index is not None:

@@ -12,9 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 from wfe.core.engine.refusals import RunAgainError
 from wfe.core.engine.secrets import guarded

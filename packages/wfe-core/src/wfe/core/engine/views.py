@@ -24,7 +24,7 @@ from wfe.core.rules.state import Pointer, State, apply, state_from_json
 from wfe.core.steps import InstanceRef
 from wfe.core.texts import plain
 
-__all__ = ["entry_of", "instance_of", "state_of"]
+__all__ = ["entry_of", "instance_of", "questions_in", "state_of"]
 
 
 def state_of(loaded: Loaded) -> tuple[State, int, int]:
@@ -42,6 +42,18 @@ def state_of(loaded: Loaded) -> tuple[State, int, int]:
         tail += len(row.event)
     _set_aside(state, loaded.header)
     return state, size, tail
+
+
+def questions_in(loaded: Loaded) -> tuple[Mapping[int, Pointer], list[Pointer]]:
+    """Return all pointers, and those that wait for an approval that nobody has given.
+
+    An answer that the run has not taken yet is an answer.
+    """
+    pointers = state_of(loaded)[0].pointers
+    answers = [orjson.loads(row.payload) for row in loaded.inbox if row.kind == "approve"]
+    answered = {answer["pointer"] for answer in answers}
+    asking = [each for each in pointers.values() if "approval" in each.extra]
+    return pointers, [each for each in asking if each.id not in answered]
 
 
 def _set_aside(state: State, header: StoredInstance) -> None:

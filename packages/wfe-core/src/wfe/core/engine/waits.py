@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Waits"]
 
+_TURNS: Final = frozenset({"resume", "retry", "rewind", "skip", "terminate"})
 _POLL: Final = (0.02, 0.5)  # seconds between looks at a run that another process drives
 
 
@@ -80,16 +81,30 @@ class Waits:
         if run is None:
             self._engine.check_running()
             header = await self._engine.reads.header(id)
-            if _over(header, suspended=suspended):
+            if _over(header, suspended=suspended) and not await self._asked(header):
                 return await self._engine.reads.get(id)
-        elif suspended and run.state.status == WorkflowStatus.SUSPENDED:
+        aside = suspended and run is not None and run.state.status == WorkflowStatus.SUSPENDED
+        if run is not None and aside and not _undecided(run):
             return run.view()
-        if run is None and self._engine.durable:  # another process may drive it: look again soon
+        # Another process may drive it, or what was asked of it may leave it as it is.
+        if aside or (run is None and self._engine.durable):
             await asyncio.wait({future}, timeout=pause)
             ended = future.result() if future.done() else None
         else:
             ended = await future
         return ended.view() if ended is not None and ended.final_at is not None else None
+
+    async def _asked(self, header: StoredInstance) -> bool:
+        """Whether a suspended run, which another host may drive, was asked to turn."""
+        if WorkflowStatus(header.status).final:
+            return False
+        found = await self._engine.store.load([header.n])
+        return any(row.kind in _TURNS for loaded in found for row in loaded.inbox)
+
+
+def _undecided(run: LiveRun) -> bool:
+    """Whether *run* may not stay as it is, for what was asked of it before."""
+    return bool(run.poked or run.inputs or run.in_flight or run.looking_up)
 
 
 def _over(header: StoredInstance, *, suspended: bool) -> bool:

@@ -61,6 +61,9 @@ _COMMANDS: Final = {
 
 _PLUGINS: Final = "wfe.cli"
 
+_ELSEWHERE: Final = {"contract": "wfe-testing"}
+"""Commands of other distributions of ours -> which to install."""
+
 _YOUNG: Final = 150_000  # new objects between looks for garbage; starting a run makes 90,000
 
 
@@ -104,6 +107,8 @@ class _Group(click.Group):
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
+    if name in _ELSEWHERE:
+        return f"the command {name!r} comes with {_ELSEWHERE[name]}: pip install {_ELSEWHERE[name]}"
     import difflib  # noqa: PLC0415 - only for a typing error
 
     near = difflib.get_close_matches(name, known, n=1)

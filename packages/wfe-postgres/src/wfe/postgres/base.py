@@ -1,0 +1,210 @@
+"""The database of a store: opening and closing it, its clock, and whatever owns and writes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+import psycopg
+
+from wfe.core.clocks import SystemClock
+from wfe.core.errors import ProviderError, StoreUnavailableError
+from wfe.core.providers import Claimed, Clock, Item, Outcome, StoreInfo, WorkerInfo, WorkerRow
+from wfe.postgres import due, ownership
+from wfe.postgres.clock import ServerClock
+from wfe.postgres.commit import commit
+from wfe.postgres.database import Connection, Database, Stats
+from wfe.postgres.faults import translate
+from wfe.postgres.locks import PostgresLocks
+from wfe.postgres.names import NOW, NUMBERS, Names
+from wfe.postgres.outbox import PostgresOutbox
+from wfe.postgres.schema import ensure_schema
+from wfe.postgres.wake import PostgresQueue
+
+__all__ = ["PostgresBase"]
+
+_PATIENCE: Final = timedelta(seconds=5)
+_ABOUT: Final = """
+SELECT current_schema(), current_setting('server_encoding'), current_setting('server_version')"""
+_KNOWN: Final = """
+SELECT d FROM wfe_definitions
+WHERE id = %(id)s::text AND version = %(version)s::bigint AND hash = %(hash)s::text AND current"""
+_ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(%(class)s::int, hashtext(%(id)s::text))"
+_DROP_CURRENT: Final = """
+UPDATE wfe_definitions SET current = false
+WHERE id = %(id)s::text AND version = %(version)s::bigint AND current AND hash <> %(hash)s::text"""
+_PUT_DEFINITION: Final = """
+INSERT INTO wfe_definitions (id, version, hash, body, current)
+VALUES (%(id)s::text, %(version)s::bigint, %(hash)s::text, %(body)s::text, true)
+ON CONFLICT (id, version, hash) DO UPDATE SET current = true RETURNING d"""
+_PAUSE: Final = f"""
+INSERT INTO wfe_paused VALUES (%(id)s::text, {NOW}) ON CONFLICT DO NOTHING"""  # noqa: S608 - constants
+_RESUME: Final = "DELETE FROM wfe_paused WHERE definition = %(id)s::text"
+_TAKE_TURNS: Final = "SELECT pg_advisory_xact_lock(%(class)s::int, 0)"
+# Mostly without a gap: only who takes a single number takes no turn.
+_ALLOCATE: Final = """
+SELECT min(n), max(n) FROM (
+    SELECT nextval('wfe_numbers') AS n FROM generate_series(1, %(count)s::bigint)) taken"""
+
+
+class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
+    """What all parts of a :class:`~wfe.postgres.store.PostgresStore` stand on."""
+
+    def __init__(  # noqa: PLR0913 - options
+        self,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        schema: str | None = None,
+        prefix: str = "wfe_",
+        pool: int = 10,
+        patience: timedelta = _PATIENCE,
+        prepare: bool = True,
+        notify: bool = True,
+    ) -> None:
+        self._server_clock = ServerClock() if clock is None else None
+        self.clock: Clock = self._server_clock or clock or SystemClock()
+        self._database = Database(
+            url,
+            Names(schema, prefix),
+            size=pool,
+            patience=patience.total_seconds(),
+            prepare=prepare,
+        )
+        self.notify: bool = notify
+        self._is_open = False
+        self._version = ""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._database.where!r})"
+
+    @property
+    def stats(self) -> Stats:
+        """What this object has asked of its server; for benchmarks."""
+        return self._database.stats
+
+    @property
+    def _opened(self) -> Database:
+        if not self._is_open:
+            problem = f"the store in {self._database.where} is not open; await store.open() first"
+            raise StoreUnavailableError("postgres", problem, transient=False)
+        return self._database
+
+    @property
+    def _now(self) -> int | None:
+        return self.clock.now() if self._server_clock is None else None
+
+    # -- opening ------------------------------------------------------------------------------
+
+    async def open(self) -> StoreInfo:
+        if not self._is_open:
+            db = self._database
+            conn = await db.connect_alone()
+            try:
+                await self._prepare(conn)
+            except psycopg.Error as error:
+                raise translate(error, db.where) from error
+            finally:
+                await conn.close()
+            await db.open()
+            self._is_open = True
+            await self._open_outbox()
+        return StoreInfo("postgres", durable=True, version=self._version)
+
+    async def close(self) -> None:
+        if self._is_open:
+            await self._close_queue()
+            self._close_locks()
+            self._is_open = False
+        await self._database.close()
+
+    async def _prepare(self, conn: Connection) -> None:
+        db = self._database
+        schema, encoding, self._version = await self._about(conn)
+        if encoding != "UTF8":
+            problem = f"{db.where} is encoded as {encoding}; make a database with ENCODING 'UTF8'"
+            raise ProviderError("postgres", problem, transient=False)
+        if db.names.schema is None:
+            if schema is None:
+                problem = f"{db.where}: no schema of its search_path exists; name one: ?schema=wfe"
+                raise ProviderError("postgres", problem, transient=False)
+            db.names = Names(schema, db.names.prefix)
+        await ensure_schema(conn, db.names, db.where)
+        if self._server_clock is not None:
+            self._server_clock.sync(*await db.server_time(conn))
+
+    async def _about(self, conn: Connection) -> tuple[str | None, str, str]:
+        row = await (await conn.execute(_ABOUT)).fetchone()
+        schema, encoding, version = row or (None, "", "")
+        return schema, encoding, version
+
+    # -- workers ------------------------------------------------------------------------------
+
+    async def register(self, worker: WorkerInfo) -> int:
+        epoch = secrets.randbits(63) or 1
+        await self._start_queue()
+        await ownership.register(self._opened, epoch, worker, self._now)
+        return epoch
+
+    async def unregister(self, epoch: int) -> None:
+        await ownership.unregister(self._opened, epoch, self._now)
+        self._forget_mail(epoch)
+
+    async def workers(self) -> Sequence[WorkerRow]:
+        return await ownership.workers(self._opened)
+
+    async def fence(self, epochs: Sequence[int], *, lease: int | None) -> Sequence[int]:
+        return await ownership.fence(self._opened, epochs, lease, self._now)
+
+    async def orphans(self, limit: int) -> int:
+        return await ownership.release_lost(self._opened, limit, self._now)
+
+    # -- writing ------------------------------------------------------------------------------
+
+    async def commit(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome]:
+        if not items:
+            return []
+        return await commit(self._opened, epoch, items, self._now)
+
+    async def claim(
+        self, epoch: int, definitions: Sequence[int], limit: int, hints: Sequence[int] | None = None
+    ) -> Sequence[Claimed]:
+        return await due.claim(self._opened, epoch, definitions, limit, hints, self._now)
+
+    async def fault(self, epoch: int, n: int, wake: int, reason: str, limit: int) -> None:
+        await ownership.fault(self._opened, epoch, n, wake, reason, limit)
+
+    async def put_definition(self, id: str, version: int, hash: str, body: str) -> int:
+        db = self._opened
+        args = {"id": id, "version": version, "hash": hash, "body": body}
+        known = await db.one(_KNOWN, args)
+        if known is not None:
+            return int(known[0])
+        turn = {"class": db.names.lock("definitions"), "id": id}
+
+        async def put(conn: Connection) -> int:
+            statements = [(_ONE_AT_A_TIME, turn), (_DROP_CURRENT, args), (_PUT_DEFINITION, args)]
+            *_, ((d,),) = await db.pipeline(conn, statements)
+            return int(d)
+
+        return await db.run(put)
+
+    async def pause_definition(self, id: str, *, paused: bool) -> bool:
+        args = {"now": self._now, "id": id}
+        return await self._opened.count(_PAUSE if paused else _RESUME, args) == 1
+
+    async def allocate(self, count: int) -> int:
+        db = self._opened
+        turn = {"class": db.names.lock(NUMBERS)}
+
+        async def take(conn: Connection) -> tuple[int, int]:
+            statements = [(_TAKE_TURNS, turn), (_ALLOCATE, {"count": count})]
+            *_, ((first, last),) = await db.pipeline(conn, statements)
+            return int(first), int(last)
+
+        while True:
+            first, last = await db.run(take)
+            if last - first == count - 1:
+                return first

@@ -1,0 +1,192 @@
+"""The write path: most batches are one statement; the others one pipeline with one sync."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+import orjson
+import psycopg
+
+from wfe.core.providers import Conflict, Done, Fenced, Item, Outcome, Refused, Stale
+from wfe.postgres.database import Args, Connection, Database, Row
+from wfe.postgres.effects import APPLY, document, locks
+from wfe.postgres.faults import is_bad_data, is_unique, translate
+from wfe.postgres.writing import Batch, sends
+
+__all__ = ["commit", "commit_in"]
+
+_LOG: Final = logging.getLogger("wfe.postgres")
+_FENCED: Final = Fenced()
+_CONFLICT: Final = Conflict()
+_STALE: Final = Stale()
+_RACES: Final = 5  # times that an item is looked at anew when another start came between
+
+Outcomes = dict[int, Outcome]
+"""By the item's place in its batch."""
+
+
+async def commit(
+    db: Database, epoch: int | None, items: Sequence[Item], now: int | None
+) -> list[Outcome]:
+    """Apply *items* as one outcome each.
+
+    A value that the server cannot store keeps no other item from being committed: it is found by
+    halving, and answered with a conflict.
+
+    Raises:
+        ProviderError: The server failed; ``unknown``: it may have committed all the same.
+    """
+    db.stats.items += len(items)
+    try:
+        return await _careful(db, epoch, items, now)
+    except (psycopg.Error, OSError) as error:
+        raise translate(error, db.where) from error
+
+
+async def _careful(
+    db: Database, epoch: int | None, items: Sequence[Item], now: int | None
+) -> list[Outcome]:
+    try:
+        return await db.repeated(lambda conn: commit_in(db, conn, epoch, items, now))
+    except psycopg.Error as error:
+        if not is_unique(error) and not is_bad_data(error):
+            raise
+        problem = error
+    # A start was made meanwhile, or a row is there already: each is looked at before it is done.
+    for _ in range(_RACES if is_unique(problem) else 0):
+        try:
+            return await db.repeated(
+                lambda conn: commit_in(db, conn, epoch, items, now, bulk=False)
+            )
+        except psycopg.Error as error:
+            if not is_unique(error):
+                if not is_bad_data(error):
+                    raise
+                problem = error
+                break
+    if len(items) > 1:
+        half = len(items) // 2
+        first = await _careful(db, epoch, items[:half], now)
+        return first + await _careful(db, epoch, items[half:], now)
+    _LOG.error("an item of run number %s cannot be stored: %s", items[0].n, problem)
+    return [_CONFLICT]
+
+
+async def commit_in(
+    db: Database,
+    conn: Connection,
+    epoch: int | None,
+    items: Sequence[Item],
+    now: int | None,
+    *,
+    bulk: bool = True,
+) -> list[Outcome]:
+    """Apply *items* on *conn*: one transaction in autocommit, else part of the present one.
+
+    Args:
+        db: Whose connection it is.
+        conn: Under READ COMMITTED.
+        epoch: The worker that owns the items; ``None``: a client.
+        items: Of any number of instances.
+        now: The time, µs; ``None``: the server's.
+        bulk: Whether the usual kinds may go many at a time.
+
+    Raises:
+        psycopg.Error: Nothing was written; the present transaction is over.
+    """
+    work = _Work(db, conn, epoch, items, now)
+    outcomes = await work.first(bulk=bulk)
+    left = [k for k in range(len(items)) if k not in outcomes]
+    if left:
+        # Why they were not accepted, the function says; or it can do what the statement cannot.
+        outcomes.update(await work.apply(left))
+    done = [outcomes[k] for k in range(len(items))]
+    db.stats.rows += sum(
+        len(item.rows) for item, o in zip(items, done, strict=True) if isinstance(o, Done)
+    )
+    return done
+
+
+@attrs.frozen
+class _Work:
+    db: Database
+    conn: Connection
+    epoch: int | None
+    items: Sequence[Item]
+    now: int | None
+
+    async def first(self, *, bulk: bool) -> Outcomes:
+        """Apply all; who is missing in the answer was not accepted, and left no trace."""
+        batch = Batch(self.epoch)
+        rare: list[int] = []
+        ordered = any(map(sends, self.items))
+        often = Counter(item.n for item in self.items)
+        usual: list[int] = []
+        for k, item in enumerate(self.items):
+            if bulk and often[item.n] == 1 and batch.add(item, ordered=ordered):
+                usual.append(k)
+            else:
+                rare.append(k)
+        if not rare:
+            (found,) = await self._send([(batch.sql(), batch.args(self.now))])
+            return self._accepted(usual, batch, found[0])
+        if batch.empty:
+            return await self.apply(rare)
+        heads = [item.n for item in batch.heads]
+        statements = [*self._locks(rare, heads), (batch.sql(), batch.args(self.now))]
+        *_, found, applied = await self._send([*statements, self._application(rare)])
+        return {**self._accepted(usual, batch, found[0]), **self._applied(rare, applied)}
+
+    async def apply(self, places: Sequence[int]) -> Outcomes:
+        """Apply the items in these places, each looked at before it is done."""
+        *_, applied = await self._send([*self._locks(places), self._application(places)])
+        return self._applied(places, applied)
+
+    def _locks(self, places: Sequence[int], others: Sequence[int] = ()) -> list[tuple[str, Any]]:
+        return list(locks([self.items[k] for k in places], others, self.db.names))
+
+    def _application(self, places: Sequence[int]) -> tuple[str, Any]:
+        items = document([self.items[k] for k in places])
+        return (APPLY, {"epoch": self.epoch, "now": self.now, "items": items})
+
+    async def _send(self, statements: Sequence[tuple[str, Args]]) -> list[list[Row]]:
+        stats = self.db.stats
+        stats.commits += 1
+        stats.round_trips += 1
+        stats.statements += len(statements)
+        if len(statements) > 1:
+            return await self.db.pipeline(self.conn, statements)
+        ((sql, args),) = statements
+        cursor = await self.conn.execute(self.db.names.sql(sql), args)
+        return [await cursor.fetchall()]
+
+    def _accepted(self, places: Sequence[int], batch: Batch, found: Row) -> Outcomes:
+        now, alive, accepted, due, definitions = found
+        if not alive:
+            return dict.fromkeys(places, _FENCED)
+        done = frozenset(accepted)
+        plain = Done(now)
+        woken = {n: Done(now, ((n, d, None),)) for n, d in zip(due, definitions, strict=True)}
+        for new in batch.starts:
+            if new.owner is None and new.wake is not None and new.wake <= now:
+                woken[new.n] = Done(now, ((new.n, new.d, None),))
+        items = self.items
+        return {k: woken.get(items[k].n, plain) for k in places if items[k].n in done}
+
+    def _applied(self, places: Sequence[int], rows: Sequence[Row]) -> Outcomes:
+        if not rows:
+            return dict.fromkeys(places, _FENCED)
+        return {k: _outcome(row) for k, row in zip(places, rows, strict=True)}
+
+
+def _outcome(row: Row) -> Outcome:
+    at, what, info, woken = row
+    if what == "done":
+        return Done(at, () if woken is None else tuple(tuple(each) for each in orjson.loads(woken)))
+    if what == "conflict":
+        return _CONFLICT
+    return _STALE if what == "stale" else Refused(what, info)

@@ -1,0 +1,559 @@
+"""What the PostgreSQL store does besides its contract: options, schema, failures, costs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from postgres_parts import Tables
+
+from wfe.core.errors import ProviderError, StoreUnavailableError, StoreVersionError
+from wfe.core.providers import (
+    Conflict,
+    Done,
+    Event,
+    Fenced,
+    Header,
+    HeaderChange,
+    Hold,
+    Item,
+    Message,
+    Outcome,
+    Snapshot,
+    Subscription,
+    WorkerInfo,
+)
+from wfe.postgres import PostgresStore, open_url, schema
+from wfe.postgres.clock import ServerClock
+from wfe.postgres.schema import SCHEMA
+
+WORKER = WorkerInfo(name="w", host="h", pid=1)
+PARK = HeaderChange(status="runnable", wake=2**62, release=True)
+FINAL = HeaderChange(status="complete", final=True)
+
+
+def start(n: int, d: int, **columns: Any) -> Item:
+    named: dict[str, Any] = {
+        "id": f"run-{n}",
+        "root_id": f"run-{n}",
+        "definition": "order",
+        "version": 1,
+    }
+    return Item(n=n, new=Header(n=n, d=d, wake=0, **{**named, **columns}), rows=('"begin"',))
+
+
+async def begin(store: PostgresStore, count: int, epoch: int | None = None) -> list[int]:
+    first = await store.allocate(count)
+    d = await store.put_definition("order", 1, "hash", "{}")
+    runs = list(range(first, first + count))
+    outcomes = await store.commit(epoch, [start(n, d, owner=epoch) for n in runs])
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    return runs
+
+
+def query(url: str, sql: str, *args: object) -> list[Any]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(sql.encode(), args or None)
+        return cursor.fetchall() if cursor.description is not None else []
+
+
+# -- opening --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("mysql://h/db", {}),
+        ("postgresql://h/db?pool=none", {}),
+        ("postgresql://h/db?pool=0", {}),
+        ("postgresql://h/db?prepare=maybe", {}),
+        ("postgresql://h/db?schema=a.b", {}),
+        ("postgresql://h/db?prefix=" + "x" * 25, {}),
+        ("postgresql://h/db?schema=", {"prefix": ""}),
+        ("postgresql://h/db?colour=red", {}),
+    ],
+)
+def test_a_url_that_means_nothing_is_refused(url: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ProviderError) as caught:
+        open_url(url, **options)
+
+    assert not caught.value.transient
+
+
+def test_passwords_are_not_shown() -> None:
+    store = open_url("postgresql://me:sesame@example.org:5433/db?schema=s&pool=3&sslmode=disable")
+
+    assert repr(store) == "PostgresStore('example.org:5433/db')"
+
+
+async def test_a_server_that_is_not_there_is_a_passing_failure() -> None:
+    store = open_url("postgresql://me:sesame@127.0.0.1:1/db?connect_timeout=2")
+
+    with pytest.raises(StoreUnavailableError) as caught:
+        await store.open()
+
+    assert caught.value.transient
+    assert not caught.value.unknown
+    assert "127.0.0.1:1/db" in str(caught.value)
+    assert "sesame" not in str(caught.value)
+
+
+async def test_a_wrong_password_says_so(postgres_url: str) -> None:
+    parts = urlsplit(postgres_url)
+    store = open_url(parts._replace(netloc=f"me:no@{parts.hostname}:{parts.port}").geturl())
+
+    with pytest.raises(StoreUnavailableError, match="me"):
+        await store.open()
+
+
+async def test_a_store_that_is_not_open_says_so() -> None:
+    with pytest.raises(StoreUnavailableError, match="not open"):
+        await open_url("postgresql://h/db").workers()
+
+
+async def test_many_hosts_make_the_tables_at_once(postgres_url: str) -> None:
+    stores = [open_url(postgres_url, pool=1) for _ in range(6)]
+
+    await asyncio.gather(*(store.open() for store in stores))
+
+    epochs = await asyncio.gather(*(store.register(WORKER) for store in stores))
+    assert {row.epoch for row in await stores[0].workers()} == set(epochs)
+    for store in stores:
+        await store.close()
+
+
+async def test_stores_live_side_by_side_in_schemas_and_with_prefixes(postgres_url: str) -> None:
+    urls = ["?schema=one", "?schema=Two&prefix=x_", "?schema=one&prefix=y_", ""]
+    stores = [open_url(postgres_url + options) for options in urls]
+    for store in stores:
+        await store.open()
+
+    for k, store in enumerate(stores):
+        await begin(store, k + 1)
+
+    for k, store in enumerate(stores):
+        d = await store.put_definition("order", 1, "hash", "{}")
+        assert len(await store.claim(await store.register(WORKER), [d], 10)) == k + 1
+        await store.close()
+    found = query(postgres_url, "SELECT schemaname, tablename FROM pg_tables")
+    assert {
+        ("one", "wfe_instances"),
+        ("Two", "x_instances"),
+        ("one", "y_instances"),
+        ("public", "wfe_instances"),
+    } <= set(found)
+
+
+async def test_a_role_needs_no_right_to_make_schemas(postgres_url: str) -> None:
+    parts = urlsplit(postgres_url)
+    role = f"plain_{parts.path[-1]}_{parts.port}"
+    query(postgres_url, f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
+    try:
+        query(postgres_url, f"CREATE SCHEMA mine AUTHORIZATION {role}")
+        plain = parts._replace(netloc=f"{role}:pw@{parts.hostname}:{parts.port}").geturl()
+        store = open_url(plain, schema="mine")
+
+        await store.open()
+        await begin(store, 1)
+        await store.close()
+    finally:
+        query(postgres_url, "DROP SCHEMA mine CASCADE")
+        query(postgres_url, f"DROP ROLE {role}")
+
+
+async def test_tables_of_a_later_version_are_refused(postgres_url: str) -> None:
+    store = open_url(postgres_url)
+    await store.open()
+    query(
+        postgres_url,
+        "UPDATE wfe_meta SET value = %s WHERE key = 'min_reader'",
+        str(SCHEMA + 1),
+    )
+
+    with pytest.raises(StoreVersionError, match=f"schema {SCHEMA + 1}"):
+        await store.register(WORKER)
+    with pytest.raises(StoreVersionError):
+        await open_url(postgres_url).open()
+    await store.close()
+
+
+async def test_tables_that_a_later_version_has_added_to_stay_as_they_are(tables: str) -> None:
+    query(tables, "UPDATE wfe_meta SET value = %s WHERE key = 'schema'", str(SCHEMA + 1))
+    store = open_url(tables)
+    try:
+        await store.open()
+        await begin(store, 1)
+
+        assert query(tables, "SELECT value FROM wfe_meta WHERE key = 'schema'") == [
+            (str(SCHEMA + 1),)
+        ]
+    finally:
+        await store.close()
+        query(tables, "UPDATE wfe_meta SET value = %s WHERE key = 'schema'", str(SCHEMA))
+
+
+async def test_later_migrations_are_done_once_by_whoever_comes_first(
+    tables: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = "CREATE INDEX CONCURRENTLY IF NOT EXISTS wfe_journal_at ON wfe_journal (at)"
+    later = (
+        *schema.MIGRATIONS,
+        schema.Migration("0901_column", ("ALTER TABLE wfe_paused ADD COLUMN why text",)),
+        schema.Migration("0902_index", (index,), concurrently=True),
+    )
+    old = open_url(tables)
+    await old.open()
+    monkeypatch.setattr(schema, "MIGRATIONS", later)
+    monkeypatch.setattr(schema, "SCHEMA", len(later))
+    try:
+        stores = [open_url(tables, pool=1) for _ in range(4)]
+        await asyncio.gather(*(store.open() for store in stores))
+
+        await begin(old, 1)  # a host of the version before goes on
+        for store in (old, *stores):
+            await store.close()
+        names = [name for (name,) in query(tables, "SELECT name FROM wfe_migrations ORDER BY 1")]
+        assert names == sorted(each.name for each in later)
+        assert query(tables, "SELECT value FROM wfe_meta WHERE key = 'schema'") == [
+            (str(len(later)),)
+        ]
+        valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'wfe_journal_at'::regclass"
+        assert query(tables, valid) == [(True,)]
+    finally:
+        query(tables, "DROP INDEX IF EXISTS wfe_journal_at")
+        query(tables, "ALTER TABLE wfe_paused DROP COLUMN IF EXISTS why")
+        query(tables, "DELETE FROM wfe_migrations WHERE name > '09'")
+        query(tables, "UPDATE wfe_meta SET value = %s WHERE key = 'schema'", str(SCHEMA))
+
+
+async def test_a_migration_that_fails_leaves_nothing(
+    tables: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = ("ALTER TABLE wfe_paused ADD COLUMN why text", "SELECT 1 / 0")
+    later = (*schema.MIGRATIONS, schema.Migration("0901_broken", statements))
+    monkeypatch.setattr(schema, "MIGRATIONS", later)
+    monkeypatch.setattr(schema, "SCHEMA", len(later))
+
+    with pytest.raises(ProviderError, match="division by zero"):
+        await open_url(tables).open()
+
+    columns = "SELECT 1 FROM information_schema.columns WHERE column_name = 'why'"
+    assert query(tables, columns) == []
+    assert query(tables, "SELECT value FROM wfe_meta WHERE key = 'schema'") == [(str(SCHEMA),)]
+
+
+async def test_the_clock_is_the_servers(tables: str) -> None:
+    store = open_url(tables)
+    await store.open()
+    epoch = await store.register(WORKER)
+    (n,) = await begin(store, 1, epoch)
+
+    ((server,),) = query(tables, "SELECT (extract(epoch FROM now()) * 1000000)::bigint")
+
+    (loaded,) = await store.load([n])
+    assert abs(server - loaded.header.created_at) < 30_000_000
+    assert abs(server - store.clock.now()) < 5_000_000
+    await store.close()
+
+
+def test_a_clock_that_is_put_back_stands_still() -> None:
+    ticks = iter(range(0, 100_000, 1000))
+    clock = ServerClock(wall=lambda: 0, monotonic=lambda: next(ticks))
+    clock.sync(50, 1000, 3000)
+    before = clock.now()
+
+    moved = clock.sync(20, 4000, 6000)
+
+    assert moved < 0
+    assert clock.now() >= before
+    assert [clock.now() >= before for _ in range(60)] == [True] * 60
+    assert clock.now() > before
+
+
+# -- what it costs --------------------------------------------------------------------------------
+
+
+async def test_usual_batches_are_one_statement_and_one_round_trip(store: PostgresStore) -> None:
+    epoch = await store.register(WORKER)
+    runs = await begin(store, 100, epoch)
+    d = await store.put_definition("order", 1, "hash", "{}")
+    more = await store.allocate(50)
+    batches = [
+        [Item(n=n, base=0, rows=('"a"', '"b"')) for n in runs],
+        [Item(n=n, base=2, rows=('"c"',), alive=True) for n in runs],
+        [Item(n=n, base=3, rows=('"d"',), fold=Snapshot(4, "{}", "{}")) for n in runs[:10]],
+        [Item(n=n, base=4, rows=('"e"',), header=PARK) for n in runs[:5]],
+        [Item(n=n, base=4, rows=('"e"',), header=FINAL) for n in runs[5:10]],
+        [
+            Item(n=runs[10], base=3, rows=('"e"',), header=FINAL),
+            Item(n=runs[11], base=3, rows=('"e"',)),
+            *(start(n, d, owner=epoch) for n in range(more, more + 50)),
+        ],
+    ]
+
+    for batch in batches:
+        before = (store.stats.statements, store.stats.round_trips)
+        outcomes = await store.commit(epoch, batch)
+        after = (store.stats.statements, store.stats.round_trips)
+
+        assert all(isinstance(outcome, Done) for outcome in outcomes)
+        assert (after[0] - before[0], after[1] - before[1]) == (1, 1)
+
+
+async def test_guarded_batches_are_one_round_trip(store: PostgresStore) -> None:
+    epoch = await store.register(WORKER)
+    runs = await begin(store, 8, epoch)
+    d = await store.put_definition("order", 1, "hash", "{}")
+    child = await store.allocate(1)
+    wait = Subscription(pointer=1, name="go", key="k", as_of=0)
+    batch = [
+        Item(n=runs[0], base=0, rows=('"a"',), subscribe=(wait,)),
+        Item(publish=(Event(id="e", name="go", key="k"),)),
+        Item(
+            n=runs[1], base=0, rows=('"a"',), hold=(Hold(pointer=1, attempt=0, key="k", limit=1),)
+        ),
+        Item(n=runs[2], base=0, rows=('"a"',), messages=(Message(target=runs[3], kind="k"),)),
+        Item(n=runs[4], base=0, rows=('"a"',), starts=(start(child, d, parent=runs[4]),)),
+        *(Item(n=n, base=0, rows=('"a"',)) for n in runs[5:]),
+    ]
+    before = store.stats.round_trips
+
+    outcomes = await store.commit(epoch, batch)
+
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    assert store.stats.round_trips - before == 1
+
+
+async def test_looking_for_work_in_vain_writes_nothing(store: PostgresStore, tables: str) -> None:
+    epoch = await store.register(WORKER)
+    d = await store.put_definition("order", 1, "hash", "{}")
+    asked = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
+    before = query(tables, asked)
+
+    for _ in range(3):
+        assert await store.claim(epoch, [d], 10) == []
+        assert await store.claim(epoch, [d], 10, hints=[5]) == []
+        assert await store.orphans(10) == 0
+        assert list(await store.fence([4711], lease=None)) == []
+        assert await store.due([d]) is None
+        await store.put_definition("order", 1, "hash", "{}")
+
+    assert query(tables, asked) == before
+
+
+BACKLOG = """
+INSERT INTO wfe_instances (n, id, d, definition, version, status, root_id, wake, created_at,
+    priority)
+SELECT %(first)s + g, 'x' || %(first)s + g, %(d)s, 'd', 1, 'runnable', 'x', %(wake)s, 0,
+    %(priority)s
+FROM generate_series(1, %(count)s) g"""
+FETCHED = """
+SELECT idx_tup_fetch + seq_tup_read + coalesce((SELECT sum(idx_tup_read)::bigint
+    FROM pg_stat_user_indexes WHERE relname = 'wfe_instances'), 0)
+FROM pg_stat_user_tables WHERE relname = 'wfe_instances'"""
+
+
+def flushed(url: str) -> int:
+    """Return how many rows of instances have been looked at in this database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(FETCHED).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def test_a_claim_looks_at_no_backlog_but_what_it_takes(tables: str) -> None:
+    """Also while the server has gathered no statistics: the first minute of a new database."""
+    store = open_url(tables, pool=1)
+    await store.open()
+    epoch = await store.register(WORKER)
+    mine, nobodys = [await store.put_definition(id_, 1, "h", "{}") for id_ in ("a", "b")]
+    assert await store.claim(epoch, [mine], 10) == []
+    backlogs = [(mine, 5, 0), (nobodys, 1, 0), (mine, 2**62, 0), (mine, 2**62, 3), (mine, 9, 1)]
+    with psycopg.connect(tables, autocommit=True) as connection:
+        for k, (d, wake, priority) in enumerate(backlogs):
+            args = {"first": k * 10_000, "d": d, "wake": wake, "priority": priority, "count": 3000}
+            connection.execute(BACKLOG.encode(), args)
+    flush = "SELECT pg_stat_force_next_flush()"
+    await store._opened.all(flush)
+    before = flushed(tables)
+
+    claimed = [await store.claim(epoch, [mine], 10) for _ in range(3)]
+    await store._opened.all(flush)
+
+    assert [len(each) for each in claimed] == [10] * 3
+    assert 60 <= flushed(tables) - before < 1000
+    await store.close()
+
+
+# -- bad items ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"name": "a\x00b"}, {"name": "a\ud800"}, {"idem": "x" * 20}, {"reference": "a\x00"}],
+    ids=["NUL", "half a character", "unusual but fine", "NUL in what is no key"],
+)
+async def test_what_cannot_be_stored_keeps_nothing_else_from_it(
+    store: PostgresStore, columns: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    epoch = await store.register(WORKER)
+    good = await begin(store, 4, epoch)
+    d = await store.put_definition("order", 1, "hash", "{}")
+    n = await store.allocate(1)
+    items = [Item(n=each, base=0, rows=('"a"',)) for each in good]
+    items.insert(2, start(n, d, **columns))
+
+    outcomes = list(await store.commit(epoch, items))
+
+    bad = outcomes.pop(2)
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    assert isinstance(bad, Done if "idem" in columns else Conflict)
+    assert ("cannot be stored" in caplog.text) == isinstance(bad, Conflict)
+
+
+async def test_a_key_that_no_index_takes_keeps_nothing_else_from_it(store: PostgresStore) -> None:
+    epoch = await store.register(WORKER)
+    runs = await begin(store, 5, epoch)
+    long = "".join(f"{k * 7919 % 100_003:x}" for k in range(4000))  # does not compress enough
+    waits = [Subscription(pointer=1, name="go", key=key, as_of=0) for key in ("a", long, "b")]
+    items = [
+        Item(n=n, base=0, rows=('"a"',), subscribe=(wait,))
+        for n, wait in zip(runs, waits, strict=False)
+    ]
+
+    outcomes = await store.commit(epoch, [*items, Item(n=runs[4], base=0, rows=('"a"',))])
+
+    assert [type(outcome) for outcome in outcomes] == [Done, Conflict, Done, Done]
+    assert [len(await store.history(n, -1, 9)) for n in runs] == [2, 1, 2, 1, 2]
+
+
+async def test_one_wrong_base_of_many_is_the_only_conflict(store: PostgresStore) -> None:
+    epoch = await store.register(WORKER)
+    runs = await begin(store, 60, epoch)
+    items = [Item(n=n, base=-1 if k == 33 else 0, rows=('"a"',)) for k, n in enumerate(runs)]
+
+    outcomes = await store.commit(epoch, items)
+
+    assert [k for k, outcome in enumerate(outcomes) if not isinstance(outcome, Done)] == [33]
+    assert outcomes[33] == Conflict()
+
+
+# -- lost connections -----------------------------------------------------------------------------
+
+
+async def _killed(url: str, work: Coroutine[Any, Any, object]) -> Exception:
+    """Kill the connection on which *work* waits for a lock; return what it raised."""
+    task = asyncio.create_task(work)
+    blocked = "SELECT pid FROM pg_locks WHERE NOT granted"
+    async with asyncio.timeout(20):
+        while not (pids := await asyncio.to_thread(query, url, blocked)):
+            pass
+    query(url, "SELECT pg_terminate_backend(%s)", pids[0][0])
+    await asyncio.wait({task})
+    raised = task.exception()
+    assert isinstance(raised, Exception)
+    return raised
+
+
+async def test_a_commit_whose_answer_is_lost_may_have_been_made(
+    store: PostgresStore, tables: str
+) -> None:
+    epoch = await store.register(WORKER)
+    (n,) = await begin(store, 1, epoch)
+    item = Item(n=n, base=0, rows=('"a"',), alive=True)
+    with psycopg.connect(tables) as held:
+        held.execute("SELECT 1 FROM wfe_instances WHERE n = %s FOR UPDATE", (n,))
+        raised = await _killed(tables, store.commit(epoch, [item]))
+
+    assert isinstance(raised, StoreUnavailableError)
+    assert raised.unknown
+    assert raised.transient
+    (again,) = await store.commit(epoch, [item])
+    assert isinstance(again, Done)
+    (twice,) = await store.commit(epoch, [item])
+    assert twice == Conflict()
+
+
+async def test_connections_that_died_idle_are_replaced(store: PostgresStore, tables: str) -> None:
+    epoch = await store.register(WORKER)
+    runs = await begin(store, 20, epoch)
+    await asyncio.gather(*(store.history(n, -1, 9) for n in runs))  # several connections
+    query(
+        tables,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+
+    failed = 0
+    outcome: Outcome = Fenced()
+    while not isinstance(outcome, Done):
+        try:
+            (outcome,) = await store.commit(epoch, [Item(n=runs[0], base=0, rows=('"a"',))])
+        except StoreUnavailableError:
+            failed += 1
+            assert failed < 3
+
+    results = await asyncio.gather(*(store.history(n, -1, 9) for n in runs))
+    assert len(results) == 20
+
+
+async def test_who_waits_too_long_for_a_connection_is_told_why(tables: str) -> None:
+    store = open_url(tables, pool=1, patience=timedelta(seconds=0.2))
+    await store.open()
+    async with store._opened.connection():  # pyright: ignore[reportPrivateUsage]
+        with pytest.raises(StoreUnavailableError, match="pool=N") as caught:
+            await store.workers()
+    assert caught.value.transient
+    assert not caught.value.unknown
+    await store.close()
+
+
+async def test_without_prepared_statements_all_is_the_same(tables: str) -> None:
+    store = open_url(tables + "?prepare=off")
+    await store.open()
+    epoch = await store.register(WORKER)
+    (n,) = await begin(store, 1, epoch)
+    (done,) = await store.commit(
+        epoch, [Item(n=n, base=0, rows=('"a"',), messages=(Message(target=n, kind="k"),))]
+    )
+    found = query(
+        tables, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%%wfe_apply_1%%'"
+    )
+
+    assert isinstance(done, Done)
+    assert found[0][0] >= 1
+    await store.close()
+
+
+async def test_a_new_definition_is_the_current_one(
+    store: PostgresStore, other: PostgresStore
+) -> None:
+    put = [
+        (store if k % 2 else other).put_definition("d", 1, f"hash {k % 4}", "{}") for k in range(16)
+    ]
+
+    numbers = await asyncio.gather(*put)
+
+    rows = {row.d: row for row in await store.definitions("d")}
+    assert set(numbers) == set(rows)
+    assert len(rows) == 4
+    assert sum(row.current for row in rows.values()) == 1
+
+
+def test_tables_can_be_emptied_between_tests(postgres_tables: Tables) -> None:
+    url = postgres_tables.take()
+    query(url, "INSERT INTO wfe_paused VALUES ('x', 1)")
+
+    postgres_tables.empty(url)
+
+    assert query(url, "SELECT * FROM wfe_paused") == []
+    assert query(url, "SELECT nextval('wfe_numbers')") == [(1,)]
+    postgres_tables.give(url)
+
+
+def test_new_tables_differ(new_tables: Callable[[], str]) -> None:
+    assert new_tables() != new_tables()

@@ -1,0 +1,719 @@
+"""Steps with a transaction of their own: effect and completion are there together, or neither."""
+
+# The helpers add steps to builders of any kind of data, so what follows them is typed Any.
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transaction_parts import Ctx, Meddled, Ours, World, note, noted, world_of
+
+from wfe.core import (
+    ExecutionResult,
+    ProviderError,
+    Retry,
+    StepMiddleware,
+    TransactionError,
+    WorkflowBuilder,
+    WorkflowContext,
+    workflow,
+)
+from wfe.core.engine import transactions
+from wfe.core.providers import Item, Outcome
+from wfe.host import WorkflowHost
+
+SOON = timedelta(seconds=20)
+MOMENT = timedelta(milliseconds=5)
+AGAIN = Retry(max_retries=5, interval=MOMENT)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    kind: str = request.param
+    where = tmp_path / "app.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    return world_of(kind, where)
+
+
+def host_of(world: World, store: Any = None, **options: Any) -> WorkflowHost:
+    return WorkflowHost(store or world.store(), app=world, **options)
+
+
+async def run_of(world: World, definition: Any, data: Any = None, **options: Any) -> Any:
+    """Run a definition to its end and return (instance, kinds of its history)."""
+    async with host_of(world, **options) as host:
+        host.register(definition)
+        run = await host.start_workflow(definition.id, data or {})
+        instance = await run.wait(SOON)
+        kinds = [(entry.kind, entry.step) for entry in await host.history(run.id)]
+    return instance, kinds
+
+
+async def test_effect_and_completion_belong_together(world: World) -> None:
+    built = WorkflowBuilder().start_with(note("a", x=1)).then(noted("b", y=2)).build("w")
+
+    instance, kinds = await run_of(world, built)
+
+    assert (instance.status, instance.data) == ("complete", {"x": 1, "y": 2})
+    assert world.notes == ["a", "b"]
+    assert kinds == [
+        ("workflow_started", None),
+        ("step_committed", "a"),
+        ("step_completed", "a"),
+        ("step_committed", "b"),
+        ("step_completed", "b"),
+        ("workflow_completed", None),
+    ]
+
+
+@pytest.mark.parametrize("where", ["in", "after"])
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_a_body_that_raises_is_rolled_back_and_tried_again(
+    world: World, where: str, kind: str
+) -> None:
+    def fail(ctx: Ctx, here: str) -> None:
+        if here == where and ctx.attempt < 2:
+            message = "not yet"
+            raise LookupError(message)
+
+    async def pays(ctx: Ctx) -> None:
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+            fail(ctx, "in")
+        fail(ctx, "after")
+
+    def pays_blocking(ctx: Ctx) -> None:
+        with ctx.transaction() as tx:
+            ctx.app.write_blocking(tx.connection, "paid")
+            fail(ctx, "in")
+        fail(ctx, "after")
+
+    body = pays if kind == "async" else pays_blocking
+    built = WorkflowBuilder().start_with(body).on_error(AGAIN).build("w")
+
+    instance, _ = await run_of(world, built)
+
+    assert instance.status == "complete"
+    assert world.runs == ["paid"] * 3
+    assert world.notes == ["paid"]
+
+
+async def test_a_body_that_goes_on_after_its_failed_block_completes_without(world: World) -> None:
+    async def pays(ctx: Ctx) -> dict[str, bool]:
+        try:
+            async with ctx.transaction() as tx:
+                await ctx.app.write(tx.connection, "paid")
+                message = "no money"
+                raise LookupError(message)
+        except LookupError:
+            return {"paid": False}
+
+    instance, kinds = await run_of(world, WorkflowBuilder().start_with(pays).build("w"))
+
+    assert instance.data == {"paid": False}
+    assert ("step_committed", "pays") not in kinds
+    assert world.notes == []
+
+
+async def test_a_body_that_takes_too_long_is_rolled_back(world: World) -> None:
+    async def pays(ctx: Ctx) -> None:
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+            if ctx.attempt == 0:
+                await asyncio.Event().wait()
+
+    step = WorkflowBuilder().start_with(pays).timeout(timedelta(seconds=0.3)).on_error(AGAIN)
+    instance, _ = await run_of(world, step.build("w"))
+
+    assert instance.status == "complete"
+    assert world.notes == ["paid"]
+
+
+async def test_a_thread_that_cannot_be_stopped_writes_nothing_more(world: World) -> None:
+    go_on, ended = threading.Event(), threading.Event()
+    raised: list[Exception] = []
+
+    def pays(ctx: Ctx) -> None:
+        with ctx.transaction() as tx:
+            ctx.app.write_blocking(tx.connection, "paid")
+            if ctx.attempt == 0:
+                go_on.wait(20)
+                try:
+                    ctx.app.write_blocking(tx.connection, "late")
+                except Exception as error:
+                    raised.append(error)
+                    raise
+                finally:
+                    ended.set()
+
+    step = WorkflowBuilder().start_with(pays).timeout(timedelta(seconds=0.3)).on_error(AGAIN)
+    instance, _ = await run_of(world, step.build("w"))
+    go_on.set()
+    await asyncio.to_thread(ended.wait, 20)
+
+    assert instance.status == "complete"
+    assert world.notes == ["paid"]
+    assert len(raised) == 1
+
+
+async def test_a_body_that_asks_to_run_again_is_rolled_back(world: World) -> None:
+    async def pays(ctx: Ctx) -> Any:
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+        if ctx.persistence_data is None:
+            return ExecutionResult.sleep(MOMENT, data="slept")
+        return ExecutionResult.output(slept=ctx.persistence_data)
+
+    instance, _ = await run_of(world, WorkflowBuilder().start_with(pays).build("w"))
+
+    assert instance.data == {"slept": "slept"}
+    assert world.runs == ["paid", "paid"]
+    assert world.notes == ["paid"]
+
+
+async def test_a_body_that_is_skipped_is_rolled_back(world: World) -> None:
+    async def pays(ctx: Ctx) -> ExecutionResult:
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+        return ExecutionResult.skip()
+
+    instance, kinds = await run_of(world, WorkflowBuilder().start_with(pays).build("w"))
+
+    assert instance.status == "complete"
+    assert ("step_skipped", "pays") in kinds
+    assert world.notes == []
+
+
+async def test_a_body_cannot_branch(world: World) -> None:
+    async def pays(ctx: Ctx) -> ExecutionResult:
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+        return ExecutionResult.branch([1, 2])
+
+    instance, _ = await run_of(world, WorkflowBuilder().start_with(pays).build("w"))
+
+    assert instance.error.type == "TransactionError"
+    assert "branch" in instance.error.message
+    assert world.notes == []
+
+
+async def test_an_outcome_chooses_branches(world: World) -> None:
+    async def pays(ctx: Ctx) -> ExecutionResult:
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+        return ExecutionResult.outcome("much")
+
+    built = (
+        WorkflowBuilder()
+        .start_with(pays)
+        .when("much", lambda b: b.then(note("thanks")))
+        .when("little", lambda b: b.then(note("hm")))
+        .build("w")
+    )
+
+    instance, _ = await run_of(world, built)
+
+    assert instance.status == "complete"
+    assert world.notes == ["paid", "thanks"]
+
+
+async def test_branches_at_the_same_time(world: World) -> None:
+    built = (
+        WorkflowBuilder()
+        .parallel(
+            lambda p: p.branch(lambda b: b.then(note("a1")).then(noted("a2")))
+            .branch(lambda b: b.then(noted("b1")).then(note("b2")))
+            .branch(lambda b: b.then(note("c1", c=1)).then(note("c2", d=2)))
+        )
+        .for_each(lambda d: list(range(12)), lambda b: b.then(note("item")))
+        .build("w")
+    )
+
+    instance, _ = await run_of(world, built)
+
+    assert (instance.status, instance.data) == ("complete", {"c": 1, "d": 2})
+    items = [f"item:{k}" for k in range(12)]
+    assert world.notes == sorted(["a1", "a2", "b1", "b2", "c1", "c2", *items])
+    assert Counter(world.runs) == Counter(world.notes)
+
+
+async def test_many_runs_beside_ordinary_ones(world: World) -> None:
+    async def nothing() -> None:
+        await asyncio.sleep(0)
+
+    paid = WorkflowBuilder().start_with(note("a")).then(noted("b")).then(note("c")).build("paid")
+    plain = WorkflowBuilder().start_with(nothing).then(nothing).name("n2").build("plain")
+
+    async with host_of(world) as host:
+        host.register(paid, plain)
+        runs = [
+            await host.start_workflow(which, {}) for _ in range(15) for which in ("paid", "plain")
+        ]
+        ended = [await run.wait(timedelta(seconds=60)) for run in runs]
+
+    assert [instance.status for instance in ended] == ["complete"] * 30
+    assert Counter(world.notes) == Counter({"a": 15, "b": 15, "c": 15})
+
+
+# -- what can have one ----------------------------------------------------------------------------
+
+
+async def pay(ctx: Ctx, amount: int) -> int:
+    """Write down a payment."""
+    async with ctx.transaction() as tx:
+        await ctx.app.write(tx.connection, f"paid {amount}")
+        if ctx.app.flags.pop("fail", None):
+            message = "no money"
+            raise LookupError(message)
+    return amount + 1
+
+
+def refund(ctx: Ctx, amount: int) -> None:
+    """Write down that a payment was given back."""
+    with ctx.transaction() as tx:
+        ctx.app.write_blocking(tx.connection, f"refunded {amount}")
+
+
+@workflow(id="function")
+async def function(ctx: WorkflowContext, amount: int) -> int:
+    """Pay twice, at the same time, and once more."""
+    first = await ctx.step(pay, amount)
+    both = await ctx.gather(lambda: ctx.step(pay, first * 10), lambda: ctx.step(pay, first * 100))
+    return sum(both)
+
+
+@workflow(id="saga")
+async def saga(ctx: WorkflowContext, amount: int) -> int:
+    """Pay, and give it back."""
+    try:
+        async with ctx.saga() as undoing:
+            await undoing.step(pay, amount, undo=(refund, amount))
+            ctx_fails = "then it fails"
+            raise LookupError(ctx_fails)
+    except LookupError:
+        return 0
+
+
+async def test_steps_of_durable_functions(world: World) -> None:
+    async with host_of(world) as host:
+        host.register(function)
+        run = await host.start_workflow("function", 1)
+        result = await run.result(SOON)
+        kinds = [(entry.kind, entry.step) for entry in await host.history(run.id)]
+
+    assert result == 21 + 201
+    assert world.notes == ["paid 1", "paid 20", "paid 200"]
+    assert kinds.count(("step_completed", "pay")) == 3
+    assert ("step_committed", "pay") not in kinds
+
+
+async def test_a_failed_step_of_a_durable_function(world: World) -> None:
+    @workflow(id="retries")
+    async def retries(ctx: WorkflowContext, amount: int) -> int:
+        return await ctx.with_options(retry=AGAIN).step(pay, amount)
+
+    world.flags["fail"] = True
+    async with host_of(world) as host:
+        host.register(retries)
+        run = await host.start_workflow("retries", 1)
+        assert await run.result(SOON) == 2
+
+    assert world.runs == ["paid 1", "paid 1"]
+    assert world.notes == ["paid 1"]
+
+
+async def test_undo_steps_of_a_durable_function(world: World) -> None:
+    async with host_of(world) as host:
+        host.register(saga)
+        run = await host.start_workflow("saga", 5)
+        assert await run.result(SOON) == 0
+
+    assert world.notes == ["paid 5", "refunded 5"]
+
+
+async def test_undo_steps_and_hooks_of_the_builder(world: World) -> None:
+    async def fails() -> None:
+        message = "broke"
+        raise LookupError(message)
+
+    built = (
+        WorkflowBuilder()
+        .saga(
+            lambda s: s.then(note("reserved"))
+            .compensate_with(noted("released"))
+            .then(note("paid"))
+            .compensate_with(note("refunded"))
+            .then(fails)
+        )
+        .ensure(lambda b: b.then(note("tidied")))
+        .build("w")
+    )
+
+    instance, _ = await run_of(world, built)
+
+    assert instance.status == "failed"
+    assert world.notes == ["paid", "refunded", "released", "reserved", "tidied"]
+
+
+async def test_middleware_belongs_to_the_body(world: World) -> None:
+    class Grumpy(StepMiddleware):
+        async def handle(self, ctx: Ctx, call_next: Any) -> Any:
+            result = await call_next()
+            if ctx.attempt == 0:
+                message = "not yet"
+                raise LookupError(message)
+            return result
+
+    built = WorkflowBuilder().start_with(note("paid", x=1)).on_error(AGAIN).build("w")
+
+    instance, _ = await run_of(world, built, middleware=[Grumpy()])
+
+    assert instance.data == {"x": 1}
+    assert world.notes == ["paid"]
+
+
+# -- what cannot ----------------------------------------------------------------------------------
+
+
+async def test_a_store_in_memory_has_none(world: World) -> None:
+    async with WorkflowHost("memory://", app=world) as host:
+        built = WorkflowBuilder().start_with(note("paid")).build("w")
+        host.register(built)
+        instance = await (await host.start_workflow("w", {})).wait(SOON)
+
+    assert instance.error is not None
+    assert instance.error.type == "ProviderError"
+    assert "a SQLite file and PostgreSQL have" in instance.error.message
+
+
+async def test_a_body_has_one(world: World) -> None:
+    async def pays(ctx: Ctx) -> None:
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+
+    instance, _ = await run_of(world, WorkflowBuilder().start_with(pays).build("w"))
+
+    assert instance.error.type == "TransactionError"
+    assert "put all that it changes into one" in instance.error.message
+    assert world.notes == []
+
+
+async def test_an_async_body_writes_async_with(world: World) -> None:
+    async def pays(ctx: Ctx) -> None:
+        with ctx.transaction():
+            pass
+
+    instance, _ = await run_of(world, WorkflowBuilder().start_with(pays).build("w"))
+
+    assert "async with" in instance.error.message
+
+
+async def test_a_connection_is_there_in_the_block_only(world: World) -> None:
+    async def pays(ctx: Ctx) -> None:
+        tx = ctx.transaction()
+        with pytest.raises(TransactionError, match="not open"):
+            _ = tx.connection
+        async with tx:
+            connection = tx.connection
+            ctx.app.flags["connection"] = connection
+        with pytest.raises(TransactionError):
+            async with tx:
+                pass
+
+    instance, _ = await run_of(world, WorkflowBuilder().start_with(pays).build("w"))
+
+    assert instance.status == "complete", instance.error
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the driver says
+        await world.write(world.flags["connection"], "late")
+    assert world.notes == []
+
+
+async def test_a_cached_step_has_none(world: World) -> None:
+    built = WorkflowBuilder().start_with(note("paid")).cache(ttl=timedelta(hours=1)).build("w")
+
+    instance, _ = await run_of(world, built)
+
+    assert instance.error.type == "TransactionError"
+    assert "cache" in instance.error.message
+
+
+async def test_a_result_that_is_too_big_takes_the_effect_along(world: World) -> None:
+    built = WorkflowBuilder().start_with(note("paid", text="x" * 5000)).build("w")
+
+    instance, _ = await run_of(world, built, max_inline=2000)
+
+    assert instance.error.type == "DataTypeError"
+    assert world.notes == []
+
+
+async def test_starting_runs_in_it(world: World) -> None:
+    async def pays(ctx: Ctx) -> None:
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+            await ctx.app.flags["host"].start_workflow("child", {}, within=tx.connection)
+            if ctx.attempt == 0:
+                await ctx.app.flags["host"].start_workflow("child", {}, within=tx.connection)
+                await ctx.start_workflow("never")
+
+    child = WorkflowBuilder().start_with(note("child")).build("child")
+    never = WorkflowBuilder().start_with(note("never")).build("never")
+    built = WorkflowBuilder().start_with(pays).on_error(AGAIN).build("w")
+    async with host_of(world) as host:
+        world.flags["host"] = host
+        host.register(child, never, built)
+        run = await host.start_workflow("w", {})
+        instance = await run.wait(SOON)
+        assert instance.status == "complete"
+        history = await host.history(run.id)
+        children = await host.find(definition="child")
+        for each in children.items:
+            await host.wait_for(each.id, SOON)
+
+    tried_again = [entry for entry in history if entry.kind == "step_retrying"]
+    if world.kind == "sqlite":  # it would wait for the end of what it stands in
+        assert "within=tx.connection" in str(tried_again[0].data)
+        assert len(children.items) == 1
+        assert world.notes == ["child", "paid"]
+    else:
+        assert tried_again == []
+        assert len(children.items) == 2
+
+
+# -- other hosts, and stores that fail ------------------------------------------------------------
+
+
+async def test_who_is_fenced_during_the_body_commits_nothing(world: World) -> None:
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pays(ctx: Ctx) -> None:
+        if len(world.runs) == 0:
+            world.runs.append("begun")
+            if world.kind == "sqlite":  # nobody can fence whoever has the writer
+                entered.set()
+                await go_on.wait()
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+            if not entered.is_set():
+                entered.set()
+                await go_on.wait()
+
+    built = WorkflowBuilder().start_with(pays).build("w")
+    first, second = host_of(world), host_of(world)
+    async with second:
+        second.register(built)
+        await first.start()
+        first.register(built)
+        run = await first.start_workflow("w", {})
+        await asyncio.wait_for(entered.wait(), 20)
+        engine: Any = vars(second)["_engine"]
+        store = engine.store
+        await store.fence([vars(first)["_engine"].epoch], lease=None)
+        await store.orphans(10)
+        engine.nudge()
+        instance = await second.wait_for(run.id, SOON)
+        go_on.set()
+        await first.stop()
+
+    assert instance.status == "complete"
+    assert world.notes == ["paid"]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_an_unknown_outcome_is_looked_up(world: World, *, committed: bool) -> None:
+    lost: list[str] = []
+
+    async def lossy(ours: Ours, item: Item) -> Outcome:
+        if lost:
+            outcome: Outcome = await ours.opened.commit(item)
+            return outcome
+        lost.append("the answer")
+        if committed:
+            await ours.opened.commit(item)
+        kind, problem = "test", "the connection is gone"
+        raise ProviderError(kind, problem, unknown=True)
+
+    built = WorkflowBuilder().start_with(note("a")).then(note("b")).build("w")
+
+    instance, kinds = await run_of(world, built, store=Meddled(world.store(), lossy))
+
+    assert instance.status == "complete"
+    assert world.notes == ["a", "b"]
+    assert world.runs == (["a", "b"] if committed else ["a", "a", "b"])
+    assert kinds.count(("step_committed", "a")) == 1
+
+
+async def test_a_store_that_fails_is_no_failure_of_the_step(world: World) -> None:
+    failures = 3
+
+    async def flaky(ours: Ours, item: Item) -> Outcome:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            kind, problem = "test", "not now"
+            raise ProviderError(kind, problem)
+        outcome: Outcome = await ours.opened.commit(item)
+        return outcome
+
+    built = WorkflowBuilder().start_with(note("a")).build("w")
+
+    instance, kinds = await run_of(world, built, store=Meddled(world.store(), flaky))
+
+    assert instance.status == "complete"
+    assert world.runs == ["a"] * 4
+    assert world.notes == ["a"]
+    assert not any(kind == "step_retrying" for kind, _ in kinds)
+
+
+async def test_a_function_whose_store_fails_goes_on(world: World) -> None:
+    failures = 2
+
+    async def flaky(ours: Ours, item: Item) -> Outcome:
+        nonlocal failures
+        failures -= 1
+        if failures == 1:
+            kind, problem = "test", "not now"
+            raise ProviderError(kind, problem)
+        outcome: Outcome = await ours.opened.commit(item)
+        if failures == 0:
+            kind, problem = "test", "the connection is gone"
+            raise ProviderError(kind, problem, unknown=True)
+        return outcome
+
+    async with host_of(world, Meddled(world.store(), flaky)) as host:
+        host.register(function)
+        run = await host.start_workflow("function", 1)
+        assert await run.result(SOON) == 21 + 201
+
+    assert world.notes == ["paid 1", "paid 20", "paid 200"]
+    assert Counter(world.runs)["paid 1"] == 2
+
+
+async def test_terminating_a_run_rolls_back(world: World) -> None:
+    entered = asyncio.Event()
+
+    async def pays(ctx: Ctx) -> None:
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+            entered.set()
+            await asyncio.sleep(0.2 if world.kind == "sqlite" else 60)
+        message = "it is tried again, or it is terminated"
+        raise LookupError(message)
+
+    built = WorkflowBuilder().start_with(pays).on_error(Retry(interval=SOON)).build("w")
+    async with host_of(world) as host:
+        host.register(built)
+        run = await host.start_workflow("w", {})
+        await asyncio.wait_for(entered.wait(), 20)
+        await run.terminate()
+        instance = await run.wait(SOON)
+
+    assert instance.status == "terminated"
+    assert world.notes == []
+
+
+async def test_stopping_the_host_rolls_back(world: World) -> None:
+    entered = asyncio.Event()
+
+    async def pays(ctx: Ctx) -> None:
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+            if not entered.is_set():
+                entered.set()
+                await asyncio.Event().wait()
+
+    built = WorkflowBuilder().start_with(pays).build("w")
+    host = host_of(world)
+    await host.start()
+    host.register(built)
+    run = await host.start_workflow("w", {})
+    await asyncio.wait_for(entered.wait(), 20)
+    await host.stop(grace=timedelta(0))
+    assert world.notes == []
+
+    async with host_of(world) as again:
+        again.register(built)
+        assert (await again.wait_for(run.id, SOON)).status == "complete"
+    assert world.notes == ["paid"]
+
+
+# -- SQLite: nobody else can write meanwhile -------------------------------------------------------
+
+
+async def test_a_long_one_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = world_of("sqlite", tmp_path / "app.db")
+    monkeypatch.setattr(transactions, "_LONG", 0.02)
+    seen = asyncio.Event()
+
+    class Watch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "slow" in record.getMessage():
+                seen.set()
+
+    async def slow(ctx: Ctx) -> None:
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+            await asyncio.wait_for(seen.wait(), 4)
+
+    watch = Watch()
+    logging.getLogger("wfe.engine").addHandler(watch)
+    try:
+        with caplog.at_level(logging.WARNING):
+            instance, _ = await run_of(world, WorkflowBuilder().start_with(slow).build("w"))
+    finally:
+        logging.getLogger("wfe.engine").removeHandler(watch)
+
+    assert instance.status == "complete", instance.error
+    assert "the transaction of step slow of run" in caplog.text
+    assert world.notes == ["paid"]
+
+
+async def test_one_that_waits_for_itself_is_rolled_back(tmp_path: Path) -> None:
+    world = world_of("sqlite", tmp_path / "app.db")
+
+    async def pays(ctx: Ctx) -> None:
+        async with ctx.transaction() as tx:
+            await ctx.app.write(tx.connection, "paid")
+            if ctx.attempt == 0:
+                await ctx.app.flags["host"].publish_event("go", "1", {})
+                await ctx.app.write(tx.connection, "more")
+
+    built = WorkflowBuilder().start_with(pays).on_error(AGAIN).build("w")
+    store = world.store(transaction_limit=timedelta(seconds=0.2))
+    async with host_of(world, store) as host:
+        world.flags["host"] = host
+        host.register(built)
+        run = await host.start_workflow("w", {})
+        instance = await run.wait(SOON)
+        history = await host.history(run.id)
+
+    assert instance.status == "complete"
+    (failed,) = [entry for entry in history if entry.kind == "step_retrying"]
+    assert "TransactionTimeoutError" in str(failed.data)
+    assert "0.2 s (transaction_limit)" in str(failed.data)
+    assert world.notes == ["paid"]
+
+
+async def test_two_hosts_of_one_file_take_turns(tmp_path: Path) -> None:
+    world = world_of("sqlite", tmp_path / "app.db")
+    built = WorkflowBuilder().start_with(note("a")).then(noted("b")).build("w")
+
+    async with host_of(world, max_live=3) as one, host_of(world, max_live=3) as other:
+        one.register(built)
+        other.register(built)
+        runs = [await (one, other)[k % 2].start_workflow("w", {}) for k in range(12)]
+        ended = [await one.wait_for(run.id, timedelta(seconds=60)) for run in runs]
+
+    assert {instance.status for instance in ended} == {"complete"}
+    assert Counter(world.notes) == Counter({"a": 12, "b": 12})
