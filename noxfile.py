@@ -86,6 +86,13 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def integration(session: nox.Session) -> None:
+    """Tests against each version of each server: ``nox -s integration -- postgres-15 valkey-9``."""
+    session.install(*DEV)
+    session.run("python", "scripts/integration.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks and their gates; arguments after ``--`` go to them."""
     session.install(*DEV)

@@ -44,6 +44,13 @@ class CountingStore:
         self.claims = []
         self.claimed_at = self.taking = 0.0
 
+    def asked(self) -> dict[str, int]:
+        """Return what commits asked of a server so far; nothing for a store that has none."""
+        stats = getattr(self._store, "stats", None)
+        if not hasattr(stats, "round_trips"):
+            return {}
+        return {name: getattr(stats, name) for name in ("statements", "round_trips", "repeated")}
+
     def __getattr__(self, name: str) -> Any:
         """Pass on what is not counted."""
         return getattr(self._store, name)

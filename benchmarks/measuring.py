@@ -53,15 +53,18 @@ async def measured(
     """Return what *work* cost, and the figures that it returns."""
     gc.collect()
     store.reset()
+    before = store.asked()
     wall, cpu = time.perf_counter(), time.process_time()
     extra = await work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    asked = {name: count - before[name] for name, count in store.asked().items()}
     return Measured(
-        wall=time.perf_counter() - wall,
-        cpu=time.process_time() - cpu,
+        wall=wall,
+        cpu=cpu,
         steps=steps,
         commits=store.commits,
         rows=store.rows,
-        extra=extra,
+        extra={**extra, **asked},
     )
 
 

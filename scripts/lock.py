@@ -26,8 +26,14 @@ def run_requirements(root: Path = ROOT) -> str:
 
 def dev_requirements(root: Path = ROOT) -> str:
     """Return requirements/dev.txt: everything, for tests and checks."""
-    tools = "".join(f"{requirement_name(each)}\n" for each in group("dev", root))
+    tools = "".join(f"{_unpinned(each)}\n" for each in group("dev", root))
     return f"{_HEADER}-c ../constraints.txt\n-r run.txt\n-e packages/wfe-testing\n{tools}"
+
+
+def _unpinned(requirement: str) -> str:
+    """Return a requirement without its versions, which the constraints choose; the marker stays."""
+    _, semicolon, marker = requirement.partition(";")
+    return f"{requirement_name(requirement)}{semicolon}{marker}"
 
 
 def normal_names(root: Path = ROOT) -> set[str]:

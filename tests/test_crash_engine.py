@@ -74,7 +74,7 @@ def processes() -> Iterator[Processes]:
         yield Processes(server)
         assert server.stdin is not None
         server.stdin.close()
-        server.wait(timeout=10)
+        server.wait(timeout=60)
 
 
 @attrs.frozen

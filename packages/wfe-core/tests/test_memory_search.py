@@ -6,7 +6,8 @@ import pytest
 
 from wfe.core.clocks import VirtualClock
 from wfe.core.memory import MemoryStore
-from wfe.testing.contracts.search import ChangesContract, SearchContract
+from wfe.testing.contracts.changes import ChangesContract
+from wfe.testing.contracts.search import SearchContract
 
 
 class TestMemoryIndex(SearchContract):

@@ -22,7 +22,8 @@ from wfe.testing.contracts import (
     QueueContract,
 )
 from wfe.testing.contracts.runs import begin, header, one
-from wfe.testing.contracts.search import ChangesContract, SearchContract
+from wfe.testing.contracts.changes import ChangesContract
+from wfe.testing.contracts.search import SearchContract
 
 WORKER = WorkerInfo(name="w", host="h", pid=1)
 

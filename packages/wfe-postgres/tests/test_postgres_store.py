@@ -1,5 +1,7 @@
 """What the PostgreSQL store does besides its contract: options, schema, failures, costs."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -504,7 +506,7 @@ async def test_connections_that_died_idle_are_replaced(store: PostgresStore, tab
 async def test_who_waits_too_long_for_a_connection_is_told_why(tables: str) -> None:
     store = open_url(tables, pool=1, patience=timedelta(seconds=0.2))
     await store.open()
-    async with store._opened.connection():  # pyright: ignore[reportPrivateUsage]
+    async with store._opened.connection():
         with pytest.raises(StoreUnavailableError, match="pool=N") as caught:
             await store.workers()
     assert caught.value.transient

@@ -16,8 +16,9 @@ from wfe.core.search import Gone, LogDocument, SearchDocument, SearchQuery
 from wfe.core.search_text import parse_terms
 from wfe.sqlite import SqliteStore, search_index, searching
 from wfe.sqlite.search_query import RUNS, statement
+from wfe.testing.contracts.changes import ChangesContract
 from wfe.testing.contracts.runs import begin, final, one, worker
-from wfe.testing.contracts.search import ChangesContract, SearchContract
+from wfe.testing.contracts.search import SearchContract
 
 
 @pytest.fixture(params=["file", ":memory:"])

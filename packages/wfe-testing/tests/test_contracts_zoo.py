@@ -39,6 +39,7 @@ from wfe.core.providers import (
     WorkerInfo,
 )
 from wfe.testing.contracts import LockContract, PersistenceContract, QueueContract
+from wfe.testing.contracts.locks import nothing
 from wfe.testing.contracts.machine import run_machine
 from wfe.testing.contracts.queues import count_epochs
 
@@ -240,6 +241,23 @@ class DoublesMessages(MemoryRuns):
         return super().deliver(run, attrs.evolve(message, dedupe=None), commit)
 
 
+class UpdatesARowOnceABatch(MemoryRuns):
+    def commit(self, epoch: int | None, items: Sequence[Item], now: int) -> list[Outcome]:
+        self.told: set[int] = set()
+        return super().commit(epoch, items, now)
+
+    def deliver(self, run: MemoryRun, message: Message, commit: MemoryCommit) -> bool:
+        first = run.new.n not in self.told
+        self.told.add(run.new.n)
+        return first and super().deliver(run, message, commit)
+
+
+class DropsNul(MemoryRuns):
+    def deliver(self, run: MemoryRun, message: Message, commit: MemoryCommit) -> bool:
+        payload = message.payload.replace("\\u0000", "")
+        return super().deliver(run, attrs.evolve(message, payload=payload), commit)
+
+
 class PutsOffWhatWasDue(MemoryRuns):
     def deliver(self, run: MemoryRun, message: Message, commit: MemoryCommit) -> bool:
         delivered = super().deliver(run, message, commit)
@@ -309,6 +327,8 @@ PERSISTENCE_ZOO: list[tuple[Callable[[Clock], PersistenceProvider], str]] = [
     (_with_runs(WritesHalfItems), "a_refused_item_leaves_no_trace"),
     (_with_runs(LetsAnybodyWrite), "only_the_owner_changes_the_header"),
     (_with_runs(DoublesMessages), "dedupe_keeps_one_row_until_it_is_consumed"),
+    (_with_runs(UpdatesARowOnceABatch), "all_that_a_batch_does_to_a_run_counts"),
+    (_with_runs(DropsNul), "texts_of_any_kind_are_kept"),
     (_with_runs(PutsOffWhatWasDue), "a_message_does_not_put_off_what_was_due"),
     (_with_runs(TellsFinalRuns), "a_lax_message_to_nobody_is_dropped"),
     (_with_runs(StartsChildrenOfNobody), "children_fall_with_their_parents_item"),
@@ -518,7 +538,7 @@ async def _lock_law(kind: type[MemoryStore], law: str) -> None:
         return store.fence([epoch], lease=None)
 
     method = getattr(LockContract(), f"test_{law}")
-    offered = {"clock": clock, "fence": fence}
+    offered = {"clock": clock, "fence": fence, "listened": nothing}
     wanted = {name: value for name, value in offered.items() if name in method.__annotations__}
     await method(store, new_epoch, **wanted)
 

@@ -396,6 +396,7 @@ async def test_one_of_several_hosts_feeds() -> None:
             await host.stop()
 
 
+@pytest.mark.memory_only("it damages what is stored")
 async def test_a_damaged_run_keeps_nobody_out() -> None:
     async with WorkflowTest(order()) as test:
         bad = await test.start("order", _data(1, "Aarhus"), reference="bad")

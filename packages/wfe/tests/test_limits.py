@@ -57,7 +57,7 @@ async def work(ctx: Ctx) -> None:
 
 async def begun(test: WorkflowTest, id: str, data: Any = None, **options: Any) -> WorkflowRun:
     run = await test.host.start_workflow(id, data, **options)
-    await turns()
+    await turns(test)
     return run
 
 
@@ -71,15 +71,14 @@ def by_key(limit: int) -> Any:
     )
 
 
-async def turns() -> None:
-    """Let everything happen that happens without time passing; these bodies wait for nobody."""
-    for _ in range(30):
-        await asyncio.sleep(0)
+async def turns(test: WorkflowTest) -> None:
+    """Let everything happen that happens without time passing; these bodies wait for the test."""
+    await test.clock.settle(patience=0)
 
 
-async def drain(gauge: Gauge, rounds: int = 200) -> None:
+async def drain(test: WorkflowTest, gauge: Gauge, rounds: int = 200) -> None:
     for _ in range(rounds):
-        await turns()
+        await turns(test)
         if not gauge.gates:
             return
         gauge.let_go()
@@ -92,7 +91,7 @@ async def test_runs_of_one_key_wait_for_their_turn_in_the_order_of_their_starts(
         runs = [await begun(test, "limited", {"key": "a", "number": n}) for n in range(5)]
         runs += [await begun(test, "limited", {"key": "b", "number": n}) for n in range(5, 7)]
         assert gauge.now == {"a": 2, "b": 2}
-        await drain(gauge)
+        await drain(test, gauge)
         instances = [await run.wait(5) for run in runs]
     assert {instance.status for instance in instances} == {"complete"}
     assert gauge.most == {"a": 2, "b": 2}
@@ -111,7 +110,7 @@ async def test_a_waiting_run_says_what_it_waits_for_and_can_be_terminated() -> N
         assert pointer.waits_for == {"limits": ["w:limited:a"]}
         await test.host.terminate(second.id)
         assert (await second.wait(5)).status == "terminated"
-        await drain(gauge)
+        await drain(test, gauge)
         assert (await first.wait(5)).status == "complete"
         assert (await third.wait(5)).status == "complete"
     assert gauge.most == {"a": 1}
@@ -141,9 +140,9 @@ async def test_a_retried_run_waits_for_its_place_again() -> None:
         assert (await failed.wait(5)).status == "failed"
         other = await begun(test, "limited", {"number": 2})
         await test.host.retry(failed.id)
-        await turns()
+        await turns(test)
         assert gauge.order == [2]
-        await drain(gauge)
+        await drain(test, gauge)
         assert (await failed.wait(5)).status == "complete"
         assert (await other.wait(5)).status == "complete"
     assert gauge.order == [2, 1]
@@ -173,7 +172,7 @@ async def test_a_step_holds_its_place_only_while_it_runs_and_not_between_attempt
         assert gauge.order == [2], "the first gave its place up while it waits for its retry"
         await test.clock.advance(MINUTE)
         assert gauge.order == [2]
-        await drain(gauge)
+        await drain(test, gauge)
         assert {(await run.wait(5)).status for run in (one, two)} == {"complete"}
     assert gauge.most == {"step": 1}
 
@@ -187,7 +186,7 @@ async def test_a_key_is_shared_by_all_steps_that_name_it() -> None:
     async with WorkflowTest(flow("a"), flow("b"), app=gauge) as test:
         runs = [await begun(test, name, {"number": name}) for name in ("a", "b")]
         assert gauge.order == ["a"]
-        await drain(gauge)
+        await drain(test, gauge)
         assert [(await run.wait(5)).status for run in runs] == ["complete", "complete"]
     assert gauge.order == ["a", "b"]
 
@@ -205,7 +204,7 @@ async def test_the_items_of_a_for_each_share_a_limit() -> None:
     )
     async with WorkflowTest(flow, app=gauge) as test:
         run = await begun(test, "w")
-        await drain(gauge)
+        await drain(test, gauge)
         assert (await run.wait(5)).status == "complete"
     assert gauge.most == {"item": 2}
     assert sorted(gauge.order) == list(range(6))
@@ -239,10 +238,10 @@ async def test_a_suspended_run_keeps_its_place() -> None:
         await test.host.suspend(first.id)
         second = await begun(test, "limited", {"key": "a", "number": 2})
         gauge.let_go()
-        await turns()
+        await turns(test)
         assert gauge.order == [1]
         await test.host.resume(first.id)
-        await drain(gauge)
+        await drain(test, gauge)
         assert [(await run.wait(5)).status for run in (first, second)] == ["complete"] * 2
 
 
@@ -276,7 +275,7 @@ async def test_bodies_of_one_host_at_a_time() -> None:
     async with WorkflowTest(flow, app=gauge, max_steps=2) as test:
         runs = [await begun(test, "w") for _ in range(5)]
         assert gauge.now == {"": 2}
-        await drain(gauge)
+        await drain(test, gauge)
         assert {(await run.wait(5)).status for run in runs} == {"complete"}
     assert gauge.most == {"": 2}
 
@@ -288,7 +287,7 @@ async def test_higher_priorities_are_driven_first() -> None:
         await begun(test, "w", {"number": "first"})
         for number, priority in (("low", -1), ("usual", 0), ("high", 5), ("highest", 9)):
             await begun(test, "w", {"number": number}, priority=priority)
-        await drain(gauge)
+        await drain(test, gauge)
     assert gauge.order == ["first", "highest", "high", "usual", "low"]
 
 
@@ -301,11 +300,11 @@ async def test_a_start_with_a_dedup_key_finds_the_run_that_is_not_over() -> None
         other = await begun(test, "w", dedup_key="weekly")
         assert (again.id, again.new) == (first.id, False)
         assert other.id != first.id
-        await drain(gauge)
+        await drain(test, gauge)
         await first.wait(5)
         third = await begun(test, "w", dedup_key="nightly")
         assert third.new
-        await drain(gauge)
+        await drain(test, gauge)
 
 
 async def test_only_hosts_with_the_labels_drive_a_definition() -> None:
@@ -342,10 +341,10 @@ async def test_a_paused_definition_begins_nothing_until_it_goes_on() -> None:
         await test.host.pause_definition("w")
         waiting = await begun(test, "w", {"number": 2})
         gauge.let_go()
-        await turns()
+        await turns(test)
         assert gauge.order == [1]
         assert (await test.host.get(waiting.id)).status == "runnable"
         await test.host.resume_definition("w")
-        await drain(gauge)
+        await drain(test, gauge)
         assert [(await run.wait(5)).status for run in (running, waiting)] == ["complete"] * 2
     assert sorted(gauge.order) == [1, 1, 2, 2]

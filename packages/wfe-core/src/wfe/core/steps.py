@@ -480,7 +480,7 @@ class StepExecutionContext(Generic[D]):
 
         Raises:
             ProviderError: The store has no transactions (in memory, for example).
-            TransactionError: The body had one already, or its step has a cache.
+            TransactionError: The body had one already, or its step has a cache or artifacts.
         """
         if self.joined is not None:
             text = "the body has had a transaction already: put all that it changes into one"

@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 import orjson
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from wfe.core.providers import Conflict, Done, Fenced, Item, Outcome, Refused, Stale
 from wfe.postgres.database import Args, Connection, Database, Row
@@ -93,13 +94,15 @@ async def commit_in(
         epoch: The worker that owns the items; ``None``: a client.
         items: Of any number of instances.
         now: The time, µs; ``None``: the server's.
-        bulk: Whether the usual kinds may go many at a time.
+        bulk: Whether the usual kinds may go many at a time; never inside a transaction.
 
     Raises:
         psycopg.Error: Nothing was written; the present transaction is over.
     """
     work = _Work(db, conn, epoch, items, now)
-    outcomes = await work.first(bulk=bulk)
+    # Inside a transaction nothing can be tried again when another came first: so it is looked,
+    # under the locks, before anything is done.
+    outcomes = await work.first(bulk=bulk and _is_alone(conn))
     left = [k for k in range(len(items)) if k not in outcomes]
     if left:
         # Why they were not accepted, the function says; or it can do what the statement cannot.
@@ -156,13 +159,18 @@ class _Work:
     async def _send(self, statements: Sequence[tuple[str, Args]]) -> list[list[Row]]:
         stats = self.db.stats
         stats.commits += 1
-        stats.round_trips += 1
         stats.statements += len(statements)
-        if len(statements) > 1:
+        if len(statements) > 1 and _is_alone(self.conn):
+            stats.round_trips += 1
             return await self.db.pipeline(self.conn, statements)
-        ((sql, args),) = statements
-        cursor = await self.conn.execute(self.db.names.sql(sql), args)
-        return [await cursor.fetchall()]
+        # One after another inside a transaction: the driver ends a pipeline with a message after
+        # which the server does not watch for an idle transaction any more.
+        found: list[list[Row]] = []
+        for sql, args in statements:
+            stats.round_trips += 1
+            cursor = await self.conn.execute(self.db.names.sql(sql), args)
+            found.append(await cursor.fetchall())
+        return found
 
     def _accepted(self, places: Sequence[int], batch: Batch, found: Row) -> Outcomes:
         now, alive, accepted, due, definitions = found
@@ -181,6 +189,11 @@ class _Work:
         if not rows:
             return dict.fromkeys(places, _FENCED)
         return {k: _outcome(row) for k, row in zip(places, rows, strict=True)}
+
+
+def _is_alone(conn: Connection) -> bool:
+    """Whether what is sent is a transaction of its own."""
+    return conn.pgconn.transaction_status == TransactionStatus.IDLE
 
 
 def _outcome(row: Row) -> Outcome:

@@ -8,14 +8,52 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from wfe.testing.services.fixtures import (
+    opensearch_server,
+    opensearch_url,
+    postgres_databases,
+    postgres_server,
+    postgres_url,
+    pytest_collection_modifyitems,
+    pytest_runtest_makereport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+    valkey_server,
+    valkey_url,
+    wfe_services,
+)
+
 if TYPE_CHECKING:
     from wfe.testing.workflow_test import WorkflowTest
 
-__all__ = ["pytest_configure", "pytest_runtest_setup", "wfe_host"]
+__all__ = [
+    "opensearch_server",
+    "opensearch_url",
+    "postgres_databases",
+    "postgres_server",
+    "postgres_url",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_runtest_makereport",
+    "pytest_runtest_setup",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+    "pytest_testnodedown",
+    "valkey_server",
+    "valkey_url",
+    "wfe_host",
+    "wfe_services",
+]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register ``needs(*capabilities)``."""
+    config.addinivalue_line(
+        "markers",
+        "services(*names, features=()): needs real servers (set by the fixtures that give them)"
+        " that can do this",
+    )
     config.addinivalue_line(
         "markers", "needs(*capabilities): skip unless the contract's class claims all of them"
     )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TestClock", "WorkflowTest"]
 
+_SPINS = 50  # looks at a store that writes before it is given time
+_NAP = 0.0005  # seconds
 _PATIENCE = 0.25  # seconds of real time that a body may take for real work (a thread, a process)
 
 
@@ -26,7 +28,7 @@ class TestClock:
 
     __test__ = False  # no test class, whatever its name
 
-    def __init__(self, clock: VirtualClock, settle: Callable[[], Any]) -> None:
+    def __init__(self, clock: VirtualClock, settle: Callable[..., Any]) -> None:
         """Move *clock*, and let work settle at each stop."""
         self._clock = clock
         self._settle = settle
@@ -41,9 +43,14 @@ class TestClock:
         """Move on by *by*; timers on the way fire in order, and their work settles."""
         await self._clock.advance(by, self._settle)
 
-    async def settle(self) -> None:
-        """Return when everything that is due now has been done."""
-        await self._settle()
+    async def settle(self, patience: float | None = None) -> None:
+        """Return when everything that is due now has been done.
+
+        Args:
+            patience: Seconds of real time for bodies that do real work; 0: do not wait for bodies,
+                for example because they wait for the test; ``None``: that of the test.
+        """
+        await self._settle(patience)
 
 
 class WorkflowTest:
@@ -113,15 +120,17 @@ class WorkflowTest:
         run = await self.host.start_workflow(definition, data, **options)
         return await run.wait(timedelta(seconds=10))
 
-    async def _settle(self) -> None:
+    async def _settle(self, patience: float | None = None) -> None:
         engine: Engine = self.host._engine  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         loop = asyncio.get_running_loop()
-        patience = loop.time() + self._patience
-        calm = 0
+        until = loop.time() + (self._patience if patience is None else patience)
+        calm = looks = 0
         while calm < 5:
-            await asyncio.sleep(0)
+            # A store that writes in a thread or elsewhere needs the processor for it.
+            await asyncio.sleep(0 if looks < _SPINS else _NAP)
+            looks = looks + 1 if engine.committing else 0
             calm = 0 if engine.committing else calm + 1
             working = [task for run in engine.live.values() for task in run.working]
-            if calm == 5 and working and loop.time() < patience:
+            if calm == 5 and working and loop.time() < until:
                 await asyncio.wait(working, timeout=0.005, return_when=asyncio.FIRST_COMPLETED)
                 calm = 0

@@ -43,11 +43,11 @@ class Providers:
     queue: QueueProvider
     lock: LockProvider
 
-    def different(self) -> list[tuple[str, object]]:
-        """Return (what it is, provider) of each, those of one object once."""
+    def different(self, **more: object) -> list[tuple[str, object]]:
+        """Return (what it is, provider) of each and of *more*, those of one object once."""
         found: list[tuple[str, object]] = [("store", self.persistence)]
-        for name, provider in (("queue", self.queue), ("lock", self.lock)):
-            if all(provider is not known for _, known in found):
+        for name, provider in {"queue": self.queue, "lock": self.lock, **more}.items():
+            if provider is not None and all(provider is not known for _, known in found):
                 found.append((name, provider))
         return found
 

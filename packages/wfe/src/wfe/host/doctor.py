@@ -14,7 +14,6 @@ from wfe.core.errors import WfeError
 from wfe.core.examining import Examined, Finding
 from wfe.core.models import WorkflowStatus
 from wfe.core.providers import LockProvider, StoredInstance, StoreInfo, WorkerRow
-from wfe.host.connect import Providers
 
 if TYPE_CHECKING:
     from wfe.core.engine import Engine
@@ -29,7 +28,7 @@ _SLOW: Final = 0.1  # seconds for a look at the store
 
 
 @asynccontextmanager
-async def opened(engine: Engine, providers: Providers) -> AsyncGenerator[StoreInfo]:
+async def opened(engine: Engine, parts: Sequence[tuple[str, Any]]) -> AsyncGenerator[StoreInfo]:
     """Give what there is to know of the store; open it, and what is beside it, if need be.
 
     Raises:
@@ -38,33 +37,35 @@ async def opened(engine: Engine, providers: Providers) -> AsyncGenerator[StoreIn
     if engine.running and engine.info is not None:
         yield engine.info
         return
-    parts: list[Any] = [provider for _, provider in providers.different()]
-    info = await providers.persistence.open()
+    info = await engine.store.open()
     try:
         yield info
     finally:
-        for part in reversed(parts):
+        for _, part in reversed(parts):
             if callable(close := getattr(part, "close", None)):
                 await close()
 
 
-async def examined(engine: Engine, providers: Providers, info: StoreInfo) -> list[Finding]:
+async def examined(
+    engine: Engine, lock: LockProvider, parts: Sequence[tuple[str, Any]], info: StoreInfo
+) -> list[Finding]:
     """Return all there is to tell of *engine*'s store, its workers and runs, and what is beside it.
 
     Args:
         engine: Whose store is open.
+        lock: Its lock.
+        parts: (what it is, provider); each that is ``Examined`` is asked too.
         info: Of the store.
-        providers: Its providers; each that is ``Examined`` is asked too.
     """
     runs = _Runs()
     checks: list[tuple[str, Callable[[], Awaitable[Sequence[Finding]]]]] = [
         ("store", lambda: _store(engine, info)),
         ("runs", lambda: runs.look(engine)),
-        ("workers", lambda: _workers(engine, providers.lock, runs.owned)),
+        ("workers", lambda: _workers(engine, lock, runs.owned)),
         ("definitions", lambda: _definitions(engine)),
         ("schedules", lambda: _schedules(engine)),
     ]
-    for topic, provider in providers.different():
+    for topic, provider in parts:
         if isinstance(provider, Examined):
             checks.append((topic, provider.examine))
     found: list[Finding] = []
@@ -73,6 +74,7 @@ async def examined(engine: Engine, providers: Providers, info: StoreInfo) -> lis
             found += await check()
         except WfeError as error:  # one part that is away must not hide the others
             found.append(Finding(level="problem", topic=topic, text=str(error)))
+    found = list(dict.fromkeys(found))  # queue and lock may be one server
     topics = list(dict.fromkeys(each.topic for each in found))
     return sorted(found, key=lambda each: topics.index(each.topic))
 
@@ -107,7 +109,8 @@ async def _workers(engine: Engine, lock: LockProvider, owned: Mapping[int, int])
     gone = set(await lock.dead([each.epoch for each in alive], lease))
     living = [each for each in alive if each.epoch not in gone]
     names = f": {', '.join(map(_named, living[:_SHOWN]))}" if living else ""
-    text = f"{len(living)} alive{names}"
+    # Who has nothing to do says nothing, and may count as dead until it has.
+    text = f"{len(living)} heard of within a lease{names}"
     found = [Finding(level="ok" if living else "note", topic="workers", text=text)]
     for each in workers:
         runs = owned.get(each.epoch, 0)

@@ -511,8 +511,12 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
         """
         from wfe.host.doctor import examined, opened  # noqa: PLC0415 - rarely asked for
 
-        async with opened(self._engine, self._providers) as info:
-            return await examined(self._engine, self._providers, info)
+        engine = self._engine
+        publisher = engine.publishing.publisher if engine.publishing is not None else None
+        index = engine.searching.apart
+        parts = self._providers.different(lifecycle=publisher, search=index)
+        async with opened(engine, parts) as info:
+            return await examined(engine, self._providers.lock, parts, info)
 
 
 def _built(source: Any) -> WorkflowDefinition:

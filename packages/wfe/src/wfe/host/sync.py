@@ -250,8 +250,9 @@ class SyncWorkflowHost(SyncControls):
 
     def search(self, terms: str = "", **criteria: Any) -> Page[Any]:
         """Return the runs, or the lines, that have some words; see :meth:`WorkflowHost.search`."""
-        search: Callable[..., Coroutine[Any, Any, Page[Any]]] = self._host.search
-        return self._call(search(terms, **criteria))
+        asynchronous: Any = self._host
+        found: Page[Any] = self._call(asynchronous.search(terms, **criteria))
+        return found
 
     def reindex(self, told: Callable[[int], None] | None = None) -> int:
         """Fill the search index anew; see :meth:`WorkflowHost.reindex`."""

@@ -362,7 +362,8 @@ class Engine:
     def committing(self) -> bool:
         """Whether decisions are being written, or work is being looked for."""
         active = self.committer.active or self.retention.busy or self.schedules.nudged
-        return active or self.seeker.nudged or self._errands.busy
+        reading = self.lookups.busy or (self.search is not None and self.searching.busy)
+        return active or reading or self.seeker.nudged or self._errands.busy
 
     def check_running(self) -> None:
         """Raise when the host takes no work.
@@ -533,8 +534,9 @@ class Engine:
         async with self._renewing:
             if epoch != self.epoch:
                 return  # done already
-            _LOG.warning("this host was fenced; it registers anew")
             runs = list(self.live.values())
+            level = logging.WARNING if runs else logging.INFO  # after idling it is no news
+            _LOG.log(level, "this host was fenced; it registers anew (%d runs dropped)", len(runs))
             for run in runs:
                 self.forget(run)
                 run.close()

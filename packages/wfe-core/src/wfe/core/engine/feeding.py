@@ -78,6 +78,12 @@ class Feeder:
         self._held_until = 0
         self._fed: int | None = None
         self._trouble: str | None = None
+        self._resting = True
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is this turn's work that goes on, not the wait for the next."""
+        return not self._resting
 
     @property
     def _store(self) -> ChangesProvider:
@@ -163,11 +169,13 @@ class Feeder:
 
     def start(self) -> None:
         """Begin to feed."""
+        self._resting = False
         self._task = asyncio.create_task(self._run(), name="wfe-search-feeder")
 
     async def close(self) -> None:
         """Stop feeding; what this host fed is brought up to its last change if that is quick."""
         await cancelled(self._task)
+        self._resting = True
         try:
             if self._task is not None and self._feeds and self._trouble is None:
                 async with asyncio.timeout(_LAST):
@@ -181,7 +189,9 @@ class Feeder:
     async def _run(self) -> None:
         pause = 0
         while True:
+            self._resting = False
             pause = await self._round(pause)
+            self._resting = True
             wait = int(pause * random.uniform(0.5, 1)) if self._away else pause  # noqa: S311 - no secret
             await self._engine.clock.sleep_until(self._engine.clock.now() + wait)
 

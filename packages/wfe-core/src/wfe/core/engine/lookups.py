@@ -35,12 +35,19 @@ class Lookups:
         """Look up for runs of *engine*."""
         self._engine = engine
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reading: set[asyncio.Task[None]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is looked up in the store; the handler of an update is users' code."""
+        return bool(self._reading)
 
     def look_up(self, run: LiveRun, message: Received) -> None:
         """Feed *message* to *run* once what it needs is known."""
         task = asyncio.create_task(self._feed(run, message))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for tasks in (self._tasks,) if message.kind == "update" else (self._tasks, self._reading):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def close(self) -> None:
         """Drop what is under way: the messages are still in the inbox."""

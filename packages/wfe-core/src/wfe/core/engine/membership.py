@@ -160,7 +160,10 @@ class Takeover:
         left = any(w.fenced is not None for w in workers)
         if others:
             left = await self._fence(others, now) or left
-        return await self._release() if left else 0
+        released = await self._release() if left else 0
+        if released:
+            _LOG.warning("took over %d run(s) from dead workers", released)
+        return released
 
     async def _read(self) -> tuple[int, Sequence[WorkerRow]]:
         """Return who this host is and all workers; notice whether it is fenced."""
@@ -204,7 +207,8 @@ class Takeover:
             if silent:
                 fenced += await self._store.fence(silent, lease=self._lease)
         if fenced:
-            _LOG.warning("took over from %d dead worker(s)", len(fenced))
+            # Who owns nothing, and so does not beat, is no news: it registers anew when it works.
+            _LOG.info("fenced %d silent worker(s)", len(fenced))
             if isinstance(self._lock, SeparateLock):
                 await self._asked(self._lock.bury(fenced), None)
         return bool(fenced)

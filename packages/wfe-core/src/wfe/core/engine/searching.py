@@ -83,6 +83,16 @@ class Searching:
         if self._index is not None:
             self._feeder = Feeder(engine, lock, self._index, settings)
 
+    @property
+    def apart(self) -> SearchProvider | None:
+        """The index that is not the store itself; ``None``: there is none."""
+        return self._index if self._apart else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether another index is being fed now, or it is looked at whether there is news."""
+        return self._apart and self._feeder is not None and self._feeder.busy
+
     def start(self) -> None:
         """Begin to feed an index that is not the store itself."""
         if self._apart and self._feeder is not None:

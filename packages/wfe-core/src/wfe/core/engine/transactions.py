@@ -62,8 +62,8 @@ class Transactions:
 
         Raises:
             ProviderError: The store has none.
-            TransactionError: The step keeps its results: a kept one would stand for an effect
-                that was rolled back.
+            TransactionError: The step has a cache or artifacts, whose contents would stand for
+                an effect that was rolled back.
         """
         engine = self._engine
         if "transaction" not in engine.store.features:
@@ -74,10 +74,10 @@ class Transactions:
             )
             raise ProviderError(kind, problem, transient=False)
         runner = run.ready.runners.get(ctx.pointer.step)
-        if runner is not None and "cache" in runner.node.config:
+        if runner is not None and runner.around is not None:
             problem = (
-                f"step {ctx.pointer.step!r} has a cache and a transaction: its result could be kept"
-                " though the transaction was rolled back; take one of them away"
+                f"step {ctx.pointer.step!r} has a cache or artifacts, and a transaction: what it"
+                " keeps would stay though the transaction was rolled back; make two steps of it"
             )
             raise TransactionError(problem)
         return BodyTransaction(engine, run, ctx)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import ClassVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ClassVar
 
 import pytest
+from hypothesis import given
 
 from wfe.core.clocks import VirtualClock
 from wfe.core.providers import LockProvider
+from wfe.testing.contracts.histories import LEASE, LockWorld, drawn, follow_locks, lock_histories
 
 __all__ = ["LockContract"]
 
-LEASE = 30_000_000  # µs
 UNKNOWN = 4711
 
 
@@ -22,6 +23,8 @@ class LockContract:
 
     ``new_epoch`` is an async function that returns the epoch of a new live host.  With
     ``virtual_clock`` there is a ``clock`` fixture, with ``fences`` an async function ``fence``.
+    A lock that concludes from silence only after it listened for a lease has a fixture
+    ``listened``, an async function that does so; who beat before beats still.
 
     Attributes:
         capabilities: ``virtual_clock``: leases go by the ``clock`` fixture;
@@ -39,11 +42,21 @@ class LockContract:
         assert list(await lock.dead(epochs, LEASE)) == []
         assert list(await lock.dead([], LEASE)) == []
 
+    @pytest.fixture
+    def listened(self) -> Callable[[], Awaitable[object]]:
+        """Do nothing: the lock knows at once who is silent."""
+        return nothing
+
     async def test_who_was_never_there_is_dead(
-        self, lock: LockProvider, new_epoch: Callable[[], Awaitable[int]]
+        self,
+        lock: LockProvider,
+        new_epoch: Callable[[], Awaitable[int]],
+        listened: Callable[[], Awaitable[object]],
     ) -> None:
         alive = await new_epoch()
         await lock.beat(alive, LEASE)
+
+        await listened()
 
         assert list(await lock.dead([alive, UNKNOWN], LEASE)) == [UNKNOWN]
 
@@ -165,3 +178,30 @@ class LockContract:
         await fence(first)
 
         assert await lock.try_acquire("sweeper", second, LEASE)
+
+    @pytest.fixture
+    def world(
+        self,
+        lock: LockProvider,
+        new_epoch: Callable[[], Awaitable[int]],
+        request: pytest.FixtureRequest,
+    ) -> LockWorld:
+        """The lock with what it claims to hear of: time, and fences."""
+        world = LockWorld(lock, new_epoch)
+        if "virtual_clock" in self.capabilities:
+            clock: VirtualClock = request.getfixturevalue("clock")
+            world.move = lambda by: clock.move_to(clock.now() + by)
+        if "fences" in self.capabilities:
+            world.fence = request.getfixturevalue("fence")
+        return world
+
+    @drawn
+    @given(history=lock_histories)
+    async def test_in_any_history_a_lock_has_one_holder(
+        self, world: LockWorld, history: Sequence[tuple[str, Any]]
+    ) -> None:
+        await follow_locks(world, history)
+
+
+async def nothing() -> None:
+    """Do nothing."""

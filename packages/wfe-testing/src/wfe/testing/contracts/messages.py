@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from wfe.core.providers import Done, Item, PersistenceProvider, Refused
+from wfe.core.providers import Done, Event, Item, PersistenceProvider, Refused, Subscription
 from wfe.testing.contracts.runs import (
     HOUR,
     begin,
@@ -153,6 +153,30 @@ class MessageLaws:
         assert isinstance(outcome, Done)
         assert outcome.woken == ((live, await definition(store), epoch),)
         assert [(await inbox(store, n))[0] for n in (live, over, stranger, parent)] == [1, 0, 0, 0]
+
+    async def test_all_that_a_batch_does_to_a_run_counts(self, store: PersistenceProvider) -> None:
+        epoch = await worker(store)
+        n = await begin(store, epoch)
+        wait = Subscription(pointer=1, name="go", key="k", as_of=0)
+        await one(store, epoch, Item(n=n, base=0, rows=("[]",), subscribe=(wait,)))
+        release = parked(store.clock.now() + HOUR)
+
+        outcomes = await store.commit(
+            epoch,
+            [
+                Item(messages=(message(n, "a"), message(n, "b"))),
+                Item(n=n, base=1, rows=("[]",), header=release),
+                Item(publish=(Event(id="e-1", name="go", key="k"),)),
+                Item(messages=(message(n, "c"),)),
+            ],
+        )
+
+        assert [type(outcome) for outcome in outcomes] == [Done] * 4
+        poke, rows = await inbox(store, n)
+        assert (poke, sorted(row.kind for row in rows)) == (4, ["a", "b", "c", "event"])
+        claimed = await store.claim(epoch, [await definition(store)], 10)
+        assert [entry.n for entry in claimed] == [n]
+        assert (await load(store, n)).tail[-1].seq == 2
 
     async def test_no_message_of_many_senders_is_lost(self, store: PersistenceProvider) -> None:
         epoch = await worker(store)

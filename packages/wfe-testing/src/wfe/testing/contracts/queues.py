@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import ClassVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ClassVar
 
 import pytest
+from hypothesis import given
 
 from wfe.core.providers import Hint, QueueProvider
+from wfe.testing.contracts.histories import (
+    drawn,
+    follow_hints,
+    hint_histories,
+    start_serving,
+)
 
 __all__ = ["QueueContract"]
 
@@ -23,7 +30,7 @@ class QueueContract:
     """Subclass as ``TestMyQueue`` and give the class a ``queue`` fixture on the real clock.
 
     A ``new_epoch`` fixture, an async function, issues epochs that may wait; give your own if the
-    queue wants registered ones.
+    queue wants registered ones.  A queue that wants to know what a host can run is told 1.
 
     Attributes:
         capabilities: None so far.
@@ -161,6 +168,16 @@ class QueueContract:
 
         assert list(await waiting) == []
 
+    @drawn
+    @given(history=hint_histories)
+    async def test_in_any_history_everybody_sees_what_is_theirs(
+        self,
+        queue: QueueProvider,
+        new_epoch: Callable[[], Awaitable[int]],
+        history: Sequence[tuple[str, Any]],
+    ) -> None:
+        await follow_hints(queue, new_epoch, history)
+
 
 async def _start_waiting(
     queue: QueueProvider, epoch: int, timeout: int = LONG
@@ -171,6 +188,7 @@ async def _start_waiting(
         async with asyncio.timeout(SOON):
             return list(await queue.wait(epoch, timeout))
 
+    start_serving(queue, epoch)
     task = asyncio.create_task(wait())
     for _ in range(5):
         await asyncio.sleep(0)

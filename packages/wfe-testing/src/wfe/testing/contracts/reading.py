@@ -6,18 +6,23 @@ import asyncio
 
 from wfe.core.providers import (
     Done,
+    Event,
+    Hold,
     InstanceQuery,
     Item,
     LogRow,
     PersistenceProvider,
     Snapshot,
     StoredInstance,
+    Subscription,
 )
 from wfe.testing.contracts.runs import (
     begin,
     definition,
+    fields,
     final,
     header,
+    inbox,
     load,
     numbers,
     one,
@@ -176,6 +181,33 @@ class ReadLaws:
         ]
         assert len(set(given)) == len(given)
         assert min(given) >= 1
+
+    async def test_texts_of_any_kind_are_kept(self, store: PersistenceProvider) -> None:
+        epoch = await worker(store)
+        longest = "€'\"\\%_;" * 51  # 510 bytes
+        payload = '{"\\u0000":"\\u0000 \\ud83d\\ude80","ünï":"' + "x" * 5000 + '"}'
+        texts = {"name": longest, "reference": longest, "idem": longest, "dedup": longest}
+        n = await begin(store, epoch, **texts)
+        hold = Hold(pointer=1, attempt=0, key=longest, limit=1)
+        wait = Subscription(pointer=1, name=longest, key=longest, as_of=0)
+        await one(store, epoch, Item(n=n, base=0, rows=("[]",), hold=(hold,), subscribe=(wait,)))
+        event = Event(id=longest, name=longest, key=longest, payload=payload)
+        line = LogRow(n=n, at=1, step=longest, pointer=1, stream="stdout", line="tab\t\u2028 €")
+
+        done = await one(store, None, Item(publish=(event,)))
+        await tell(store, n, payload=payload, dedupe=longest, actor=longest, reason=longest)
+        await store.append_logs([line])
+
+        assert isinstance(done, Done)
+        found = await store.get(longest)
+        assert found is not None
+        assert (found.n, found.reference, found.idem) == (n, longest, longest)
+        _, (granted, matched, told) = await inbox(store, n)
+        assert fields(granted.payload)["key"] == longest
+        assert fields(matched.payload)["payload"] == fields(payload)
+        assert (told.payload, told.actor, told.reason) == (payload, longest, longest)
+        (kept,) = await store.logs(n, 0, 10)
+        assert (kept.step, kept.line) == (line.step, line.line)
 
     async def test_log_lines_are_read_in_order_and_by_page(
         self, store: PersistenceProvider

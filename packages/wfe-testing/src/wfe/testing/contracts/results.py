@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
+import pytest
 
 from wfe.core.artifact_index import ArtifactIndex, ArtifactRow
 from wfe.core.cache_index import CacheEntry, CacheIndex
@@ -39,7 +40,12 @@ def _later(store: Any, micros: int) -> None:
 
 
 class CacheIndexContract:
-    """Subclass as ``TestMyCache`` with a ``store`` fixture: open, empty, on a VirtualClock."""
+    """Subclass as ``TestMyCache`` with a ``store`` fixture: open, empty, on a VirtualClock.
+
+    A store that goes by no clock but its own takes the capability ``virtual_clock`` away.
+    """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset({"virtual_clock"})
 
     async def test_an_entry_comes_back_as_it_was(self, store: CacheIndex) -> None:
         bare = _entry()
@@ -101,6 +107,7 @@ class CacheIndexContract:
 
         assert await store.cache_claim(_KEY, "you", HOUR) == "you"
 
+    @pytest.mark.needs("virtual_clock")
     async def test_a_claim_lapses_and_can_be_prolonged(self, store: CacheIndex) -> None:
         assert await store.cache_claim(_KEY, "me", HOUR) == "me"
         _later(store, HOUR - 1)

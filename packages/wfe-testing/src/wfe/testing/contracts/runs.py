@@ -25,6 +25,7 @@ from wfe.core.providers import (
 __all__ = [
     "HOUR",
     "begin",
+    "begin_many",
     "both_orders",
     "definition",
     "fields",
@@ -37,6 +38,7 @@ __all__ = [
     "one",
     "parked",
     "tell",
+    "twenty",
     "worker",
 ]
 
@@ -82,6 +84,21 @@ async def begin(
     outcome = await one(store, epoch, Item(n=new.n, new=new, rows=('["begin"]',)))
     assert isinstance(outcome, Done)
     return new.n
+
+
+async def begin_many(
+    store: PersistenceProvider, count: int, epoch: int | None = None, **columns: Any
+) -> list[int]:
+    """Start runs with one row each in one batch, and return their numbers."""
+    first = await header(store, owner=epoch, **columns)
+    start = await store.allocate(count)
+    news = [
+        attrs.evolve(first, n=n, id=f"run-{n}", root_id=f"run-{n}")
+        for n in range(start, start + count)
+    ]
+    outcomes = await store.commit(epoch, [Item(n=o.n, new=o, rows=('["begin"]',)) for o in news])
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    return [new.n for new in news]
 
 
 async def load(store: PersistenceProvider, n: int) -> Loaded:
@@ -137,3 +154,8 @@ def both_orders(
     pairs = zip(first, second, strict=True)
     ordered = [pair if k % 2 else pair[::-1] for k, pair in enumerate(pairs)]
     return [work for pair in ordered for work in pair]
+
+
+def twenty(hosts: Sequence[PersistenceProvider]) -> list[PersistenceProvider]:
+    """Return the stores in turn, so many that twenty callers have one each."""
+    return [hosts[k % len(hosts)] for k in range(20)]

@@ -1,0 +1,47 @@
+"""How long it takes until others go on with the runs of a process that was killed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Any
+
+from benchmarks.scaling.children import Child
+from benchmarks.scaling.flows import definitions
+from benchmarks.scaling.places import Servers
+from wfe.host import WorkflowHost
+
+__all__ = ["taken_over"]
+
+
+async def taken_over(servers: Servers, *, lease: float, runs: int) -> dict[str, Any]:
+    """Kill -9 a process in whose hands all *runs* are; another one goes on with them."""
+    place = servers.new()
+    host = WorkflowHost(place.store, queue=place.queue, lock=place.lock, max_live=0)
+    async with (
+        host,
+        Child("drive", place, lease=lease, name="first") as first,
+        Child("drive", place, lease=lease, name="second") as second,
+    ):
+        host.register(*definitions().values())
+        first.say("go")
+        await first.hear("up")
+        for _ in range(runs):
+            await host.start_workflow("hold")
+        for _ in range(runs):
+            await first.hear("begun")
+        second.say("go")
+        await second.hear("up")
+        # At any time between two heartbeats.
+        await asyncio.sleep(2 + random.uniform(0, lease / 3))
+        killed = time.monotonic_ns()
+        first.kill()
+        begun = [await second.hear("begun") - killed for _ in range(runs)]
+    servers.drop(place)
+    return {
+        "lease_s": lease,
+        "runs": runs,
+        "first_s": min(begun) / 1e9,
+        "all_s": max(begun) / 1e9,
+    }
