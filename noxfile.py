@@ -106,6 +106,13 @@ def simulate(session: nox.Session) -> None:
     session.run("python", "-m", "wfe.testing.simulator", *session.posargs)
 
 
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Break servers, links and hosts under work: ``nox -s faults -- --seconds 1800``."""
+    session.install(*DEV)
+    session.run("python", "-m", "faults", *session.posargs)
+
+
 @nox.session(python="3.11")
 def fuzz(session: nox.Session) -> None:
     """Fuzz what reads other people's bytes: ``nox -s fuzz -- --seconds 600 check``."""

@@ -45,6 +45,15 @@ def test_hello(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[1].startswith("complete ")
 
 
+def test_exactly_once(tmp_path: Path) -> None:
+    done = _python(str(EXAMPLES / "exactly_once/exactly_once.py"), str(tmp_path), cwd=tmp_path)
+
+    assert done.stderr == ""
+    deaths = int(done.stdout.split()[1])
+    assert deaths >= 4
+    assert done.stdout == f"after {deaths} deaths: ada has 70, bob has 30\n"
+
+
 def test_order_pipeline(tmp_path: Path) -> None:
     done = _python(str(EXAMPLES / "order_pipeline/order_pipeline.py"), cwd=tmp_path)
 

@@ -57,7 +57,11 @@ def _deptry_ignores(extras: dict[str, list[str]]) -> str:
 
 
 def _types() -> Iterator[Check]:
-    yield Check("mypy", (_tool("mypy"),))
+    mypy = _tool("mypy")
+    yield Check("mypy", (mypy,))
+    for path in sorted(ROOT.glob("packages/*/tests/conftest.py")):
+        name = str(path.relative_to(ROOT))
+        yield Check(f"mypy {name}", (mypy, name))
     pyright = _tool("pyright")
     yield Check("pyright", (pyright, "--pythonpath", sys.executable))
     for each in distributions():

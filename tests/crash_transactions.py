@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -59,6 +59,11 @@ def undone(ctx: Ctx) -> None:
     pays_blocking(ctx)
 
 
+def _break() -> None:
+    message = "then it fails"
+    raise LookupError(message)
+
+
 @workflow(id="function")
 async def function(ctx: WorkflowContext, number: int) -> int:
     """Call twice, and undo the second."""
@@ -66,10 +71,10 @@ async def function(ctx: WorkflowContext, number: int) -> int:
     try:
         async with ctx.saga() as saga:
             await saga.step(called, number + 1, undo=(undone,))
-            message = "then it fails"
-            raise LookupError(message)
+            _break()
     except LookupError:
         return number
+    return -1
 
 
 def built() -> WorkflowDefinition:
@@ -93,17 +98,17 @@ def _postgres(url: str, on_commit: Callable[[str], None]) -> PostgresStore:
     honest = store.transaction
 
     @contextlib.asynccontextmanager
-    async def transaction(*args: Any, **options: Any) -> Any:
+    async def transaction(*args: Any, **options: Any) -> AsyncGenerator[Any]:
         async with honest(*args, **options) as opened:
             inner: Any = opened
-            commit = inner._commit  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            commit = inner._commit
 
             async def told(conn: Any) -> None:
                 on_commit("before")
                 await commit(conn)
                 on_commit("after")
 
-            inner._commit = told  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            inner._commit = told
             yield inner
 
     ordinary = store.commit
@@ -115,7 +120,7 @@ def _postgres(url: str, on_commit: Callable[[str], None]) -> PostgresStore:
         return outcomes
 
     store.transaction = transaction  # type: ignore[method-assign]
-    store.commit = commit  # type: ignore[method-assign]
+    store.commit = commit  # type: ignore[method-assign, assignment]
     return store
 
 

@@ -111,7 +111,12 @@ def _dies_everywhere(
 
 @pytest.mark.parametrize("phase", ["before", "after"])
 def test_a_kill_at_any_commit_of_a_file(deaths: Deaths, tmp_path: Path, phase: str) -> None:
-    reached = _dies_everywhere(deaths, lambda k: str(tmp_path / f"{k}.db"), tmp_path, phase)
+    stride = 1 if phase == "before" else 2  # what is there after one is there before the next
+
+    def new(point: int) -> str:
+        return str(tmp_path / f"{point}.db")
+
+    reached = _dies_everywhere(deaths, new, tmp_path, phase, stride)
 
     assert reached >= 20
 
@@ -134,7 +139,7 @@ def test_a_kill_at_commits_of_a_server(
         for url in (*made, template):
             postgres_databases.drop(url)
 
-    assert reached >= 20
+    assert reached >= 15
 
 
 async def _migrate(url: str) -> None:

@@ -1,1 +1,1 @@
-"""What several processes on one store do, and what a full store costs; run ``python -m benchmarks.scaling``."""
+"""What several processes do on one store, and what a full one costs: ``-m benchmarks.scaling``."""

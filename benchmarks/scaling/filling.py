@@ -56,7 +56,8 @@ _ROWS: Final[LiteralString] = (
 INSERT INTO wfe_journal (instance, seq, at, event)
 SELECT r.n, j.seq, r.at + j.at - t.created_at, j.event
 FROM r CROSS JOIN t CROSS JOIN LATERAL (
-    SELECT * FROM wfe_journal j WHERE j.instance = t.n AND j.seq < %(rows)s::bigint ORDER BY j.seq) j"""
+    SELECT * FROM wfe_journal j WHERE j.instance = t.n AND j.seq < %(rows)s::bigint
+    ORDER BY j.seq) j"""
 )
 _SNAPSHOTS: Final[LiteralString] = (
     _MOMENTS
@@ -113,7 +114,7 @@ async def _templates(url: str) -> None:
             await asyncio.sleep(0.05)
 
 
-def _copy(  # noqa: PLR0913, PLR0917 - one of each
+def _copy(
     url: str, template: str, names: tuple[str, ...], total: int, rows: int, base: int
 ) -> None:
     statements = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import random
+import random  # noqa: TID251 - a benchmark draws
 import time
 import uuid
 from collections.abc import Awaitable, Sequence

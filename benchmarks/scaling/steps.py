@@ -46,7 +46,7 @@ async def driven(
         store = providers.persistence
         await store.open()
         query = InstanceQuery(definition=flow, status="runnable", limit=1)
-        while await store.find(query):
+        while await store.find(query):  # noqa: ASYNC110 - another process ends them
             await asyncio.sleep(0.02)
         wall = time.perf_counter() - began
         said = [await each.ask("stop") for each in workers]

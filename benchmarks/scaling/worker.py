@@ -105,7 +105,7 @@ async def hear(place: Place, spec: dict[str, Any], orders: Orders) -> None:
         at = time.monotonic_ns()
         heard += len(numbers)
         listening = asyncio.ensure_future(queue.wait(epoch, _HOUR))
-        say(heard={n: at for n in numbers})
+        say(heard=dict.fromkeys(numbers, at))
     await asyncio.Event().wait()
 
 

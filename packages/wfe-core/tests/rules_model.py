@@ -287,8 +287,7 @@ class Model(Tasks):
             failure.recovers = saga
         if saga is not None and isinstance(policy, Fail | Terminate | Compensate):
             # The saga undoes it: first of all, for it may have had half its effect.
-            if frame.node.kind not in CONTAINERS:
-                self._remember(saga, frame)
+            self._remember(saga, frame)
         else:
             yield from self._undo_first(frame, undoes=undoes)
         failure.stop = isinstance(policy, Terminate)

@@ -124,7 +124,13 @@ def test_a_label_may_be_what_is_never_tried_again() -> None:
         (("timeout",), "ValueError", False),
         (("error",), "ValueError", True),
         (("error", "timeout"), "StepTimeoutError", True),
-        (("exit:3",), "ValueError", True),
+        (("exit:3",), "ValueError", False),
+        (("exit:3", "ValueError"), "ValueError", True),
+        (("exit:3",), "ExitError", True),
+        (("exit:4",), "ExitError", False),
+        (("exit:4", "error"), "ExitError", True),
+        (("timeout",), "ExitError", False),
+        (("KeyError",), "ValueError", True),
         ((), "ValueError", True),
     ],
 )
@@ -135,6 +141,7 @@ def test_a_container_is_tried_again_after_what_the_labels_name(
     run = Run(step("s", Kind.SEQUENCE, blocks=(block(step("a")),), on_error=policy))
     run.branch("s", 0)
 
-    run.feed(Failed(**run.place("a"), type=kind, message="no"))
+    own = _ExitError.retry_labels if kind == "ExitError" else ()
+    run.feed(Failed(**run.place("a"), type=kind, message="no", labels=own))
 
     assert (run.status == "failed") is not again

@@ -33,6 +33,7 @@ from wfe.core.providers import (
 from wfe.postgres import PostgresStore, open_url, schema
 from wfe.postgres.clock import ServerClock
 from wfe.postgres.schema import SCHEMA
+from wfe.postgres.writing import Batch
 
 WORKER = WorkerInfo(name="w", host="h", pid=1)
 PARK = HeaderChange(status="runnable", wake=2**62, release=True)
@@ -45,8 +46,9 @@ def start(n: int, d: int, **columns: Any) -> Item:
         "root_id": f"run-{n}",
         "definition": "order",
         "version": 1,
+        "wake": 0,
     }
-    return Item(n=n, new=Header(n=n, d=d, wake=0, **{**named, **columns}), rows=('"begin"',))
+    return Item(n=n, new=Header(n=n, d=d, **{**named, **columns}), rows=('"begin"',))
 
 
 async def begin(store: PostgresStore, count: int, epoch: int | None = None) -> list[int]:
@@ -277,7 +279,54 @@ def test_a_clock_that_is_put_back_stands_still() -> None:
     assert clock.now() > before
 
 
+def test_a_slow_answer_does_not_spoil_what_a_fast_one_told() -> None:
+    clock = ServerClock(wall=lambda: 0, monotonic=lambda: 10_000)
+    clock.sync(100, 0, 2000)  # 99 µs before it is 100 there, or more, or less by 1
+
+    assert clock.sync(100, 0, 90_000) == 0
+    assert clock.now() == 109
+    assert clock.sync(100, 1000, 1000) == 0
+    assert clock.sync(200, 1000, 3000) == 98
+    assert clock.now() == 207
+
+
+async def test_a_start_of_a_host_whose_clock_is_ahead_is_told_to_others(
+    store: PostgresStore,
+) -> None:
+    d = await store.put_definition("order", 1, "hash", "{}")
+    now = store.clock.now()
+    first = await store.allocate(2)
+    batch = [start(first, d, wake=now + 50_000), start(first + 1, d, wake=now + 60_000_000)]
+
+    soon, later = await store.commit(None, batch)
+
+    assert isinstance(soon, Done)
+    assert soon.woken == ((first, d, None),)
+    assert isinstance(later, Done)
+    assert later.woken == ()
+
+
 # -- what it costs --------------------------------------------------------------------------------
+
+
+async def test_runs_are_found_by_their_numbers_whatever_the_statistics_say(
+    store: PostgresStore, tables: str
+) -> None:
+    await begin(store, 1000, None)
+    query(tables, "VACUUM ANALYZE wfe_instances")  # nobody owned anything just then
+    epoch = await store.register(WORKER)
+    runs = await begin(store, 20, epoch)
+    batch = Batch(epoch)
+    for n in runs:
+        assert batch.add(Item(n=n, base=0, rows=('"e"',), header=FINAL), ordered=False)
+
+    async with store._opened.connection() as conn:
+        sql = b"EXPLAIN " + store._opened.names.sql(batch.sql()).encode()
+        found = await (await conn.execute(sql, batch.args(None))).fetchall()
+
+    plan = "\n".join(line for (line,) in found)
+    assert "wfe_instances_pkey" in plan
+    assert "wfe_instances_owner" not in plan
 
 
 async def test_usual_batches_are_one_statement_and_one_round_trip(store: PostgresStore) -> None:
@@ -544,6 +593,26 @@ async def test_a_new_definition_is_the_current_one(
     assert set(numbers) == set(rows)
     assert len(rows) == 4
     assert sum(row.current for row in rows.values()) == 1
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_wait_for_a_connection_that_is_cancelled_as_it_ends_is_cancelled(
+    tables: str, turns: int
+) -> None:
+    store = PostgresStore(tables, pool=1)
+    await store.open()
+    async with store._opened.connection():
+        waiting = asyncio.create_task(store.workers())
+        while not store._opened._pool or not store._opened._pool.get_stats()["requests_waiting"]:
+            await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    if waiting.cancel():  # it had not ended
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert list(await store.workers()) == []  # its connection is in the pool again
+    await store.close()
 
 
 def test_tables_can_be_emptied_between_tests(postgres_tables: Tables) -> None:

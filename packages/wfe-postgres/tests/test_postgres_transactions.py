@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from wfe.core.errors import ProviderError, TransactionError, TransactionTimeoutError
 from wfe.core.providers import Conflict, Done, Fenced, Item, WorkerInfo
@@ -53,7 +52,7 @@ class Notes:
 
     def ask(self, text: str) -> Any:
         with psycopg.connect(self.url, autocommit=True) as db:
-            row = db.execute(sql.SQL(text)).fetchone()
+            row = db.execute(text.encode()).fetchone()
             return None if row is None else row[0]
 
 
@@ -77,8 +76,10 @@ async def test_bodies_get_the_drivers_own_classes(store: PostgresStore) -> None:
     epoch = await store.register(WORKER)
 
     async with store.transaction(epoch, LEASE) as tx:
-        assert isinstance(tx.connection, psycopg.AsyncConnection)
-        found = await (await tx.connection.execute("SHOW transaction_isolation")).fetchone()
+        db: Any = tx.connection
+        kind: type[Any] = psycopg.AsyncConnection
+        assert isinstance(db, kind)
+        found = await (await db.execute("SHOW transaction_isolation")).fetchone()
         assert found == ("read committed",)
     async with store.transaction(epoch, LEASE, blocking=True) as tx:
         assert isinstance(tx.connection, psycopg.Connection)
@@ -203,7 +204,8 @@ async def test_the_next_one_finds_a_clean_connection(
             await db.execute("CREATE TEMP TABLE mine (x int)")
             await db.execute("SELECT pg_advisory_lock(4711)")
             assert isinstance(await tx.commit(completion(n, base)), Done)
-    assert application.ask("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711"
+    assert application.ask(held) == 0
 
 
 async def test_whoever_stops_before_the_commit_does_not_hold_up_the_fence(

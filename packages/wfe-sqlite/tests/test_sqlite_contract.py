@@ -21,7 +21,7 @@ class TestSqliteStore(PersistenceContract):
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"virtual_clock", "lock", "durable", "shared"}
     )
-    examples: ClassVar[int] = 100
+    examples: ClassVar[int] = 50
 
     @pytest.fixture
     def new_store(self, tmp_path: Path) -> Callable[[Clock], PersistenceProvider]:

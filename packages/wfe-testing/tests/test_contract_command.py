@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,18 @@ class Offered(MemoryStore):
 
 
 def test_a_durable_store_wants_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wfe.testing.contract_runs.installed", lambda _: ("theirs",))
+    def offered(_: str) -> tuple[str, ...]:
+        return ("theirs",)
+
+    def opener(_: str) -> MemoryStore:
+        return Offered()
+
+    def load(*_: str) -> Callable[[str], MemoryStore]:
+        return opener
+
+    monkeypatch.setattr("wfe.testing.contract_runs.installed", offered)
     monkeypatch.setattr("wfe.testing.contract_runs.GROUPS", ("wfe.persistence",))
-    monkeypatch.setattr("wfe.testing.contract_suites.load", lambda *_: lambda _: Offered())
+    monkeypatch.setattr("wfe.testing.contract_suites.load", load)
 
     with pytest.raises(ContractError, match=re.escape("write {n} into the URL")):
         run_contracts("theirs://place")
@@ -130,7 +140,7 @@ def test_a_broken_provider_is_told_with_its_laws(
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: deaf\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[wfe.persistence]\ndeaf = deaf:open_url\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     for cached in (plugins._everything, plugins._group):  # pyright: ignore[reportPrivateUsage]
         cached.cache_clear()
 

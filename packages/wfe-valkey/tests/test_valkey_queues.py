@@ -76,7 +76,7 @@ async def test_what_is_served_can_grow_while_it_waits(
 
     started = time.monotonic()
     assert list(await waiting) == [7]
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3  # the blocked command alone: five
 
 
 async def test_hints_wait_for_a_host_that_begins(

@@ -293,6 +293,7 @@ def test_errors_survive_copies(error: WfeError) -> None:
 
 def test_labels_for_retries() -> None:
     assert DenoScriptError(None, "x", 3).retry_labels == ("exit:3", "error")
+    assert DenoScriptError(None, "x", -9).retry_labels == ("exit:137", "error")
     assert DenoCpuTimeError().retry_labels == ("timeout",)
 
 

@@ -247,9 +247,14 @@ async def test_only_what_is_named_is_tried_again(on: str, attempts: int, tmp_pat
     assert log.read_text().count("again") == attempts
 
 
-async def test_a_container_is_tried_again_after_what_is_named(tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    ("on", "attempts"), [("timeout", 1), ("exit:4", 1), ("exit:3", 2), ("error", 2)]
+)
+async def test_a_container_is_tried_again_after_what_is_named(
+    on: str, attempts: int, tmp_path: Any
+) -> None:
     log = tmp_path / "log"
-    retry = "retry: {max: 1, interval: 1ms, on: [timeout]}"
+    retry = f"retry: {{max: 1, interval: 1ms, on: [{on}]}}"
     step = f"{retry}\n      do: [{{name: y, run: echo again >> {log}; exit 3}}]"
 
     async with host.WorkflowHost("memory://") as running:
@@ -257,4 +262,4 @@ async def test_a_container_is_tried_again_after_what_is_named(tmp_path: Any) -> 
         run = await running.start_workflow("main", {"inputs": {"k": "a"}})
         await run.wait(timeout=timedelta(seconds=20))
 
-    assert log.read_text().count("again") == 1
+    assert log.read_text().count("again") == attempts

@@ -6,9 +6,8 @@ that are marked ``every_store``: those run over each kind of store.
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -16,11 +15,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from postgres_parts import Tables
 
 import wfe.host.host as host_module
 from wfe.core.engine import Settings
 from wfe.core.providers import Clock, PersistenceProvider
 from wfe.host import WorkflowHost
+from wfe.postgres import open_url
+from wfe.sqlite import SqliteStore
 from wfe.testing import workflow_test
 
 __all__: list[str] = []
@@ -56,19 +58,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def migrated(request: pytest.FixtureRequest) -> str:
-    """A PostgreSQL database that has our tables, to be copied."""
-    from wfe.postgres import open_url  # noqa: PLC0415 - only tests of it pay for it
+def postgres_tables(request: pytest.FixtureRequest) -> Tables:
+    """PostgreSQL databases that have our tables."""
+    tables = Tables(request.getfixturevalue("postgres_databases"))
+    tables.give(tables.take())  # now: the first is made with an event loop of its own
+    return tables
 
-    url: str = request.getfixturevalue("postgres_databases").new()
-    store = open_url(url)
 
-    async def migrate() -> None:
-        await store.open()
-        await store.close()
+@pytest.fixture
+def new_tables(postgres_tables: Tables) -> Iterator[Callable[[], str]]:
+    """Return URLs of databases with empty tables."""
+    made: list[str] = []
 
-    asyncio.run(migrate())
-    return url
+    def new() -> str:
+        made.append(postgres_tables.take())
+        return made[-1]
+
+    yield new
+    for url in made:
+        postgres_tables.give(url)
 
 
 @pytest.fixture(params=_EVERY)
@@ -78,7 +86,7 @@ def providers(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     if kind in ("memory", "sqlite"):
         url = "memory://" if kind == "memory" else f"sqlite:///{tmp_path / 'runs.db'}"
         return {"persistence": url}
-    found = {"persistence": request.getfixturevalue("postgres_url")}
+    found = {"persistence": request.getfixturevalue("new_tables")()}
     if kind == "postgres+valkey":
         valkey = request.getfixturevalue("valkey_url")
         found.update(queue=valkey, lock=valkey)
@@ -90,21 +98,9 @@ def _new_store(
 ) -> Callable[[Clock], PersistenceProvider]:
     numbers = count()
     if store == "sqlite":
-        from wfe.sqlite import SqliteStore  # noqa: PLC0415 - as above
-
         return lambda clock: SqliteStore(tmp_path / f"runs-{next(numbers)}.db", clock=clock)
-    from wfe.postgres import open_url  # noqa: PLC0415 - as above
-
-    databases: Any = request.getfixturevalue("postgres_databases")
-    template: str = request.getfixturevalue("migrated")
-    made: list[str] = []
-    request.addfinalizer(lambda: [databases.drop(url) for url in made])
-
-    def postgres(clock: Clock) -> PersistenceProvider:
-        made.append(databases.new(template=template))
-        return open_url(made[-1], clock=clock, pool=4)
-
-    return postgres
+    new_tables: Callable[[], str] = request.getfixturevalue("new_tables")
+    return lambda clock: open_url(new_tables(), clock=clock, pool=4)
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +113,6 @@ def tested_store(
         return
     monkeypatch.setattr(workflow_test, "MemoryStore", _new_store(store, request, tmp_path))
     poll = _POLLS.get(request.module.__name__, _HOUR)
-    monkeypatch.setattr(host_module, "Settings", partial(Settings, poll=poll))
     beside: dict[str, Any] = {"lease": timedelta(hours=8)}
     numbers = count()
     valkey = request.getfixturevalue("valkey_url") if store.endswith("+valkey") else None
@@ -126,6 +121,8 @@ def tested_store(
         if valkey is not None:
             url = f"{valkey}?prefix=t{next(numbers)}:"
             beside.update(queue=url, lock=url)
-        return WorkflowHost(*args, **{**beside, **options})
+        with monkeypatch.context() as patched:
+            patched.setattr(host_module, "Settings", partial(Settings, poll=poll))
+            return WorkflowHost(*args, **{**beside, **options})
 
     monkeypatch.setattr(workflow_test, "WorkflowHost", host)

@@ -146,6 +146,7 @@ async def test_a_patch_is_seen_by_later_steps_and_a_running_one_overwrites_it_al
     async with WorkflowTest(flow, app=notes) as test:
         run = await test.start("d", {"a": 0})
         await test.host.patch_data(run.id, {"a": 9, "both": "patch"}, actor="Ada")
+        await test.clock.settle()
         notes.gate.set()
         found = await run.wait(5)
         kinds = [each.kind for each in await test.host.history(run.id)]

@@ -7,7 +7,6 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +35,6 @@ from wfe.testing import WorkflowTest
 
 Ctx = StepExecutionContext[Any]
 DAY = timedelta(days=1)
-STORES = ["memory", "sqlite"]
 
 
 def ok(ctx: Ctx) -> None:
@@ -48,10 +46,9 @@ OPEN = WorkflowBuilder().wait_for("go", scope="run", output="got").build("open")
 
 
 @asynccontextmanager
-async def started(store: str, path: Path) -> AsyncGenerator[WorkflowHost]:
+async def started(providers: dict[str, Any]) -> AsyncGenerator[WorkflowHost]:
     """Run a host over a store that knows two definitions."""
-    url = "memory://" if store == "memory" else f"sqlite:///{path / 'runs.db'}"
-    async with WorkflowHost(url) as host:
+    async with WorkflowHost(**providers) as host:
         host.register(DONE, OPEN)
         yield host
 
@@ -71,13 +68,12 @@ STARTS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("what", STARTS)
 async def test_a_start_is_refused_alike_in_every_store(
-    what: str, store: str, tmp_path: Path
+    what: str, providers: dict[str, Any]
 ) -> None:
     options, problem = STARTS[what]
-    async with started(store, tmp_path) as host:
+    async with started(providers) as host:
         with pytest.raises(DataTypeError) as refused:
             await host.start_workflow("done", **options)
         assert str(refused.value).startswith(problem)
@@ -112,9 +108,8 @@ async def test_a_start_whose_caller_gave_up_is_one_run_all_the_same() -> None:
 # -- reads
 
 
-@pytest.mark.parametrize("store", STORES)
-async def test_reads_answer_alike_in_every_store(store: str, tmp_path: Path) -> None:
-    async with started(store, tmp_path) as host:
+async def test_reads_answer_alike_in_every_store(providers: dict[str, Any]) -> None:
+    async with started(providers) as host:
         done = await (await host.start_workflow("done", {"i": 1})).wait(5)
         assert len((await host.find(limit=10**20)).items) == 1
         assert await host.history(done.id, after=10**20) == []
@@ -160,13 +155,12 @@ async def test_a_time_to_wait_is_a_duration(timeout: Any) -> None:
 # -- orders
 
 
-@pytest.mark.parametrize("store", STORES)
 async def test_orders_that_could_not_be_stored_are_refused_and_wedge_nothing(
-    store: str, tmp_path: Path
+    providers: dict[str, Any],
 ) -> None:
     wrong: Any = object()
     nothing: Any = None
-    async with started(store, tmp_path) as host:
+    async with started(providers) as host:
         run = await host.start_workflow("open")
         asked: list[tuple[Callable[[], Any], str]] = [
             (lambda: host.suspend(run.id, wrong), "reason: expected a text or None"),

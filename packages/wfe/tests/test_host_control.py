@@ -82,6 +82,7 @@ async def test_a_run_whose_last_step_ends_while_suspended_waits_for_resume() -> 
     async with WorkflowTest(app=gate) as test:
         run = await test.start(WorkflowBuilder().start_with(guarded).build("one"))
         await test.host.suspend(run.id)
+        await test.clock.settle()
         gate.open.set()
         await test.clock.settle()
         assert (await test.host.get(run.id)).status == "suspended"

@@ -347,6 +347,49 @@ async def test_a_completed_inner_saga_is_undone_with_the_outer_one() -> None:
     assert app.ran == ["a", "x", "y", "b", "undo-y", "undo-x", "undo-a"]
 
 
+@pytest.mark.parametrize("kind", ["if", "while", "for_each", "parallel"])
+async def test_the_undo_of_a_container_that_failed_runs_before_those_in_it(kind: str) -> None:
+    item = ":-" if kind == "for_each" else ""
+    app = Book(**{f"b{item}": 1})
+
+    def inner(b: Any) -> Any:
+        return pair(b, "a").then(named("b"))
+
+    def around(s: Any) -> Any:
+        match kind:
+            case "if":
+                made = s.if_do(lambda _: True, inner)
+            case "while":
+                made = s.while_do(_twice(), inner)
+            case "for_each":
+                made = s.for_each(["-"], inner)
+            case _:
+                made = s.parallel(lambda p: p.branch(inner))
+        return made.compensate_with(named("undo-whole"))
+
+    flow = WorkflowBuilder().saga(lambda s: around(pair(s, "first")))
+    instance, _ = await run(flow.build("w"), app)
+    assert instance.status == "failed"
+    undone = ["undo-whole", f"undo-a{item}", "undo-first"]
+    assert app.ran == ["first", f"a{item}", f"b{item}", *undone]
+
+
+async def test_a_container_that_was_cut_off_is_not_undone_by_its_own() -> None:
+    app = Book(boom=1)
+
+    def branches(p: Any) -> Any:
+        p.branch(
+            lambda b: b.if_do(
+                lambda _: True, lambda i: pair(i, "left").then(gated("slow"))
+            ).compensate_with(named("undo-whole"))
+        )
+        return p.branch(lambda b: b.delay(MINUTE).then(named("boom")))
+
+    flow = WorkflowBuilder().saga(lambda s: s.parallel(branches))
+    await run(flow.build("w"), app, advance=timedelta(hours=1))
+    assert app.ran == ["left", "slow begins", "boom", "slow cancelled", "undo-left"]
+
+
 async def test_the_undo_of_a_saga_itself_runs_after_those_of_its_steps() -> None:
     app = Book(b=1)
     flow = WorkflowBuilder().saga(lambda s: pair(pair(s, "a"), "b"))

@@ -5,20 +5,42 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import attrs
 import psycopg
 
-from wfe.core import StepExecutionContext
+from wfe.core import Retry, StepExecutionContext, WorkflowContext, workflow
 from wfe.core.providers import Item, Outcome
+from wfe.host import WorkflowHost
 from wfe.postgres import PostgresStore
 from wfe.sqlite import SqliteStore
 
-__all__ = ["Ctx", "Meddled", "Ours", "World", "note", "noted", "world_of"]
+__all__ = [
+    "AGAIN",
+    "MOMENT",
+    "SOON",
+    "Ctx",
+    "Meddled",
+    "Ours",
+    "World",
+    "broke",
+    "ended",
+    "function",
+    "host_of",
+    "note",
+    "noted",
+    "pay",
+    "run_of",
+    "world_of",
+]
 
 Ctx = StepExecutionContext[Any]
+SOON = timedelta(seconds=20)
+MOMENT = timedelta(milliseconds=5)
+AGAIN = Retry(max_retries=5, interval=MOMENT)
 
 
 @attrs.define(kw_only=True)
@@ -133,3 +155,46 @@ class Ours:
     async def commit(self, item: Item) -> Outcome:
         outcome: Outcome = await self.meddle(self, item)
         return outcome
+
+
+def host_of(world: World, store: Any = None, **options: Any) -> WorkflowHost:
+    return WorkflowHost(store or world.store(), app=world, **options)
+
+
+async def run_of(world: World, definition: Any, data: Any = None, **options: Any) -> Any:
+    """Run a definition to its end and return (instance, kinds of its history)."""
+    async with host_of(world, **options) as host:
+        host.register(definition)
+        run = await host.start_workflow(definition.id, data or {})
+        instance = await run.wait(SOON)
+        kinds = [(entry.kind, entry.step) for entry in await host.history(run.id)]
+    return instance, kinds
+
+
+def broke() -> None:
+    """Fail."""
+    message = "it broke"
+    raise LookupError(message)
+
+
+async def ended(host: WorkflowHost, id: str) -> Any:
+    """Return a run when it has ended."""
+    return await (await host.run(id)).wait(timedelta(seconds=60))
+
+
+async def pay(ctx: Ctx, amount: int) -> int:
+    """Write down a payment."""
+    async with ctx.transaction() as tx:
+        await ctx.app.write(tx.connection, f"paid {amount}")
+        if ctx.app.flags.pop("fail", None):
+            message = "no money"
+            raise LookupError(message)
+    return amount + 1
+
+
+@workflow(id="function")
+async def function(ctx: WorkflowContext, amount: int) -> int:
+    """Pay twice, at the same time, and once more."""
+    first = await ctx.step(pay, amount)
+    both = await ctx.gather(ctx.step(pay, first * 10), ctx.step(pay, first * 100))
+    return sum(both)

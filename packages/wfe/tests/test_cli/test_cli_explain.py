@@ -90,6 +90,31 @@ def test_a_step_that_was_skipped(wfe: Wfe, story: str) -> None:
     ]
 
 
+def test_a_tree_is_shown_as_it_was_written(wfe: Wfe, folder: Path) -> None:
+    (folder / "tree.yaml").write_text(
+        """\
+workflow:
+  id: tree
+  version: 1
+  inputs: {env: string}
+  steps:
+    - name: ship
+      when: {all: [{field: .inputs.env, equals: prod}, {field: inputs.env, not_equals: "1"}]}
+      run: echo ship
+"""
+    )
+    written = 'all: [{field: .inputs.env, equals: prod}, {field: inputs.env, not_equals: "1"}]'
+    ran = wfe("run", "tree.yaml", "-i", "env=test").out
+
+    assert f"when {written} is false" in ran
+    assert f"when {written} is false" in wfe("show", "last").out
+    assert f"  when: {written}" in wfe("explain", "last", "ship").out.splitlines()
+    assert f"skipped: when was false: {written} (inputs.env" in wfe("explain", "last").out
+    drawn = wfe("graph", "tree.yaml").out
+    assert "only if all: [{field: .inputs.env, equals: prod}" in drawn
+    assert "dyn(" not in drawn
+
+
 def test_a_step_that_waits_and_one_that_has_not_begun(wfe: Wfe, story: str) -> None:
     assert "  waits for event go 7: wfe publish go 7" in wfe("explain", story, "gate").out
     assert wfe("explain", story, "yes-branch").out.splitlines()[:3] == [

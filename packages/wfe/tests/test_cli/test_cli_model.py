@@ -87,6 +87,25 @@ STARTED = event("step_started", "a", 1)
             "",
             id="woken",
         ),
+        pytest.param(
+            [
+                event("step_waiting", "a", 1, limits=["db", "gpu"]),
+                event("places_granted", "a", 1, limit="db"),
+            ],
+            State.WAITING,
+            "waits for a free place: db, gpu",
+            id="one-place-of-two",
+        ),
+        pytest.param(
+            [
+                event("step_waiting", "a", 1, limits=["db", "gpu"]),
+                event("places_granted", "a", 1, limit="gpu"),
+                event("places_granted", "a", 1, limit="db"),
+            ],
+            State.RUNNING,
+            "",
+            id="all-places",
+        ),
     ],
 )
 def test_a_step_follows_its_events(events: list[LifecycleEvent], state: State, note: str) -> None:

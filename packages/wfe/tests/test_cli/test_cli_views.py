@@ -16,12 +16,15 @@ from rich.console import Console
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
 from wfe.core.models import ErrorInfo, LifecycleEvent, WorkflowInstance, WorkflowStatus, to_micros
+from wfe.core.rules.plan import WHOLE
 from wfe.host.cli import views
 from wfe.host.cli.driving import Feed
 from wfe.host.cli.model import Picture
 from wfe.host.cli.output import Output
+from wfe.host.cli.places import Places
 from wfe.host.cli.result import Result, plain, short
 from wfe.host.cli.stored import Stuck
+from wfe.host.cli.view_github import GithubView
 from wfe.host.cli.view_json import JsonView
 from wfe.host.cli.view_live import LiveView
 from wfe.host.cli.view_plain import PlainView
@@ -122,6 +125,57 @@ def test_plain_tells_when_a_step_goes_on() -> None:
         event("step_sleeping", "a", 1, wake=WAKE),
         event("step_retrying", "b", 2, wake=WAKE, error=ERROR),
     ) == [f"◷ a sleeps until {wake}", f"↻ b: attempt 2 at {wake} after ValueError: no"]
+
+
+WAITED = ["▶ a", "⏸ a waits for a free place: db", "▶ a"]
+
+
+@pytest.mark.parametrize("view", [PlainView, GithubView])
+@pytest.mark.parametrize(("seconds", "lines"), [(0.1, WAITED[:1]), (0.4, WAITED)])
+def test_a_place_is_waited_for_when_it_is_not_free_at_once(
+    view: Any, seconds: float, lines: list[str]
+) -> None:
+    stream, now = io.StringIO(), [0.0]
+    feed = Feed(view(stream, places=Places(lambda: now[0])))
+    feed.show(picture())
+
+    feed.take(event("step_started", "a", 1))
+    feed.take(event("step_waiting", "a", 1, limits=["db"]))
+    now[0] = seconds
+    feed.view.tick()
+    feed.view.tick()
+    feed.take(event("places_granted", "a", 1, limit="db"))
+    feed.view.tick()
+    feed.take(event("step_started", "a", 1))
+    feed.view.close()
+
+    assert stream.getvalue().splitlines()[1:] == lines
+
+
+@pytest.mark.parametrize("view", [PlainView, GithubView])
+def test_who_has_no_place_yet_is_told_of_when_the_run_is_left(view: Any) -> None:
+    stream = io.StringIO()
+    feed = Feed(view(stream))
+    feed.show(picture())
+
+    feed.take(event("step_started", "a", 1))
+    feed.take(event("step_waiting", "a", 1, limits=["db"]))
+    feed.view.close()
+
+    assert stream.getvalue().splitlines()[1:] == WAITED[:2]
+
+
+def test_a_run_that_got_its_own_place_waits_for_none() -> None:
+    stream, now = io.StringIO(), [0.0]
+    feed = Feed(PlainView(stream, places=Places(lambda: now[0])))
+    feed.show(picture())
+
+    feed.take(event("step_waiting", WHOLE, 1, limits=["db"]))
+    feed.take(event("places_granted", WHOLE, 1, limit="db"))
+    now[0] = 1.0
+    feed.view.tick()
+
+    assert stream.getvalue().splitlines()[1:] == []
 
 
 def test_plain_names_steps_of_sub_workflows_by_their_path() -> None:

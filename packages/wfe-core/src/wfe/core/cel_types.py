@@ -141,7 +141,10 @@ def cel_value(value: object, path: str) -> object:
         case Mapping():
             items = typing.cast("Mapping[object, object]", value).items()
             return {key: cel_value(item, f"{path}.{key}") for key, item in items}
-        case list() | tuple() | set() | frozenset():
+        case set() | frozenset():
+            every = sorted(typing.cast("set[object]", value), key=repr)  # the same in any process
+            return cel_value(every, path)
+        case list() | tuple():
             every = typing.cast("list[object]", value)
             return [cel_value(item, f"{path}[{i}]") for i, item in enumerate(every)]
         case _:
@@ -187,14 +190,22 @@ def _cel_object(value: object, path: str) -> object:
     raise UnfitError(problem)
 
 
+def _by_key(item: tuple[object, object]) -> tuple[str, object]:
+    """Return what puts the keys of a map in order: texts, numbers and booleans do not mix."""
+    return type(item[0]).__name__, item[0]
+
+
 def plain_value(value: object) -> object:
-    """Return a result of the library without its own containers."""
+    """Return a result of the library without its own containers.
+
+    The order of a map's keys is another in each process; here it is that of the keys.
+    """
     match value:
         case bytearray():
             return bytes(value)
         case dict():
             items = typing.cast("dict[object, object]", value).items()
-            return {key: plain_value(item) for key, item in items}
+            return {key: plain_value(item) for key, item in sorted(items, key=_by_key)}
         case list():
             return [plain_value(item) for item in typing.cast("list[object]", value)]
         case _:

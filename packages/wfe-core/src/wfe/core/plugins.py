@@ -77,6 +77,11 @@ def described(group: str) -> list[tuple[str, str, str]]:
     return rows
 
 
+def _offers(name: str) -> bool:
+    """Whether an installed distribution offers *name* in any group of ours."""
+    return any(name in _group(group) for group in GROUPS)
+
+
 def load(group: str, name: str) -> Any:
     """Import and return one plugin object.
 
@@ -87,6 +92,8 @@ def load(group: str, name: str) -> Any:
     points = _group(group).get(name, ())
     if not points:
         extra = _PIP.get(name)
+        if extra is not None and _offers(name):  # it is there, and is something else
+            extra = None
         install = f'pip install "wfe[{extra}]"' if extra else None
         raise PluginNotFoundError(group, name, installed(group), install)
     first, *others = points

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
@@ -197,15 +197,18 @@ class Retry:
             return False
         return not self.retry_on or not names.isdisjoint(self.retry_on)
 
-    def wants_named(self, error: str) -> bool:
+    def wants_named(self, error: str, own: Collection[str] = ()) -> bool:
         """Return whether a failure that is no step's own is worth another attempt.
 
         Args:
-            error: The class name of what failed in a container, or of its time-out.  Only the
-                labels ``timeout`` and ``error`` say something of these.
+            error: The class name of what failed in a container, or of its time-out.  Without any
+                label, classes alone say nothing of these: what they are derived from is not known.
+            own: The ``retry_labels`` that the exception had.
         """
-        labels = _LABELS.intersection(self.retry_on)
-        return not labels or ("timeout" if error == "StepTimeoutError" else "error") in labels
+        if not any(name in _LABELS or ":" in name for name in self.retry_on):
+            return True
+        named = {error, *(own or ("timeout" if error == "StepTimeoutError" else "error",))}
+        return not named.isdisjoint(self.retry_on)
 
     def delay(self, k: int, spread: float) -> int:
         """Return the pause in µs before retry *k* (from 0).

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import attrs
 
 from wfe.core.errors import ProviderError
+from wfe.core.urls import split_url
 
 __all__ = ["Address", "parsed"]
 
@@ -65,7 +66,7 @@ def parsed(url: str) -> Address:
     Raises:
         ProviderError: It names no host, or asks for something unknown.
     """
-    parts = urlsplit(url)
+    parts = split_url("opensearch", url)
     tls = parts.scheme == "opensearchs"
     if parts.scheme not in {"opensearch", "opensearchs"} or parts.path not in {"", "/"}:
         raise _wrong(parts, f"it names no cluster; write {_FORM}")

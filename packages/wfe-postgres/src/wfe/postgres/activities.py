@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from wfe.core.providers import ActivityRow, Done, Outcome, Refused
+from wfe.core.sql_columns import ACTIVITY, activity_row
 from wfe.postgres.arrays import Texts
 from wfe.postgres.names import NOW
 from wfe.postgres.parts import PostgresPart
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PostgresActivities"]
 
-_COLUMNS: Final = """
-a, instance, pointer, attempt, name, parameters, token, worker, lease_until, progress"""
 # The oldest that are free, of each name and of both kinds; of these the first that nobody else is
 # just taking.  Several of each, or who comes at the same time as another would get nothing.
 _CLAIM: Final = f"""
@@ -64,8 +63,8 @@ UPDATE wfe_instances SET poke = poke + 1,
 FROM gone WHERE n = gone.instance
 RETURNING gone.now, n, d, owner"""  # noqa: S608 - constants
 _ROWS: Final = f"""
-SELECT {_COLUMNS} FROM wfe_activities WHERE instance = %(n)s ORDER BY a"""  # noqa: S608 - a constant
-_ALL_ROWS: Final = f"SELECT {_COLUMNS} FROM wfe_activities ORDER BY a"  # noqa: S608 - a constant
+SELECT {ACTIVITY} FROM wfe_activities WHERE instance = %(n)s ORDER BY a"""  # noqa: S608 - a constant
+_ALL_ROWS: Final = f"SELECT {ACTIVITY} FROM wfe_activities ORDER BY a"  # noqa: S608 - a constant
 
 
 class PostgresActivities(PostgresPart):
@@ -82,7 +81,7 @@ class PostgresActivities(PostgresPart):
             "now": self._now,
         }
         rows = await self._opened.all(_CLAIM, args) if names else []
-        return _row(rows[0]) if rows else None
+        return activity_row(rows[0]) if rows else None
 
     async def beat_activity(self, token: str, lease: int, progress: str | None) -> bool:
         args = {"token": token, "lease": lease, "progress": progress, "now": self._now}
@@ -100,20 +99,5 @@ class PostgresActivities(PostgresPart):
 
     async def activities(self, n: int | None = None) -> Sequence[ActivityRow]:
         if n is None:
-            return [_row(row) for row in await self._opened.all(_ALL_ROWS, {})]
-        return [_row(row) for row in await self._opened.all(_ROWS, {"n": n})]
-
-
-def _row(row: Sequence[Any]) -> ActivityRow:
-    return ActivityRow(
-        a=row[0],
-        n=row[1],
-        pointer=row[2],
-        attempt=row[3],
-        name=row[4],
-        parameters=row[5],
-        token=row[6],
-        worker=row[7],
-        lease_until=row[8],
-        progress=row[9],
-    )
+            return [activity_row(row) for row in await self._opened.all(_ALL_ROWS, {})]
+        return [activity_row(row) for row in await self._opened.all(_ROWS, {"n": n})]

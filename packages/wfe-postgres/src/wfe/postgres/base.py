@@ -26,8 +26,12 @@ from wfe.postgres.wake import PostgresQueue
 __all__ = ["PostgresBase"]
 
 _PATIENCE: Final = timedelta(seconds=5)
+_LOOKS: Final = 3  # at the server's clock, of which the fastest says most
 _ABOUT: Final = """
 SELECT current_schema(), current_setting('server_encoding'), current_setting('server_version')"""
+_STANDING: Final = """
+SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE relname = %s AND nspname = ANY (current_schemas(false)) ORDER BY nspname"""
 _KNOWN: Final = """
 SELECT d FROM wfe_definitions
 WHERE id = %(id)s::text AND version = %(version)s::bigint AND hash = %(hash)s::text AND current"""
@@ -63,6 +67,7 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
         patience: timedelta = _PATIENCE,
         prepare: bool = True,
         notify: bool = True,
+        create: bool = True,
     ) -> None:
         self._server_clock = ServerClock() if clock is None else None
         self.clock: Clock = self._server_clock or clock or SystemClock()
@@ -74,6 +79,7 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
             prepare=prepare,
         )
         self.notify: bool = notify
+        self._create = create
         self._is_open = False
         self._version = ""
 
@@ -127,13 +133,31 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
             problem = f"{db.where} is encoded as {encoding}; make a database with ENCODING 'UTF8'"
             raise ProviderError("postgres", problem, transient=False)
         if db.names.schema is None:
-            if schema is None:
-                problem = f"{db.where}: no schema of its search_path exists; name one: ?schema=wfe"
-                raise ProviderError("postgres", problem, transient=False)
-            db.names = Names(schema, db.names.prefix)
-        await ensure_schema(conn, db.names, db.where)
+            db.names = Names(await self._standing(conn, schema), db.names.prefix)
+        await ensure_schema(conn, db.names, db.where, create=self._create)
         if self._server_clock is not None:
-            self._server_clock.sync(*await db.server_time(conn))
+            for _ in range(_LOOKS):
+                self._server_clock.sync(*await db.server_time(conn))
+
+    async def _standing(self, conn: Connection, first: str | None) -> str:
+        """Return the schema of the search_path where the tables are, else the *first* of all.
+
+        A later schema may come to stand before it: "$user" does, once somebody makes one that is
+        called as the user is.  The store must not seem empty then.
+        """
+        db = self._database
+        cursor = await conn.execute(_STANDING, (f"{db.names.prefix}meta",))
+        there: list[str] = [row[0] for row in await cursor.fetchall()]
+        if len(there) > 1:
+            problem = (
+                f"{db.where}: the schemas {' and '.join(there)} of the search_path both have"
+                f" tables of WFE; say which: ?schema={there[0]}"
+            )
+            raise ProviderError("postgres", problem, transient=False)
+        if not there and first is None:
+            problem = f"{db.where}: no schema of its search_path exists; name one: ?schema=wfe"
+            raise ProviderError("postgres", problem, transient=False)
+        return there[0] if there else str(first)
 
     async def _about(self, conn: Connection) -> tuple[str | None, str, str]:
         row = await (await conn.execute(_ABOUT)).fetchone()

@@ -38,15 +38,22 @@ class ServerClock:
     def sync(self, server: int, before: int, after: int) -> int:
         """Take a measurement; return by how many µs the clock had moved (either way).
 
+        The first one is taken to be from half-way between question and answer.  A later one says
+        between which bounds the clock is right: within them it is left alone, so that a slow
+        answer spoils nothing that a fast one told.
+
         Args:
             server: Its time, µs.
             before: ``time.monotonic_ns()`` when it was asked.
-            after: The same when its answer was there; half of the way back is assumed.
+            after: The same when its answer was there.
         """
+        least, most = server * 1000 - after, server * 1000 - before
         with self._guard:
             if self._measured:
                 self._floor = self.now()
-            offset = server * 1000 - (before + after) // 2
+                offset = min(max(self._offset, least), most)
+            else:
+                offset = (least + most) // 2
             moved, self._offset = offset - self._offset, offset
             self._measured = True
         return moved // 1000

@@ -25,6 +25,9 @@ _FENCED: Final = Fenced()
 _CONFLICT: Final = Conflict()
 _STALE: Final = Stale()
 _RACES: Final = 5  # times that an item is looked at anew when another start came between
+# µs.  A start that is due at once has the time of its host, which may be a little ahead of the
+# server's: others are told of it all the same, or they would find it by their polls only.
+_SOON: Final = 100_000
 
 Outcomes = dict[int, Outcome]
 """By the item's place in its batch."""
@@ -179,8 +182,9 @@ class _Work:
         done = frozenset(accepted)
         plain = Done(now)
         woken = {n: Done(now, ((n, d, None),)) for n, d in zip(due, definitions, strict=True)}
+        soon = now + _SOON if self.now is None else now
         for new in batch.starts:
-            if new.owner is None and new.wake is not None and new.wake <= now:
+            if new.owner is None and new.wake is not None and new.wake <= soon:
                 woken[new.n] = Done(now, ((new.n, new.d, None),))
         items = self.items
         return {k: woken.get(items[k].n, plain) for k in places if items[k].n in done}

@@ -94,7 +94,11 @@ class Database:
         try:
             given = conninfo_to_dict(conninfo)
         except psycopg.ProgrammingError as error:
-            raise ProviderError("postgres", str(error).strip(), transient=False) from error
+            # Other words of libpq quote from the URL, maybe the password; so no cause either.
+            said = str(error).strip()
+            if not said.startswith("invalid URI query parameter"):
+                said = "libpq cannot read the URL; escape special characters (%25 for %)"
+            raise ProviderError("postgres", said, transient=False) from None
         options = f"{_SESSION} {given.pop('options', None) or ''}".strip()
         merged: dict[str, Any] = {**_DEFAULTS, **given}
         self._conninfo = make_conninfo("", **merged, options=options, client_encoding="utf8")
@@ -270,14 +274,22 @@ class Database:
         if pool is None:
             problem = f"the store in {self.where} is not open; await store.open() first"
             raise StoreUnavailableError("postgres", problem, transient=False)
+        task = asyncio.current_task()
+        cancelled = 0 if task is None else task.cancelling()
         try:
-            return await pool.getconn()
+            conn = await pool.getconn()
         except PoolTimeout as error:
             problem = (
                 f"no connection to {self.where} within {self._patience:g} s: it cannot be reached,"
                 f" or all {self.size} connections of this host are busy (?pool=N)"
             )
             raise StoreUnavailableError("postgres", problem) from error
+        if task is not None and task.cancelling() > cancelled:
+            # The pool waits by asyncio.wait_for, which forgets a cancellation that comes together
+            # with the connection (Python 3.11): a loop that was to end would go on for ever.
+            await pool.putconn(conn)
+            raise asyncio.CancelledError
+        return conn
 
     async def _give(self, conn: Connection) -> None:
         pool = self._pool

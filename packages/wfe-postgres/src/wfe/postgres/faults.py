@@ -15,7 +15,16 @@ from wfe.core.errors import (
     StoreVersionError,
 )
 
-__all__ = ["is_bad_data", "is_demoted", "is_rival", "is_unique", "lost", "newer", "translate"]
+__all__ = [
+    "denied",
+    "is_bad_data",
+    "is_demoted",
+    "is_rival",
+    "is_unique",
+    "lost",
+    "newer",
+    "translate",
+]
 
 _PROVIDER: Final = "postgres"
 # serialization failure, deadlock, lock not available: the same again may succeed.
@@ -69,6 +78,16 @@ def newer(where: str, *, needs: int, ours: int) -> StoreVersionError:
         " install a later wfe-postgres"
     )
     return StoreVersionError(_PROVIDER, problem)
+
+
+def denied(place: str, error: psycopg.Error) -> StoreUnavailableError:
+    """Return the error about a role that may not use the tables, or make them."""
+    said = error.diag.message_primary or str(error).strip()
+    problem = (
+        f"the role may not make or use the tables in {place}: {said}; grant it CREATE on the"
+        " schema, or make them as another role and grant it all on these tables and sequences"
+    )
+    return StoreUnavailableError(_PROVIDER, problem, transient=False)
 
 
 def translate(error: Exception, where: str, *, sent: bool = True) -> ProviderError:

@@ -7,14 +7,10 @@ from typing import Final
 import orjson
 
 from wfe.core.providers import InstanceQuery
+from wfe.core.sql_columns import INSTANCE
 
-__all__ = ["COLUMNS", "PURGED", "statement"]
+__all__ = ["PURGED", "statement"]
 
-COLUMNS: Final = """
-n, id, d, definition, version, name, reference, status, wake, owner, poke, takeovers, faults,
-parent, parent_pointer, parent_id, root_id, idem, error, created_at, completed_at, priority,
-retain_until"""
-"""Of an instance, for :func:`stored`."""
 PURGED: Final = "purged"
 """Status of a family that is being deleted in several transactions: nobody sees it any more."""
 
@@ -42,7 +38,7 @@ _DEFINITIONS: Final = _KINDS.format("definition", "true")
 
 
 def statement(query: InstanceQuery) -> tuple[str, dict[str, object]]:
-    """Return the statement for *query*, whose rows have :data:`COLUMNS`, and its arguments."""
+    """Return the statement for *query*, with rows of ``INSTANCE``, and its arguments."""
     conditions, args = _conditions(query)
     way = "DESC" if query.newest_first else "ASC"
     # The limit is written out: for an unknown one the planner would read and sort everything.
@@ -53,7 +49,7 @@ def statement(query: InstanceQuery) -> tuple[str, dict[str, object]]:
         missing, among = ("status", _STATUSES) if any_status else ("definition", _DEFINITIONS)
         conditions.append(f"{missing} = kinds.kind")
     where = " AND ".join(conditions)
-    sql = f"SELECT {COLUMNS} FROM wfe_instances r WHERE {where} {order}"  # noqa: S608 - constants
+    sql = f"SELECT {INSTANCE} FROM wfe_instances r WHERE {where} {order}"  # noqa: S608 - constants
     if among:
         sql = f"{among} SELECT each.* FROM kinds CROSS JOIN LATERAL ({sql}) each {order}"  # noqa: S608 - constants
     return sql, args

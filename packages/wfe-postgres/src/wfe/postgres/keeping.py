@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from wfe.core.providers import LogRow, PurgeQuery, StoredInstance, StreamRow
+from wfe.core.sql_columns import stored_instance
 from wfe.postgres import purging
 from wfe.postgres.arrays import Ints, Texts
 from wfe.postgres.names import APPENDS
 from wfe.postgres.parts import PostgresPart
-from wfe.postgres.reads import stored
 
 __all__ = ["PostgresKeeping"]
 
@@ -95,11 +95,11 @@ class PostgresKeeping(PostgresPart):
 
     async def purgeable(self, query: PurgeQuery) -> Sequence[StoredInstance]:
         sql, args = purging.purgeable(query)
-        return [stored(row) for row in await self._planned(sql, args)]
+        return [stored_instance(row) for row in await self._planned(sql, args)]
 
     async def family(self, n: int) -> Sequence[StoredInstance]:
         rows = await self._opened.all(purging.FAMILY, {"roots": Ints([n])})
-        return [stored(row) for row in rows]
+        return [stored_instance(row) for row in rows]
 
     async def purge(self, roots: Sequence[int]) -> int:
         deleted = 0

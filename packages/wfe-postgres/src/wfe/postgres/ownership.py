@@ -67,7 +67,7 @@ UPDATE wfe_instances i SET owner = NULL, faults = i.faults + 1,
                 AND other.dedup = i.dedup AND other.completed_at IS NULL)
         THEN NULL ELSE i.dedup END,
     rev = CASE WHEN {_OVER} THEN pg_current_xact_id()::text::bigint ELSE i.rev END
-FROM me WHERE i.n = %(n)s::bigint AND i.owner = me.epoch"""  # noqa: S608 - constants
+FROM me WHERE i.n = %(n)s::bigint AND i.owner IS NOT DISTINCT FROM me.epoch"""  # noqa: S608 - constants
 
 
 async def register(db: Database, epoch: int, worker: WorkerInfo, now: int | None) -> None:

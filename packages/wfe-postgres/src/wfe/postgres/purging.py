@@ -12,8 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from wfe.core.providers import PurgeQuery
+from wfe.core.sql_columns import INSTANCE
 from wfe.postgres.arrays import Ints
-from wfe.postgres.finding import COLUMNS, PURGED
+from wfe.postgres.finding import PURGED
 from wfe.postgres.names import NOW
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ WITH RECURSIVE below (root, n, depth) AS (
     SELECT n, n, 0 FROM unnest(%(roots)s::bigint[]) AS r (n) UNION ALL
     SELECT root, i.n, depth + 1 FROM below JOIN wfe_instances i ON i.parent = below.n)"""
 FAMILY: Final = f"""{_BELOW}
-SELECT {COLUMNS} FROM below JOIN wfe_instances USING (n) ORDER BY depth, n"""  # noqa: S608 - constants
-"""A run and all below it; for :func:`~wfe.postgres.reads.stored`."""
+SELECT {INSTANCE} FROM below JOIN wfe_instances USING (n) ORDER BY depth, n"""  # noqa: S608 - constants
+"""A run and all below it; for :func:`~wfe.core.sql_columns.stored_instance`."""
 # An accepted `retry` has made a final run due.  A marked one is due to nobody.
 _OVER: Final = f"""
 completed_at IS NOT NULL AND owner IS NULL AND (wake IS NULL OR status = '{PURGED}')"""
@@ -115,7 +116,7 @@ def purgeable(query: PurgeQuery) -> tuple[str, dict[str, Any]]:
         order = "retain_until"
     # The limit is written out, or the planner would not believe that it is small.
     sql = f"""
-SELECT {COLUMNS} FROM wfe_instances r WHERE {" AND ".join(conditions)}
+SELECT {INSTANCE} FROM wfe_instances r WHERE {" AND ".join(conditions)}
 ORDER BY {order}, n LIMIT {query.limit:d}"""  # noqa: S608 - constants
     return sql, args
 

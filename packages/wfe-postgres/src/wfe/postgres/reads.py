@@ -15,24 +15,25 @@ from wfe.core.providers import (
     Snapshot,
     StoredInstance,
 )
+from wfe.core.sql_columns import INSTANCE, stored_instance
 from wfe.postgres import finding
 from wfe.postgres.arrays import Ints, Texts
-from wfe.postgres.finding import COLUMNS, PURGED
+from wfe.postgres.finding import PURGED
 from wfe.postgres.parts import PostgresPart
 
-__all__ = ["PostgresReads", "stored"]
+__all__ = ["PostgresReads"]
 
 _FIRST_PAGE: Final = 32  # instances; then as many as had so many bytes in the page before
 _LONGEST_PAGE: Final = 200
 _PAGE_BYTES: Final = 8 << 20
-_SELECT: Final = f"SELECT {COLUMNS} FROM wfe_instances"  # noqa: S608 - constants
+_SELECT: Final = f"SELECT {INSTANCE} FROM wfe_instances"  # noqa: S608 - constants
 _MESSAGES: Final = """
 LEFT JOIN LATERAL (
     SELECT array_agg(i) AS i, array_agg(kind) AS kind, array_agg(at) AS at,
         array_agg(payload) AS payload, array_agg(actor) AS actor, array_agg(reason) AS reason
     FROM (SELECT * FROM wfe_inbox b WHERE b.instance = r.n ORDER BY b.i) sorted) m ON true"""
 _LOAD: Final = f"""
-SELECT {COLUMNS}, s.snapshot_seq, s.state, s.data, t.seqs, t.ats, t.events,
+SELECT {INSTANCE}, s.snapshot_seq, s.state, s.data, t.seqs, t.ats, t.events,
     m.i, m.kind, m.at, m.payload, m.actor, m.reason
 FROM wfe_instances r
 LEFT JOIN LATERAL (
@@ -119,14 +120,14 @@ class PostgresReads(PostgresPart):
         if "\0" in id_or_name:
             return None  # the server has no such texts
         rows = await self._opened.all(_GET, {"text": id_or_name})
-        return stored(rows[0]) if rows else None
+        return stored_instance(rows[0]) if rows else None
 
     async def find(self, query: InstanceQuery) -> Sequence[StoredInstance]:
         texts = (query.definition, query.status, query.reference)
         if any(text is not None and "\0" in text for text in texts):
             return []
         sql, args = finding.statement(query)
-        return [stored(row) for row in await self._planned(sql, args)]
+        return [stored_instance(row) for row in await self._planned(sql, args)]
 
     # -- what is due --------------------------------------------------------------------------
 
@@ -158,7 +159,7 @@ class PostgresReads(PostgresPart):
 
 
 def _loaded(row: Sequence[Any]) -> Loaded:
-    header = stored(row[:23])
+    header = stored_instance(row)
     seq, state, data, seqs, ats, events = row[23:29]
     return Loaded(
         header=header,
@@ -189,33 +190,4 @@ def _messages(
             InboxRow(i=i, n=n, kind=kind, at=at, payload=payload, actor=actor, reason=reason)
             for i, kind, at, payload, actor, reason in zip(numbers, *columns, strict=True)
         ]
-    )
-
-
-def stored(row: Sequence[Any]) -> StoredInstance:
-    """Return the header in a row of :data:`COLUMNS`."""
-    return StoredInstance(
-        n=row[0],
-        id=row[1],
-        d=row[2],
-        definition=row[3],
-        version=row[4],
-        name=row[5],
-        reference=row[6],
-        status=row[7],
-        wake=row[8],
-        owner=row[9],
-        poke=row[10],
-        takeovers=row[11],
-        faults=row[12],
-        parent=row[13],
-        parent_pointer=row[14],
-        parent_id=row[15],
-        root_id=row[16],
-        idem=row[17],
-        error=row[18],
-        created_at=row[19],
-        completed_at=row[20],
-        priority=row[21],
-        retain_until=row[22],
     )

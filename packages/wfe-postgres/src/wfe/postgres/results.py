@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from wfe.core.sql_columns import ARTIFACT, CACHE, artifact_row, cache_entry
 from wfe.postgres.names import NOW
 from wfe.postgres.parts import PostgresPart
 
@@ -16,13 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PostgresResults"]
 
-_ENTRY: Final = """
-key, definition, step, run, document, result, created, expires, duration, artifacts"""
-_GET: Final = f"SELECT {_ENTRY} FROM wfe_cache WHERE key = %(key)s"  # noqa: S608 - constants
+_GET: Final = f"SELECT {CACHE} FROM wfe_cache WHERE key = %(key)s"  # noqa: S608 - constants
 _PUT: Final = f"""
 WITH ended AS (
     DELETE FROM wfe_cache_claims WHERE key = %(key)s AND holder = %(holder)s)
-INSERT INTO wfe_cache ({_ENTRY})
+INSERT INTO wfe_cache ({CACHE})
 VALUES (%(key)s, %(definition)s, %(step)s, %(run)s, %(document)s, %(result)s, %(created)s,
     %(expires)s, %(duration)s, %(artifacts)s)
 ON CONFLICT (key) DO UPDATE SET definition = excluded.definition, step = excluded.step,
@@ -48,7 +47,7 @@ _FITS: Final = """
 (%(definition)s::text IS NULL OR definition = %(definition)s)
     AND (%(step)s::text IS NULL OR step = %(step)s)"""
 _FIND: Final = f"""
-SELECT {_ENTRY} FROM wfe_cache WHERE {_FITS} ORDER BY created DESC, key LIMIT %(limit)s"""  # noqa: S608 - constants
+SELECT {CACHE} FROM wfe_cache WHERE {_FITS} ORDER BY created DESC, key LIMIT %(limit)s"""  # noqa: S608 - constants
 _PURGE: Final = f"""
 DELETE FROM wfe_cache WHERE key IN (
     SELECT key FROM wfe_cache WHERE {_FITS}
@@ -59,32 +58,19 @@ _MANIFESTS: Final = """
 SELECT DISTINCT name FROM wfe_cache, json_array_elements_text(artifacts::json) AS a (name)
 WHERE artifacts IS NOT NULL ORDER BY name"""
 
-_COLUMNS: Final = (
-    "instance",
-    "root",
-    "run",
-    "step",
-    "name",
-    "digest",
-    "manifest",
-    "size",
-    "files",
-    "media_type",
-    "created",
-)
-_ROW: Final = ", ".join(_COLUMNS)
+_NAMES: Final = ARTIFACT.strip().split(", ")
 _PUT_ARTIFACT: Final = f"""
-INSERT INTO wfe_artifacts ({_ROW}) VALUES ({", ".join([f"%({name})s" for name in _COLUMNS])})
+INSERT INTO wfe_artifacts ({ARTIFACT}) VALUES ({", ".join([f"%({name})s" for name in _NAMES])})
 ON CONFLICT (root, name) DO UPDATE
-SET {", ".join([f"{name} = excluded.{name}" for name in _COLUMNS])}"""  # noqa: S608 - constants
+SET {", ".join([f"{name} = excluded.{name}" for name in _NAMES])}"""  # noqa: S608 - constants
 _NAMED: Final = f"""
-SELECT {_ROW} FROM wfe_artifacts
+SELECT {ARTIFACT} FROM wfe_artifacts
 WHERE root = %(root)s AND (%(name)s::text IS NULL OR name = %(name)s) ORDER BY name"""  # noqa: S608 - constants
 _OF_DIGEST: Final = f"""
-SELECT {_ROW} FROM wfe_artifacts WHERE digest = %(digest)s
+SELECT {ARTIFACT} FROM wfe_artifacts WHERE digest = %(digest)s
 ORDER BY created DESC, root DESC, name DESC LIMIT 1"""  # noqa: S608 - constants
 _EVERY: Final = f"""
-SELECT {_ROW} FROM wfe_artifacts WHERE (root, name) > (%(root)s, %(name)s)
+SELECT {ARTIFACT} FROM wfe_artifacts WHERE (root, name) > (%(root)s, %(name)s)
 ORDER BY root, name LIMIT %(limit)s"""  # noqa: S608 - constants
 
 
@@ -95,7 +81,7 @@ class PostgresResults(PostgresPart):
 
     async def cache_get(self, key: str) -> CacheEntry | None:
         rows = await self._opened.all(_GET, {"key": key})
-        return _entry(rows[0]) if rows else None
+        return cache_entry(rows[0]) if rows else None
 
     async def cache_put(self, entry: CacheEntry, holder: str | None = None) -> None:
         args = {
@@ -132,7 +118,7 @@ class PostgresResults(PostgresPart):
         self, definition: str | None = None, step: str | None = None, limit: int = 100
     ) -> Sequence[CacheEntry]:
         args = {"definition": definition, "step": step, "limit": limit}
-        return [_entry(row) for row in await self._opened.all(_FIND, args)]
+        return [cache_entry(row) for row in await self._opened.all(_FIND, args)]
 
     async def cache_purge(
         self,
@@ -168,50 +154,13 @@ class PostgresResults(PostgresPart):
 
     async def artifacts(self, root: str, name: str | None = None) -> Sequence[ArtifactRow]:
         rows = await self._opened.all(_NAMED, {"root": root, "name": name})
-        return [_row(row) for row in rows]
+        return [artifact_row(row) for row in rows]
 
     async def find_artifact(self, digest: str) -> ArtifactRow | None:
         found = await self._opened.all(_OF_DIGEST, {"digest": digest})
-        return _row(found[0]) if found else None
+        return artifact_row(found[0]) if found else None
 
     async def every_artifact(self, after: tuple[str, str], limit: int) -> Sequence[ArtifactRow]:
         root, name = after
         args = {"root": root, "name": name, "limit": limit}
-        return [_row(row) for row in await self._opened.all(_EVERY, args)]
-
-
-def _entry(row: Sequence[Any]) -> CacheEntry:
-    from wfe.core.cache_index import CacheEntry  # noqa: PLC0415 - most stores have no results
-
-    key, definition, step, run, document, result, created, expires, duration, artifacts = row
-    return CacheEntry(
-        key=key,
-        definition=definition,
-        step=step,
-        run=run,
-        document=document,
-        result=result,
-        created=created,
-        expires=expires,
-        duration=duration,
-        artifacts=() if artifacts is None else tuple(orjson.loads(artifacts)),
-    )
-
-
-def _row(row: Sequence[Any]) -> ArtifactRow:
-    from wfe.core.artifact_index import ArtifactRow  # noqa: PLC0415 - as above
-
-    n, root, run, step, name, digest, manifest, size, files, media_type, created = row
-    return ArtifactRow(
-        n=n,
-        root=root,
-        run=run,
-        step=step,
-        name=name,
-        digest=digest,
-        manifest=manifest,
-        size=size,
-        files=files,
-        media_type=media_type,
-        created=created,
-    )
+        return [artifact_row(row) for row in await self._opened.all(_EVERY, args)]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from wfe.core.providers import ScheduleRow
+from wfe.core.sql_columns import SCHEDULE, schedule_row
 from wfe.postgres.names import NOW
 from wfe.postgres.parts import PostgresPart
 
 __all__ = ["PostgresSchedules"]
 
-_COLUMNS: Final = """
-id, definition, version, data, spec, next_at, paused, state, last_n, created_at, rev"""
 _INSERT: Final = f"""
-INSERT INTO wfe_schedules ({_COLUMNS})
+INSERT INTO wfe_schedules ({SCHEDULE})
 VALUES (%(id)s, %(definition)s, %(version)s, %(data)s, %(spec)s, %(next_at)s, %(paused)s,
     %(state)s, NULL, {NOW}, 1)
 ON CONFLICT DO NOTHING RETURNING 1"""  # noqa: S608 - constants
@@ -25,12 +24,12 @@ SET definition = %(definition)s, version = %(version)s, data = %(data)s, spec = 
 WHERE id = %(id)s AND rev = %(rev)s RETURNING 1"""
 _DELETE: Final = "DELETE FROM wfe_schedules WHERE id = %(id)s RETURNING 1"
 _FIND: Final = f"""
-SELECT {_COLUMNS} FROM wfe_schedules
+SELECT {SCHEDULE} FROM wfe_schedules
 WHERE (%(id)s::text IS NULL OR id = %(id)s)
     AND (%(definition)s::text IS NULL OR definition = %(definition)s) ORDER BY id"""  # noqa: S608 - constants
 # Due or not: the first that is not returned says when the next one is due.
 _COMING: Final = f"""
-SELECT {_COLUMNS}, next_at <= {NOW} FROM wfe_schedules
+SELECT {SCHEDULE}, next_at <= {NOW} FROM wfe_schedules
 WHERE next_at IS NOT NULL AND NOT paused ORDER BY next_at, id LIMIT %(limit)s"""  # noqa: S608 - constants
 
 
@@ -59,26 +58,10 @@ class PostgresSchedules(PostgresPart):
         self, id: str | None = None, definition: str | None = None
     ) -> Sequence[ScheduleRow]:
         found = await self._opened.all(_FIND, {"id": id, "definition": definition})
-        return [_row(each) for each in found]
+        return [schedule_row(each) for each in found]
 
     async def due_schedules(self, limit: int) -> tuple[Sequence[ScheduleRow], int | None]:
         found = await self._opened.all(_COMING, {"limit": limit + 1, "now": self._now})
-        rows = [_row(each) for each in found]
+        rows = [schedule_row(each) for each in found]
         due = min(sum(each[-1] for each in found), limit)
         return rows[:due], rows[due].next_at if len(rows) > due else None
-
-
-def _row(found: Sequence[Any]) -> ScheduleRow:
-    return ScheduleRow(
-        id=found[0],
-        definition=found[1],
-        version=found[2],
-        data=found[3],
-        spec=found[4],
-        next_at=found[5],
-        paused=found[6],
-        state=found[7],
-        last_n=found[8],
-        created_at=found[9],
-        rev=found[10],
-    )

@@ -10,9 +10,11 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from psycopg.errors import InsufficientPrivilege
 from psycopg.sql import SQL, Identifier
 
-from wfe.postgres.faults import newer
+from wfe.core.errors import StoreUnavailableError
+from wfe.postgres.faults import denied, newer
 from wfe.postgres.functions import FUNCTIONS
 from wfe.postgres.names import MIGRATION, Names
 from wfe.postgres.search_schema import SEARCH
@@ -287,21 +289,37 @@ _LET_GO: Final = "SELECT pg_advisory_unlock(%s::int, 1)"
 _PATIENCE: Final = "SET LOCAL lock_timeout = '5s'"
 
 
-async def ensure_schema(conn: Connection, names: Names, where: str) -> None:
+async def ensure_schema(conn: Connection, names: Names, where: str, *, create: bool = True) -> None:
     """Make or migrate the tables; any number of hosts may do so at once.
 
     Args:
         conn: In autocommit, and nobody else's.
         names: Of the tables; with their schema.
         where: For messages.
+        create: Whether tables may be made where there are none.
 
     Raises:
+        ProviderError: There are none and none may be made, or this role may not make them.
         StoreVersionError: The tables were made by a version that this code cannot read.
         psycopg.Error: The server refused.
     """
-    found = await _version(conn, names, where)
-    if found >= SCHEMA:
-        return
+    try:
+        found = await _version(conn, names, where)
+        if found >= SCHEMA:
+            return
+        if found < 0 and not create:
+            problem = f"there are no tables of WFE in {_place(names, where)}; a host makes them"
+            raise StoreUnavailableError("postgres", problem, transient=False)
+        await _migrate(conn, names, found)
+    except InsufficientPrivilege as error:
+        raise denied(_place(names, where), error) from error
+
+
+def _place(names: Names, where: str) -> str:
+    return f"{where} (schema {names.schema}, prefix {names.prefix})"
+
+
+async def _migrate(conn: Connection, names: Names, found: int) -> None:
     async with conn.transaction():
         await conn.execute(_LOCK, (names.lock(MIGRATION),))
         if found < 0:

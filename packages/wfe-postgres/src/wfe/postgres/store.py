@@ -44,6 +44,7 @@ class PostgresStore(
         prepare: Whether statements are prepared: not behind a proxy that shares connections.
         notify: Whether hosts are woken by starts and events in transactions of the application;
             else they find these within a second.
+        create: Whether the tables are made where there are none; else opening fails.
     """
 
     features: frozenset[str] = frozenset(

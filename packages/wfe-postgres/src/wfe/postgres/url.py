@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode
 
 from wfe.core.errors import ProviderError
+from wfe.core.urls import split_url
 from wfe.postgres.store import PostgresStore
 
 __all__ = ["open_url"]
@@ -20,27 +21,31 @@ def open_url(url: str, **options: Any) -> PostgresStore:
     Args:
         url: ``postgresql://user:password@host:5432/database``, also with several hosts.  Of its
             query, ``schema=``, ``prefix=``, ``pool=`` (connections), ``prepare=off`` (behind a
-            proxy that shares connections) and ``notify=off`` are ours; all else (``sslmode=`` ...)
-            is libpq's.
+            proxy that shares connections), ``notify=off`` and ``create=off`` are ours; all else
+            (``sslmode=`` ...) is libpq's.
         **options: Arguments of :class:`PostgresStore`; they win over the URL's.
 
     Raises:
         ProviderError: The URL is none, or asks for something impossible.
     """
-    parts = urlsplit(url)
+    parts = split_url("postgres", url)
     if parts.scheme not in _SCHEMES:
         raise _wrong(parts.scheme, "write postgresql://user:password@host:5432/database")
     rest: list[tuple[str, str]] = []
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
         if key in {"schema", "prefix"}:
+            if not value:
+                raise _wrong(f"{key}=", "give a name, or leave it out")
             options.setdefault(key, value)
         elif key == "pool":
             options.setdefault("pool", _positive(value))
-        elif key in {"prepare", "notify"}:
+        elif key in {"prepare", "notify", "create"}:
             options.setdefault(key, _switch(key, value))
         else:
             rest.append((key, value))
-    return PostgresStore(urlunsplit(parts._replace(query=urlencode(rest))), **options)
+    # Not by urlunsplit, which drops the slashes of an empty host: that is the local socket.
+    query = f"?{urlencode(rest)}" if rest else ""
+    return PostgresStore(f"postgresql://{parts.netloc}{parts.path}{query}", **options)
 
 
 def _positive(value: str) -> int:

@@ -29,7 +29,9 @@ me AS MATERIALIZED (
 _ANYBODY: Final = "me AS MATERIALIZED (SELECT NULL::bigint AS epoch)"
 # Owner, last row and messages are looked at, and the rows locked in the order that they are given
 # in: that of their numbers.  LATERAL, so that each is found by its number whatever the statistics
-# say.  A run that ends while it has or wants places, and one that comes back to life, are not ours.
+# say; and no plain `=` for the owner, for the index of owned runs looks best when there are none,
+# and has then all that this host ever owned until they are vacuumed away.
+# A run that ends while it has or wants places, and one that comes back to life, are not ours.
 _HEAD: Final = """
 head AS MATERIALIZED (
     SELECT h.n, h.seen, h.change, h.alive, h.final, h.release, h.status, h.error, h.wake, h.retain
@@ -40,7 +42,8 @@ head AS MATERIALIZED (
         AS h (n, base, seen, strict, change, alive, final, release, status, error, wake, retain)
     CROSS JOIN LATERAL (
         SELECT i.n FROM wfe_instances i
-        WHERE i.n = h.n AND i.owner = me.epoch AND (NOT h.strict OR i.poke = h.seen)
+        WHERE i.n = h.n AND i.owner IS NOT DISTINCT FROM me.epoch
+            AND (NOT h.strict OR i.poke = h.seen)
             AND coalesce((SELECT j.seq FROM wfe_journal j WHERE j.instance = h.n
                 ORDER BY j.seq DESC LIMIT 1), -1) = h.base
             AND (i.completed_at IS NULL OR h.final OR NOT h.change)

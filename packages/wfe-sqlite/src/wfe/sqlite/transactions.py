@@ -59,7 +59,7 @@ class LentConnection(sqlite3.Connection):
     def executescript(self, sql_script: str, /) -> NoReturn:  # noqa: ARG002 - it commits first
         self._refuse("executescript()")
 
-    def set_authorizer(self, *_: object) -> NoReturn:
+    def set_authorizer(self, authorizer_callback: object) -> NoReturn:  # noqa: ARG002 - as above
         self._refuse("set_authorizer()")
 
     def __exit__(self, *_: object) -> Literal[False]:

@@ -14,6 +14,7 @@ import stat
 import struct
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from wfe.core.providers import Hint
 __all__ = ["Wake"]
 
 _PER_DATAGRAM: Final = 256
+_TICK: Final = 50_000_000  # ns, several times the longest
 _LONGEST_PATH: Final = 100  # bytes; the systems' limits are 104 to 108
 
 
@@ -141,7 +143,9 @@ class Wake:
             if changed != self._peers[0]:
                 ours = {_name(epoch) for epoch in self._bound}
                 names = (entry.name for entry in self._directory.iterdir())
-                self._peers = (changed, tuple(name for name in names if name not in ours))
+                # The file system's clock ticks: a second change within a tick looks like none.
+                seen = changed if time.time_ns() - changed > _TICK else -1
+                self._peers = (seen, tuple(name for name in names if name not in ours))
         except OSError:
             return ()
         return self._peers[1]

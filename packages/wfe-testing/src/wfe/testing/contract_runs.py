@@ -196,21 +196,19 @@ async def _of_store(target: Target) -> list[_Suite]:
     url = _first(target)
     store = target.make(url)
     durable = (await store.open()).durable
-    try:
-        if durable and NUMBER not in target.url:
-            raise ContractError(
-                f"every law needs an empty store, and {shown(url)} is one; write {NUMBER} into the"
-                " URL where a number makes it another"
-            )
-        if (used := await in_use(target, url)) is not None:
-            raise ContractError(f"{used}; the laws are tried on empty stores only")
-        features = frozenset(store.features)
-        can: set[str] = {"lock"} & features
-        if durable:
-            can |= {"durable"}
-            can |= {"shared"} if await _opens(target, url) else set()
-    finally:
-        await store.close()
+    features = frozenset(store.features)
+    await store.close()
+    if durable and NUMBER not in target.url:
+        raise ContractError(
+            f"every law needs an empty store, and {shown(url)} is one; write {NUMBER} into the URL"
+            " where a number makes it another"
+        )
+    if (used := await in_use(target, url)) is not None:
+        raise ContractError(f"{used}; the laws are tried on empty stores only")
+    can: set[str] = {"lock"} & features
+    if durable:
+        can |= {"durable"}
+        can |= {"shared"} if await _opens_twice(target, url) else set()
     target.clock = _goes_by(target, url)
     clocked = {"virtual_clock"} if target.clock else set[str]()
     suites = [_suite("persistence", "PersistenceOfUrl", target, frozenset(can | clocked))]
@@ -221,15 +219,19 @@ async def _of_store(target: Target) -> list[_Suite]:
     return suites
 
 
-async def _opens(target: Target, url: str) -> bool:
+async def _opens_twice(target: Target, url: str) -> bool:
     """Whether a second object can be opened while the first one is."""
-    other = target.make(url)
+    store, other = target.make(url), target.make(url)
+    await store.open()
     try:
         await other.open()
     except ProviderError:
         return False
-    await other.close()
-    return True
+    else:
+        await other.close()
+        return True
+    finally:
+        await store.close()
 
 
 def _goes_by(target: Target, url: str) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 import attrs
 
 from wfe.core.errors import ProviderError
+from wfe.core.urls import split_url
 
 __all__ = ["Address", "parsed"]
 
@@ -62,7 +63,7 @@ def parsed(url: str) -> Address:
     Raises:
         ProviderError: It says something else.
     """
-    parts = urlsplit(url)
+    parts = split_url("valkey", url)
     scheme = _SCHEMES.get(parts.scheme)
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if scheme is None or not parts.hostname or parts.fragment:

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import suppress
 from typing import Any, Final
+from weakref import WeakSet
 
 from wfe.core.errors import ProviderError
 from wfe.core.examining import Finding
@@ -59,7 +61,7 @@ class ValkeyLifecycle:
         """
         self._connections = Connections(parsed(address) if isinstance(address, str) else address)
         self._key = self._connections.address.key
-        self._subscriptions: set[ValkeySubscription] = set()
+        self._subscriptions: WeakSet[ValkeySubscription] = WeakSet()
 
     async def examine(self) -> Sequence[Finding]:
         """Return what an operator should know of the server."""
@@ -102,7 +104,7 @@ class ValkeyLifecycle:
 
     async def close(self) -> None:
         """End the subscriptions, and let go of the running loop's connections; idempotent."""
-        for each in self._subscriptions:
+        for each in tuple(self._subscriptions):
             await each.close()
         self._subscriptions.clear()
         await self._connections.leave()
@@ -182,9 +184,9 @@ class ValkeySubscription:
 
     async def _rest(self, pause: float) -> None:
         """Wait a little, or until it is closed."""
-        waiting = asyncio.ensure_future(self._closed.wait())
-        await asyncio.wait({waiting}, timeout=pause)
-        waiting.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._closed.wait()
 
     async def close(self) -> None:
         """End the iterator."""

@@ -48,11 +48,13 @@ class Modifiers:
     """What the modifiers of a step say.
 
     Attributes:
+        tree: What *when* was written as, if it was a tree: for people.
         timeout: µs.
         doubt: Why the step may not have run, or not well, when others read it.
     """
 
     when: Expr | None = None
+    tree: str | None = None
     timeout: int | None = None
     policy: ErrorPolicy | None = None
     limits: tuple[Limit, ...] = ()
@@ -62,6 +64,7 @@ class Modifiers:
         """Return *node* with them; *timeout* (µs) is that of the step's config."""
         return attrs.evolve(
             node,
+            config=node.config if self.tree is None else {**node.config, "when": self.tree},
             run_if=self.when,
             on_error=self.policy,
             timeout=self.timeout if timeout is None else timeout,
@@ -72,11 +75,12 @@ class Modifiers:
 def read_modifiers(step: MapNode, context: Context, scope: Scope) -> Modifiers:
     """Read them; *scope* is the step's own, with its environment."""
     when = step.get("when")
-    condition = None
+    condition = tree = None
     if isinstance(when, MapNode):
-        from wfe.yaml.when_trees import read_tree  # noqa: PLC0415 - only files of WFE have them
+        from wfe.yaml import when_trees  # noqa: PLC0415 - only files of WFE have them
 
-        condition = read_tree(when, context, scope)
+        condition = when_trees.read_tree(when, context, scope)
+        tree = None if condition is None else when_trees.shown_tree(when)
     elif when is not None:
         condition = context.expressions.condition(when, scope, "when")
     timeout = step.get("timeout")
@@ -88,6 +92,7 @@ def read_modifiers(step: MapNode, context: Context, scope: Scope) -> Modifiers:
         doubt = "its `concurrency` can skip it"
     return Modifiers(
         when=condition,
+        tree=tree,
         timeout=None if timeout is None else read_timeout(timeout, context),
         policy=policy,
         limits=limits,

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
 from wfe.core.definition import Cel, Expr
 from wfe.yaml.context import Context
 from wfe.yaml.diagnostics import nearest
-from wfe.yaml.scalars import kind_of
+from wfe.yaml.scalars import kind_of, resolve
 from wfe.yaml.scope import Scope, cel_literal
 from wfe.yaml.tree import ListNode, MapNode, Node, Scalar
 from wfe.yaml.value_types import ANY, UnfitValueError, ValueType
 from wfe.yaml.variables import to_plain
 
-__all__ = ["read_tree"]
+__all__ = ["read_tree", "shown_tree"]
 
 _MANY: Final = ("all", "any", "none", "one_of")
 _COMBINED: Final = (*_MANY, "not")
@@ -25,6 +26,7 @@ _ORDER: Final[Mapping[str, str]] = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<
 _NULLS: Final = ("is_null", "is_not_null")
 _OPERATORS: Final = ("equals", "not_equals", *_ORDER, "contains", *_NULLS)
 _FIELD: Final = re.compile(r"\.?(inputs|outputs)\.([A-Za-z_][A-Za-z0-9_-]*)((?:\.[A-Za-z0-9_-]+)*)")
+_PLAIN: Final = re.compile(r"\.?[A-Za-z_][A-Za-z0-9_.-]*")
 _HINT: Final = "write `all`, `any`, `none`, `one_of`, `not`, or `field` with a comparison"
 
 
@@ -35,6 +37,24 @@ def read_tree(node: MapNode, context: Context, scope: Scope) -> Expr | None:
     """
     found = _Tree(context, scope).read(node)
     return None if found is None else Cel(found.text)
+
+
+def shown_tree(node: MapNode) -> str:
+    """Return a tree as it was written, on one line."""
+    return _flow(to_plain(node))[1:-1]
+
+
+def _flow(value: object) -> str:
+    match value:
+        case dict():
+            pairs = cast("dict[str, object]", value).items()
+            return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in pairs) + "}"
+        case list():
+            return "[" + ", ".join(map(_flow, cast("list[object]", value))) + "]"
+        case str() if _PLAIN.fullmatch(value) and isinstance(resolve(value), str):
+            return value
+        case _:
+            return json.dumps(value, ensure_ascii=False)
 
 
 @attrs.frozen

@@ -25,6 +25,7 @@ URLS: Final[tuple[str, ...]] = ("db", "queue", "lock", "search", "lifecycle", "a
 _UNITS: Final = {"ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SPAN: Final = re.compile(r"(\d{1,9})(ms|[smhdw])")
 _REFERENCE: Final = re.compile(r"\$\{\{\s*secrets\.([A-Za-z0-9_.-]+)\s*\}\}")
+_PASSWORD: Final = re.compile(r"[?&](?:ssl)?password=[^&]")  # as libpq takes it
 
 
 @attrs.define(eq=False)
@@ -249,7 +250,7 @@ def _refuse_password(url: str, key: str, path: Path) -> None:
         password = urlsplit(plain).password
     except ValueError:
         password = None
-    if password:
+    if password or _PASSWORD.search(plain):
         from wfe.core.secret_names import variable_of  # noqa: PLC0415 - only for this error
 
         name = f"{key}-password"

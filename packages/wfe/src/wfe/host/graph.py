@@ -69,7 +69,11 @@ def _shown(expr: Expr | None) -> str:
             shown = "Python"
         case _:
             shown = "…"
-    return shown if len(shown) <= _WIDEST else shown[: _WIDEST - 1] + "…"
+    return _cut(shown)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
 
 
 @attrs.define
@@ -237,8 +241,13 @@ def _label(node: Node, number: int) -> str:
 
 def _title(node: Node) -> str:
     more = _more(node)
-    condition = f"\nonly if {_shown(node.run_if)}" if node.run_if is not None else ""
+    condition = f"\nonly if {_only_if(node)}" if node.run_if is not None else ""
     return f"{node.name}\n{more}{condition}" if more else f"{node.name}{condition}"
+
+
+def _only_if(node: Node) -> str:
+    written = node.config.get("when")  # a tree, of which the expression was made
+    return _cut(written) if isinstance(written, str) else _shown(node.run_if)
 
 
 def _more(node: Node) -> str:

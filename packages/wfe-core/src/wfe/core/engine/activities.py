@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -43,6 +44,20 @@ class Activities:
         """Act on the activities of *engine*'s store."""
         self._engine = engine
         self._waiting: set[asyncio.Event] = set()
+        self._asked = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether the store is being asked about one."""
+        return self._asked > 0
+
+    @contextlib.contextmanager
+    def _asking(self) -> Generator[None]:
+        self._asked += 1
+        try:
+            yield
+        finally:
+            self._asked -= 1
 
     def offered(self) -> None:
         """There is something new to claim, or the host stops: waiting claims look again."""
@@ -68,9 +83,10 @@ class Activities:
                 engine.check_running()
                 news.clear()
                 token = secrets.token_urlsafe(24)
-                row = await engine.store.claim_activity(names, worker, token, lease)
-                if row is not None:
-                    return await self._claimed(row, token)
+                with self._asking():
+                    row = await engine.store.claim_activity(names, worker, token, lease)
+                    if row is not None:
+                        return await self._claimed(row, token)
                 now = engine.clock.now()
                 if now >= deadline:
                     return None
@@ -131,7 +147,8 @@ class Activities:
         self._engine.check_running()
         text = dumps(answer)
         self._engine.sizes.check("activity result", text)
-        outcome = await self._engine.store.finish_activity(token, text)
+        with self._asking():
+            outcome = await self._engine.store.finish_activity(token, text)
         if isinstance(outcome, Refused):
             raise ActivityTokenError(token)
         if not isinstance(outcome, Done):
@@ -148,7 +165,9 @@ class Activities:
         self._engine.check_running()
         told = None if progress is None else dumps(encode(progress, "progress"))
         self._engine.sizes.check("progress", told or "")
-        if not await self._engine.store.beat_activity(token, lease, told):
+        with self._asking():
+            held = await self._engine.store.beat_activity(token, lease, told)
+        if not held:
             raise ActivityTokenError(token)
 
     async def find(self, run: str | None) -> list[OpenActivity]:

@@ -205,9 +205,16 @@ class Calls:
             self._running -= 1
 
     async def may_work(self) -> None:
-        """Return when a body may begin: not while the run is suspended or the host stops."""
-        while not self.run.runnable or self.run.draining:
+        """Return when a body may begin.
+
+        Not while the run is suspended, or the host stops, or may have been taken for dead.
+        """
+        while True:
+            if self.run.owner.unsure:
+                await self.run.owner.sure()
             self.check()
+            if self.run.runnable and not self.run.draining:
+                return
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._held.append(future)
             with self.waits():

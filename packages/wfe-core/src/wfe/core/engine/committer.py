@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from wfe.core.engine.membership import cancelled
 from wfe.core.errors import (
     DuplicateNameError,
     HostStoppingError,
@@ -66,6 +67,7 @@ class Committer:
         self._store = store
         self._hooks = hooks
         self._dirty: dict[LiveRun, None] = {}
+        self._ready: dict[LiveRun, None] = {}  # of this round: what comes meanwhile is for the next
         self._callers: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
         self._holds: list[tuple[LiveRun, asyncio.Future[None]]] = []
         self._signal = asyncio.Event()
@@ -118,6 +120,7 @@ class Committer:
     def forget(self, run: LiveRun) -> None:
         """Drop what *run* wanted."""
         self._dirty.pop(run, None)
+        self._ready.pop(run, None)
 
     async def submit(self, item: Item) -> Outcome:
         """Commit *item* and return its outcome.
@@ -141,7 +144,7 @@ class Committer:
     @property
     def active(self) -> bool:
         """Whether something waits to be written, or is being written."""
-        return bool(self._dirty or self._callers or self._busy)
+        return bool(self._dirty or self._ready or self._callers or self._busy)
 
     async def drain(self) -> None:
         """Return when nothing waits to be written (or the store refuses)."""
@@ -154,9 +157,7 @@ class Committer:
 
     async def close(self) -> None:
         """Stop; callers that still wait get :class:`HostStoppingError`."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancelled(self._task)
         while self._callers:
             _, future = self._callers.popleft()
             if not future.done():
@@ -196,6 +197,8 @@ class Committer:
         """Commit one batch; return whether there is more."""
         if self._holds:
             self._give_holds()
+        self._ready.update(self._dirty)
+        self._dirty.clear()
         await self._read_inboxes()
         runs, items, size = self._decided()
         callers: list[asyncio.Future[Outcome]] = []
@@ -207,13 +210,16 @@ class Committer:
         self._room.set()
         if items:
             await self._commit(runs, items, callers)
-        return bool(self._dirty or self._callers)
+        return bool(self._dirty or self._ready or self._callers)
 
     async def _read_inboxes(self) -> None:
-        poked = {run.n: run for run in self._dirty if run.poked}
-        if poked:
-            for n, poke, rows in await self._inboxes(poked):
-                poked[n].read(poke, rows)
+        poked = {run.n: run for run in self._ready if run.poked}
+        if not poked:
+            return
+        before = {n: run.poked for n, run in poked.items()}
+        for n, poke, rows in await self._inboxes(poked):
+            poked[n].read(poke, rows)
+            poked[n].poked -= before[n]  # who was told of more meanwhile reads again
 
     async def _inboxes(
         self, poked: Mapping[int, LiveRun]
@@ -234,9 +240,9 @@ class Committer:
         runs: list[LiveRun] = []
         items: list[Item] = []
         size = 0
-        while self._dirty and len(items) < _MOST_ITEMS and size < _MOST_BYTES:
-            run = next(iter(self._dirty))
-            del self._dirty[run]
+        while self._ready and len(items) < _MOST_ITEMS and size < _MOST_BYTES:
+            run = next(iter(self._ready))
+            del self._ready[run]
             try:
                 item = run.prepare()
             except Exception as error:  # noqa: BLE001 - the rules failed: the run is set aside
@@ -333,7 +339,7 @@ class Committer:
         if isinstance(outcome, Conflict):
             self._hooks.lost(run)
         else:  # stale, or a message in it was refused: read the inbox and decide anew
-            run.poked = True
+            run.poked += 1
             self._dirty[run] = None
 
     async def _fenced(

@@ -362,7 +362,8 @@ class Engine:
     def committing(self) -> bool:
         """Whether decisions are being written, or work is being looked for."""
         active = self.committer.active or self.retention.busy or self.schedules.nudged
-        reading = self.lookups.busy or (self.search is not None and self.searching.busy)
+        reading = self.lookups.busy or self.activities.busy
+        reading = reading or (self.search is not None and self.searching.busy)
         return active or reading or self.seeker.nudged or self._errands.busy
 
     def check_running(self) -> None:
@@ -587,7 +588,7 @@ class Engine:
 
     def poke(self, run: LiveRun) -> None:
         """Have *run* read its inbox."""
-        run.poked = True
+        run.poked += 1
         self.committer.changed(run)
 
     @property

@@ -180,10 +180,14 @@ class Feeder:
             if self._task is not None and self._feeds and self._trouble is None:
                 async with asyncio.timeout(_LAST):
                     await self.catch_up(logs=True)
-            if self._open:
-                await self._index.close()
         except (ProviderError, TimeoutError) as error:
-            _LOG.warning("the last changes are not in the search index yet: %s", error)
+            problem = str(error) or "it takes too long"
+            _LOG.warning("the last changes are not in the search index yet: %s", problem)
+        if self._open:
+            try:
+                await self._index.close()
+            except ProviderError as error:
+                _LOG.warning("the search index did not close: %s", error)
         self._task, self._open, self._feeds, self._held_until = None, False, False, 0
 
     async def _run(self) -> None:

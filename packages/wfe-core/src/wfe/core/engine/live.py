@@ -71,7 +71,7 @@ class LiveRun:
 
     Attributes:
         seen: ``poke`` up to which the inbox was read.
-        poked: Whether the inbox has rows that were not read.
+        poked: How often it was told of rows in its inbox that were not read yet.
         fresh: Whether no progress was committed since the claim.
         parking: Whether it is being given up: nothing is decided any more.
         held_back: Whether a step's transaction is about to go: nothing else is decided until then.
@@ -91,7 +91,7 @@ class LiveRun:
     created_at: int
     state: State
     seen: int = 0
-    poked: bool = False
+    poked: int = 0
     fresh: bool = False
     parking: bool = False
     held_back: bool = False
@@ -226,7 +226,6 @@ class LiveRun:
     def read(self, poke: int, rows: Iterable[InboxRow]) -> None:
         """Take in the inbox as read together with *poke*."""
         self.seen = max(self.seen, poke)
-        self.poked = False
         known = self._known = self._known or set()
         for row in rows:
             if row.i not in known:

@@ -21,6 +21,7 @@ _LOG: Final = logging.getLogger("wfe.engine")
 _PATIENCE: Final = 1_000_000  # µs for an answer of a lock elsewhere, but no more than lease/10
 _MUTE: Final = 5_000_000  # µs that it is left alone after a failure, but no more than lease/6
 _NEVER: Final = 2**62  # µs: a lease that no silence exceeds
+_AGAIN: Final = 10.0  # seconds that a task has to clean up after it was cancelled
 _RELEASE: Final = 5000  # instances released in one statement
 
 
@@ -247,7 +248,10 @@ class Takeover:
 
 async def cancelled(task: asyncio.Task[Any] | None) -> None:
     """Cancel *task* and wait until it has ended, however it ended."""
-    if task is not None:
+    while task is not None and not task.done():
         task.cancel()
-        # Not `suppress`: that would swallow a cancellation of who waits here.
-        await asyncio.gather(task, return_exceptions=True)
+        # Again if need be: what a provider stands on may swallow a cancellation, as
+        # asyncio.wait_for of Python 3.11 does, and a loop that was to end would go on.
+        await asyncio.wait({task}, timeout=_AGAIN)
+    if task is not None and not task.cancelled():
+        task.exception()  # it was seen

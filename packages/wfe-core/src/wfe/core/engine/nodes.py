@@ -341,6 +341,7 @@ def failed(
         spread=random.uniform(-1, 1),  # noqa: S311 - jitter, not a secret
         started=started,
         errored=bool(getattr(error, "errored", False)),
+        labels=_own_labels(error),
     )
 
 
@@ -354,6 +355,14 @@ def _own_text(error: BaseException, name: str) -> str:
     """Return a text that an error carries; exceptions of others may hold anything there."""
     found: object = getattr(error, name, None)
     return storable_text(found) if isinstance(found, str) else ""
+
+
+def _own_labels(error: BaseException) -> tuple[str, ...]:
+    found: object = getattr(error, "retry_labels", ())
+    if not isinstance(found, tuple):
+        return ()
+    many = cast("tuple[object, ...]", found)
+    return tuple(storable_text(label) for label in many if isinstance(label, str))
 
 
 def limit_key(ctx: Context, step: str, key: str | None, *, rate: bool) -> str:

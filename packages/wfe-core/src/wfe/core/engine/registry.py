@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -206,6 +207,7 @@ class Registry:
         self._given: dict[tuple[str, int], WorkflowDefinition] = {}
         self._current: dict[tuple[str, int], Registered] = {}
         self._by_number: dict[int, Registered] = {}
+        self._syncing = asyncio.Lock()
 
     def add(self, definition: WorkflowDefinition) -> None:
         """Take *definition*; it is compiled here, so that errors show at once.
@@ -249,21 +251,34 @@ class Registry:
         return tuple(self._by_number)
 
     async def sync(self, store: PersistenceProvider) -> None:
-        """Store what was registered, and find older stored forms that its code can run."""
-        for key, definition in self._given.items():
-            if key in self._current:
-                continue
-            rows = await store.definitions(definition.id)
-            current = [r for r in rows if r.version == definition.version and r.current]
-            if self._strict and current and current[0].hash != definition.hash:
-                problem = f"version {definition.version} is stored with other contents"
-                raise DefinitionConflictError(problem, definition.id, "give it a new version")
-            body = definition.body
-            d = await store.put_definition(definition.id, definition.version, definition.hash, body)
-            ready = compiled(definition, d, self._around)
-            self._current[key] = self._by_number[d] = ready
-            for row in rows:
-                self._adopt(row, definition)
+        """Store what was registered, and find older stored forms that its code can run.
+
+        Of those who call it together one does it, and the others wait for that.
+
+        Raises:
+            DefinitionConflictError: Strict, and an id and version is stored with other contents.
+        """
+        async with self._syncing:
+            while self.pending:
+                for key, definition in list(self._given.items()):
+                    if key not in self._current:
+                        await self._store(key, definition, store)
+
+    async def _store(
+        self, key: tuple[str, int], definition: WorkflowDefinition, store: PersistenceProvider
+    ) -> None:
+        rows = await store.definitions(definition.id)
+        current = [r for r in rows if r.version == definition.version and r.current]
+        if self._strict and current and current[0].hash != definition.hash:
+            problem = f"version {definition.version} is stored with other contents"
+            raise DefinitionConflictError(problem, definition.id, "give it a new version")
+        body = definition.body
+        d = await store.put_definition(definition.id, definition.version, definition.hash, body)
+        self._by_number[d] = compiled(definition, d, self._around)
+        if self._given[key] is definition:  # else another was registered meanwhile
+            self._current[key] = self._by_number[d]
+        for row in rows:
+            self._adopt(row, definition)
 
     def _adopt(self, row: DefinitionRow, definition: WorkflowDefinition) -> None:
         """Use *definition*'s code for an older stored form, when it has all that it needs."""

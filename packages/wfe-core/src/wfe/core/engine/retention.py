@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
+from wfe.core.engine.membership import cancelled
 from wfe.core.engine.moments import LATEST
 from wfe.core.errors import ProviderError
 from wfe.core.models import ArchivedRun, WorkflowStatus, to_micros
@@ -137,9 +138,7 @@ class Retention:
 
     async def close(self) -> None:
         """Stop sweeping; what is not deleted is deleted another time."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancelled(self._task)
 
     async def _run(self) -> None:
         try:

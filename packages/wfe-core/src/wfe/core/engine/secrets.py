@@ -105,7 +105,9 @@ def masking_more(known: Masker | None, secrets: Iterable[tuple[str, str]]) -> Ma
 def guarded(each: Input, masks: Masker) -> Input:
     """Return an outcome as it may be stored: errors masked, values with secrets refused."""
     if isinstance(each, Failed):
-        return attrs.evolve(each, message=masks.mask(each.message), type=masks.mask(each.type))
+        labels = tuple(masks.mask(label) for label in each.labels)
+        message, kind = masks.mask(each.message), masks.mask(each.type)
+        return attrs.evolve(each, message=message, type=kind, labels=labels)
     if isinstance(each, Received) or not hasattr(each, "attempt"):
         return each
     found = next(_found(each, masks), None)

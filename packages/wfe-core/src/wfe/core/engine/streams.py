@@ -84,7 +84,8 @@ class Streams:
                 if over:
                     return
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await news.wait()
                 pause = min(2 * pause, _POLL[1])
 
     async def _stored(self, n: int, after: int) -> AsyncIterator[StreamItem]:

@@ -138,7 +138,7 @@ async def do(calls: Calls, made: Made, work: Work) -> Any:
     if record is not None and record.state == "open":
         last, record = await _paused(calls, made)
     while record is None:
-        if not calls.run.runnable or calls.run.draining:
+        if not calls.run.runnable or calls.run.draining or calls.run.owner.unsure:
             await calls.may_work()
         try:
             outcome, value, fed = await _attempt(calls, made, work, last)

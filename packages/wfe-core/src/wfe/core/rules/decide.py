@@ -237,6 +237,8 @@ def _failed(draft: Draft, pointer: Pointer, each: Failed) -> None:
     error = error_of(each.type, each.message, pointer.step)
     if each.errored:
         error["errored"] = True
+    if each.labels:
+        error["labels"] = list(each.labels)
     fail(draft, pointer, error, retryable=each.retryable, spread=each.spread, info=info)
 
 

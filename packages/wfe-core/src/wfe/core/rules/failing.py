@@ -19,7 +19,6 @@ from wfe.core.policies import (
 )
 from wfe.core.rules import flow, leaving, recording, undoing
 from wfe.core.rules.draft import Draft
-from wfe.core.rules.plan import CONTAINERS
 from wfe.core.rules.state import Pointer
 from wfe.core.rules.triggers import handled
 
@@ -84,7 +83,7 @@ def fail(
         used = pointer.attempt - pointer.extra.get("since", 0)
         delay = policy.delay(used, spread)
         left = policy.max_retries is None or used < policy.max_retries
-        wanted = draft.place(pointer).node.kind in _OWN or policy.wants_named(error["type"])
+        wanted = draft.place(pointer).node.kind in _OWN or _wants(policy, error)
         if retryable and wanted and left and _in_time(draft, pointer, policy, delay):
             if not _undone_first(draft, pointer, ["retry", delay, shown], undoes, error):
                 again(draft, pointer, draft.now + delay, shown)
@@ -96,6 +95,10 @@ def fail(
             suspend(draft, pointer, error, shown)
         return
     _finally(draft, pointer, policy, error, shown, undoes=undoes)
+
+
+def _wants(policy: Retry, error: Mapping[str, Any]) -> bool:
+    return policy.wants_named(error["type"], error.get("labels", ()))
 
 
 def _in_time(draft: Draft, pointer: Pointer, policy: Retry, delay: int) -> bool:
@@ -171,7 +174,7 @@ def give_up(
     draft.row("step_failed", pointer, {**shown, "error": error})
     if then in ("continue", "compensate"):
         recording.passed_over(draft, pointer)
-    if frame is not None and node.undo is not None and node.kind not in CONTAINERS:
+    if frame is not None and node.undo is not None:
         draft.push(frame.id, pointer)
     leaving.leave(draft, pointer, ["failed", then, error])
 

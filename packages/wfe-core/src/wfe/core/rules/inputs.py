@@ -233,6 +233,7 @@ class Failed:
         type: Class name of the error.
         spread: -1 to 1, drawn by the shell: where in the jitter's range the pause falls.
         errored: Whether not the step said no, but what it needs did not work.
+        labels: What the retries of a container may name: ``exit:3``, ``timeout``, ``error``.
     """
 
     pointer: int
@@ -243,6 +244,7 @@ class Failed:
     spread: float = 0.0
     started: int = 0
     errored: bool = False
+    labels: tuple[str, ...] = ()
 
 
 @attrs.frozen

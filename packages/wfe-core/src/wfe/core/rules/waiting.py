@@ -270,8 +270,7 @@ def child_done(draft: Draft, message: Received, _who: Mapping[str, Any]) -> bool
     reason = error.get("message", child["status"])
     text = f"sub-workflow {child['definition']!r} (run {child['id']}) {child['status']}: {reason}"
     failed = error_of("StepFailedError", text, pointer.step)
-    if error.get("errored"):
-        failed["errored"] = True
+    failed.update((key, error[key]) for key in ("errored", "labels") if error.get(key))
     failing.fail(draft, pointer, failed)
     return True
 

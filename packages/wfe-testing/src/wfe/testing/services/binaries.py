@@ -14,6 +14,9 @@ import attrs
 
 __all__ = ["Binary", "opensearch_binaries", "postgres_binaries", "valkey_binaries"]
 
+_ANSWER = 30.0
+"""Seconds that a binary has to tell its version; some are large, and read from a cold disk."""
+
 
 @attrs.frozen
 class Binary:
@@ -72,9 +75,14 @@ def _asked(source: str, path: Path, version: str, argument: str = "--version") -
     """Ask a binary for its version; what cannot answer has none, and matches only "any"."""
     try:
         done = subprocess.run(
-            [path, argument], check=False, capture_output=True, text=True, env=_plain()
+            [path, argument],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=_plain(),
+            timeout=_ANSWER,
         )
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return Binary(source, path, "")
     told = re.search(version, done.stdout + done.stderr)
     return Binary(source, path, told[1] if told else "")

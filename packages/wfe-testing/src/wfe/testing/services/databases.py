@@ -64,7 +64,7 @@ class Databases:
                 self._close()  # a test may have cut it: once more
             else:
                 return
-        self._connection = psycopg.connect(self.server, autocommit=True)
+        self._connection = psycopg.connect(self.server, autocommit=True, connect_timeout=10)
         self._connection.execute(statement.encode())
 
     def _close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,7 +50,11 @@ def start_postgres(binary: Binary, *, durable: bool = False, parent: int | None 
     folder = work_folder("pg")
     password = secrets.token_urlsafe(12)
     data = folder / "data"
-    _make(binary, folder, data, password)
+    try:
+        _make(binary, folder, data, password)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # no keeper has it yet
+        raise
     port = free_port()
     settings = {**_SETTINGS, **(_DURABLE if durable else _CAREFREE)}
     settings |= {"port": str(port), "unix_socket_directories": str(folder)}

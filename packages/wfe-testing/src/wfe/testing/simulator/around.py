@@ -18,6 +18,7 @@ from wfe.core.policies import (
     Fail,
     Retry,
 )
+from wfe.core.rules.plan import CONTAINERS
 
 __all__ = ["conflict", "dressed", "of_saga"]
 
@@ -34,7 +35,8 @@ def dressed(node: Node, rng: random.Random, step: Callable[[str], Node], *, saga
         step: Makes a plain step; its argument begins the name.
         saga: Whether a saga is around it.
     """
-    if saga and node.kind is Kind.STEP and not node.hooks and rng.random() < 0.7:
+    often = 0.7 if node.kind is Kind.STEP else 0.2 if node.kind in CONTAINERS else 0
+    if saga and often and not node.hooks and rng.random() < often:
         policy = Retry(max_retries=1, interval=timedelta(0), then=Fail())
         undo = attrs.evolve(step("u"), on_error=policy if rng.random() < 0.5 else None)
         return attrs.evolve(node, undo=Block((undo,)))

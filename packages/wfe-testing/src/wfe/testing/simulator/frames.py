@@ -23,11 +23,11 @@ class _Frame:
     """A saga (or a step that is undone alone).
 
     Attributes:
-        done: Row, pointer and step of what was done in it and has an undo.
+        done: Row, place in it, pointer and step of what was done in it and has an undo.
         undoing: Whether it is being undone.
     """
 
-    done: list[tuple[int, int, str]] = attrs.field(factory=list[tuple[int, int, str]])
+    done: list[tuple[int, int, int, str]] = attrs.field(factory=list[tuple[int, int, int, str]])
     undoing: bool = False
 
 
@@ -56,9 +56,13 @@ class Frames:
             frame_id = self._around(state, pointer)
             if frame_id is not None:
                 frame = self._frames.setdefault(frame_id, _Frame())
-                frame.done.append((state.seq + 1, pointer, step))
-        for op in ops:
-            if op[0] == "d":
+                frame.done.append((state.seq + 1, 0, pointer, step))
+        for place, op in enumerate(ops, 1):
+            if op[0] == "u" and self._plan.places[op[3]].node.kind in _GROUPS:
+                # The end of a container has no row of its own: it is told by what it leaves.
+                frame = self._frames.setdefault(op[1], _Frame())
+                frame.done.append((state.seq + 1, place, op[2], op[3]))
+            elif op[0] == "d":
                 self._dropped(state, op[1])
             elif op[0] == "c":
                 self._frames.clear()
@@ -66,7 +70,7 @@ class Frames:
     def _undoable(self, step: str, kind: str) -> bool:
         """Whether what a row says is to be undone: a failure, too, may have done half of it."""
         place = self._plan.places.get(step)
-        if place is None or place.node.undo is None or place.node.kind is Kind.SAGA:
+        if place is None or place.node.undo is None or place.node.kind in CONTAINERS:
             return False
         policy = place.policy.then if isinstance(place.policy, Retry) else place.policy
         return kind == "step_completed" or isinstance(policy, Fail | Terminate | Compensate)
@@ -83,12 +87,12 @@ class Frames:
     def _undone(self, key: int, step: str) -> None:
         frames = [(id, frame) for id, frame in self._frames.items() if frame.undoing]
         for id, frame in frames:
-            if frame.done and frame.done[-1][1] == key:
+            if frame.done and frame.done[-1][2] == key:
                 frame.done.pop()
                 return
             if id == key and not frame.done:
                 return  # the frame's own undo: a step alone, or a saga after all of its steps
-        waiting = [frame.done[-1][2] for _, frame in frames if frame.done]
+        waiting = [frame.done[-1][3] for _, frame in frames if frame.done]
         raise Broken(Law.UNDO, f"{step} (pointer {key}) was undone, it was the turn of {waiting}")
 
     def _went_on(self, key: int) -> None:
@@ -110,7 +114,7 @@ class Frames:
 
     def _check_all(self, key: int, frame: _Frame) -> None:
         if frame.done and not self._aborted:
-            steps = [entry[2] for entry in frame.done]
+            steps = [entry[3] for entry in frame.done]
             raise Broken(Law.UNDO, f"saga {key} went on, but {steps} were not undone")
 
 

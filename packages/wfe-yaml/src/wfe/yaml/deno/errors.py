@@ -39,8 +39,9 @@ class DenoScriptError(WfeError):
 
     @property
     def retry_labels(self) -> tuple[str, ...]:
-        """What ``retry.on`` may name."""
-        return (f"exit:{self.exit_code}", "error")
+        """What ``retry.on`` may name: ``exit:3``; a signal counts as in shells, from 128."""
+        code = self.exit_code if self.exit_code >= 0 else 128 - self.exit_code
+        return (f"exit:{code}", "error")
 
     def __str__(self) -> str:
         what = f"{self.kind}: {self.problem}" if self.kind else self.problem

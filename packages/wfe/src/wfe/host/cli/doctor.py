@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 import click
 
+from wfe.core.errors import ProviderError
 from wfe.core.examining import Finding
 from wfe.host.cli import settings, store
 from wfe.host.cli.cleaning import safe
@@ -44,7 +45,10 @@ def doctor(as_json: bool, db: str) -> int:
 async def _examined(db: str) -> Sequence[Finding]:
     # The host is not started: it would take over from the dead before they are seen.
     host = await store.host_on(store.existing(db), name="wfe-doctor")
-    return await host.examine()
+    try:
+        return await host.examine()
+    except ProviderError as error:  # whoever watches wants to be told as of everything else
+        return [Finding(level="problem", topic="store", text=str(error))]
 
 
 def _show(found: Sequence[Finding]) -> None:

@@ -13,7 +13,7 @@ from wfe.core.models import ExecutionPointer, HistoryEntry, WorkflowInstance, Wo
 from wfe.host.cli.attempts import attempts_of, policy_text, upcoming
 from wfe.host.cli.drawing import GLYPHS, STATUS_GLYPHS, clock_time, duration
 from wfe.host.cli.model import Picture, hidden
-from wfe.host.cli.reasons import condition, expression, readings
+from wfe.host.cli.reasons import condition, expression, readings, when_of
 from wfe.host.cli.visits import ACTIVE, OVER, State, Visit
 
 __all__ = ["Case", "of_run", "of_step"]
@@ -146,7 +146,7 @@ def _ran(node: Node, visits: list[Visit]) -> str:
     if decided is not None:
         word, expr = decided
         return f"{word}: {expression(expr)}{times}"
-    why = "" if node.run_if is None else f"; when: {expression(node.run_if)} was true"
+    why = "" if node.run_if is None else f"; when: {when_of(node)} was true"
     return f"complete{again}{times}{why}"
 
 
@@ -193,7 +193,7 @@ def _conditions(case: Case, node: Node) -> list[str]:
     """Return the conditions of a step with the values that they read."""
     lines: list[str] = []
     if node.run_if is not None:
-        lines.append(f"  when: {expression(node.run_if)}")
+        lines.append(f"  when: {when_of(node)}")
         lines += [f"    {each}" for each in readings(node.run_if, case.instance.data)]
     decided = condition(node)
     if decided is not None:
@@ -242,7 +242,7 @@ def _skipped(case: Case, node: Node, visit: Visit | None) -> str:
         return "skipped: nothing could make it begin"
     values = readings(node.run_if, case.instance.data)
     told = f" ({', '.join(values)})" if values else ""
-    return f"skipped: when was false: {expression(node.run_if)}{told}"
+    return f"skipped: when was false: {when_of(node)}{told}"
 
 
 def _active(case: Case, node: Node, pointer: int | None = None) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from wfe.core.definition import Call, Cel, Expr, Kind, ListOf, Node, Record, Text, Value
 
-__all__ = ["condition", "expression", "readings", "skip_reason"]
+__all__ = ["condition", "expression", "readings", "skip_reason", "when_of"]
 
 _WIDEST: Final = 80
 _PATH: Final = re.compile(
@@ -38,6 +38,12 @@ def expression(expr: Expr | None) -> str:
             return "{" + ", ".join(f"{name}: {expression(each)}" for name, each in fields) + "}"
         case ListOf(items):
             return "[" + ", ".join(expression(item) for item in items) + "]"
+
+
+def when_of(node: Node) -> str:
+    """Return the condition of a step as it was written, ``""`` when it has none."""
+    written = node.config.get("when")  # a tree, of which the expression was made
+    return written if isinstance(written, str) else expression(node.run_if)
 
 
 def _part(part: Expr) -> str:
@@ -103,5 +109,5 @@ def skip_reason(node: Node | None) -> str:
     """Return why a node was skipped as far as its definition tells: its condition was false."""
     if node is None or node.run_if is None:
         return ""
-    text = expression(node.run_if)
+    text = when_of(node)
     return f"when {text if len(text) <= _WIDEST else text[: _WIDEST - 1] + '…'} is false"

@@ -136,7 +136,10 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
 
 
 def _again(ctx: click.Context) -> str:
-    """Return the command line that *ctx* was made from, without a name, which would be taken."""
+    """Return the command line that *ctx* was made from, without passwords.
+
+    Without a name, too, which would be taken.
+    """
     words = ["wfe", "run", str(ctx.params["file"])]
     for option in ctx.command.params:
         name = option.name or ""
@@ -145,7 +148,7 @@ def _again(ctx: click.Context) -> str:
             value: Any = settings.given(ctx, name)
             for each in value if option.multiple else (value,):
                 words += [option.opts[0]] if each is True else [option.opts[0], str(each)]
-    return shlex.join(words)
+    return shlex.join(store.masked(word) for word in words)
 
 
 def _over(instance: WorkflowInstance[Any], request: Request, view: View) -> int:

@@ -143,7 +143,8 @@ def _time(text: str | None, option: str) -> datetime | None:
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError:
-        return datetime.now(UTC) - read_span(text, option)
+        dated = "or a date, with or without a time: 2026-01-31"
+        return datetime.now(UTC) - read_span(text, option, or_else=dated)
 
 
 def _show(page: Page[Any], *, logs: bool) -> None:

@@ -13,8 +13,13 @@ __all__ = ["read_span"]
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def read_span(text: str, option: str) -> timedelta:
+def read_span(text: str, option: str, *, or_else: str | None = None) -> timedelta:
     """Return the time that *text* says, such as ``30s``, ``90m``, ``12h``, ``30d`` or ``4w``.
+
+    Args:
+        text: What was written.
+        option: Where, for the error.
+        or_else: What else can be written there, for the hint of the error.
 
     Raises:
         CommandError: It is no time; the error names *option*.
@@ -22,5 +27,6 @@ def read_span(text: str, option: str) -> timedelta:
     found = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
     if found is None:
         problem = f"{option} {text!r} is no time"
-        raise CommandError(problem, "write a number and a unit: 90m, 12h, 30d, 4w")
+        hint = "write a number and a unit: 90m, 12h, 30d, 4w"
+        raise CommandError(problem, f"{hint}; {or_else}" if or_else else hint)
     return timedelta(**{_UNITS[found[2]]: int(found[1])})

@@ -24,12 +24,14 @@ __all__ = [
     "host_on",
     "kept",
     "made",
+    "masked",
     "on_new_store",
     "on_store",
     "option",
 ]
 
 T = TypeVar("T")
+_DATABASES: Final = ("postgres", "postgresql")
 
 
 def _chosen_db(ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
@@ -78,20 +80,26 @@ def option(url: str) -> str:
 
     context = click.get_current_context(silent=True)
     usual = DEFAULT_URL if context is None else configuration(context).urls.get("db", DEFAULT_URL)
-    shown = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)
-    return "" if url == usual else f" --db {shlex.quote(shown)}"
+    return "" if url == usual else f" --db {shlex.quote(masked(url))}"
+
+
+def masked(text: str) -> str:
+    """Return *text* without the passwords of the URLs in it."""
+    text = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", text)
+    return re.sub(r"(?<=[?&])(password|sslpassword)=[^&]*", r"\1=***", text)
 
 
 def _file(url: str) -> Path | None:
     """Return the file of a SQLite URL, ``None`` for other stores and for one in memory."""
-    parts = urlsplit(url)
-    path = unquote(parts.path).removeprefix("/")
-    return Path(path) if parts.scheme == "sqlite" and path not in {"", ":memory:"} else None
+    if not url.startswith("sqlite:"):
+        return None
+    path = unquote(urlsplit(url).path).removeprefix("/")
+    return Path(path) if path not in {"", ":memory:"} else None
 
 
 def kept(url: str) -> bool:
     """Whether what is stored at *url* outlives the process."""
-    scheme = urlsplit(url).scheme
+    scheme = url.partition(":")[0]
     return scheme != "memory" and (scheme != "sqlite" or _file(url) is not None)
 
 
@@ -118,7 +126,7 @@ def made(url: str) -> str:
 
 
 def existing(url: str) -> str:
-    """Return *url* of a store that exists; nothing is made.
+    """Return what opens the store *url* if it exists; nothing is made.
 
     Raises:
         CommandError: There is none.
@@ -130,6 +138,8 @@ def existing(url: str) -> str:
             raise CommandError(
                 problem, "name a store that is kept, for example --db sqlite:///runs.db"
             )
+        if url.partition(":")[0] in _DATABASES:  # of servers, which are believed to be there
+            return f"{url}{'&' if '?' in url else '?'}create=off"
         return url
     if not file.is_file():
         problem = f"there is no store at {str(file)!r}"

@@ -15,6 +15,7 @@ from wfe.host.cli import github
 from wfe.host.cli.cleaning import clean, clean_block
 from wfe.host.cli.model import Change, Picture, Times
 from wfe.host.cli.output import Output
+from wfe.host.cli.places import Places
 from wfe.host.cli.result import Result
 from wfe.host.cli.tails import Notice, notice_of
 from wfe.host.cli.view_plain import headline, line_of
@@ -41,6 +42,7 @@ class GithubView:
     _out: Output = attrs.field(
         default=attrs.Factory(lambda self: Output(self._stream), takes_self=True), init=False
     )
+    _places: Places = attrs.field(factory=Places)
     _times: Times = attrs.field(factory=Times, init=False)
     _held: dict[_Key, list[str]] = attrs.field(factory=dict[_Key, list[str]], init=False)
     _running: dict[_Key, str] = attrs.field(factory=dict[_Key, str], init=False)
@@ -61,12 +63,14 @@ class GithubView:
         if event.kind == "log":
             self._log(key, event, change)
             return
+        silent = self._places.silent(event, change)
         if event.kind == "step_started":
             self._running[key] = change.path
         elif visit.state in OVER or visit.state in {State.RETRYING, State.INTERRUPTED}:
             self._running.pop(key, None)
             self._flush(key, change.path)
-        self._say(line_of(event, change, self._times))
+        if not silent:
+            self._say(line_of(event, change, self._times))
         if event.kind == "step_failed" and visit.child is None and not _contains(change):
             notice = Notice(path=change.path, level="error", message=clean(visit.note))
             self._command(github.annotation(notice))
@@ -132,10 +136,16 @@ class GithubView:
         self._out.line(command)
 
     def tick(self) -> None:
-        """Lines do not move."""
+        """Tell what has waited a while; lines do not move."""
+        self._tell_waiting()
+
+    def _tell_waiting(self, *, at_once: bool = False) -> None:
+        for event, change in self._places.waiting(at_once=at_once):
+            self._say(line_of(event, change, self._times))
 
     def close(self) -> None:
         """Write what is still held back."""
+        self._tell_waiting(at_once=True)
         for key in list(self._held):
             self._flush(key, self._running.get(key, "output"))
         self._close_open()

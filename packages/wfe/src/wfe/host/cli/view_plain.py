@@ -13,6 +13,7 @@ from wfe.host.cli.cleaning import clean, clean_block
 from wfe.host.cli.drawing import GLYPHS, clock_time, comparison, duration
 from wfe.host.cli.model import Change, Picture, Times, hidden
 from wfe.host.cli.output import Output
+from wfe.host.cli.places import Places
 from wfe.host.cli.reasons import skip_reason
 from wfe.host.cli.result import Result, notice_line
 from wfe.host.cli.tails import notice_of, progress_of
@@ -36,6 +37,7 @@ class PlainView:
     _out: Output = attrs.field(
         default=attrs.Factory(lambda self: Output(self._stream), takes_self=True), init=False
     )
+    _places: Places = attrs.field(factory=Places)
     _times: Times = attrs.field(factory=Times, init=False)
     _told: dict[tuple[str, int], tuple[int, str]] = attrs.field(
         factory=dict[tuple[str, int], tuple[int, str]], init=False
@@ -50,7 +52,10 @@ class PlainView:
         """Write the line for an event, if it has one."""
         if event.kind == "log" and (event.data or {}).get("stream") == "progress":
             self._progress(event, change)
-            return
+        elif not self._places.silent(event, change):
+            self._tell(event, change)
+
+    def _tell(self, event: LifecycleEvent, change: Change) -> None:
         text = line_of(event, change, self._times)
         if text is not None:
             self._out.line(clean(text))
@@ -67,10 +72,14 @@ class PlainView:
             self._out.line(clean(f"{change.path} | {progress}"))
 
     def tick(self) -> None:
-        """Lines do not move."""
+        """Tell what has waited a while; lines do not move."""
+        for event, change in self._places.waiting():
+            self._tell(event, change)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Tell what still waits."""
+        for event, change in self._places.waiting(at_once=True):
+            self._tell(event, change)
 
     def finish(self, result: Result) -> None:
         """Write the summary."""

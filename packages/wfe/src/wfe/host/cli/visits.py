@@ -51,6 +51,7 @@ class Visit:
         number: From 1, counted per step of the run.
         note: Why it failed, what it waits for.
         wake: When it goes on by itself, ``None``: not by time.
+        places: Limits under which it has no place yet.
         child: The run it started as sub-workflow.
         round: Which round of a loop it belongs to (``os=linux, py=3.12``), ``""``: not named.
         cached: Where its outputs came from instead of a run, ``""``: it ran.
@@ -66,6 +67,7 @@ class Visit:
     ended: datetime | None = None
     note: str = ""
     wake: datetime | None = None
+    places: frozenset[str] = frozenset()
     child: str | None = None
     round: str = ""
     cached: str = ""
@@ -242,6 +244,7 @@ def _sleeping(_step: Step, visit: Visit, event: LifecycleEvent, data: Mapping[st
 def _waiting(_step: Step, visit: Visit, event: LifecycleEvent, data: Mapping[str, Any]) -> None:
     visit.state = State.WAITING
     visit.started = visit.started or event.at
+    visit.places = frozenset(map(str, data.get("limits", ())))
     if "child" in data:
         visit.child, visit.note = data["child"], ""
     else:
@@ -266,6 +269,12 @@ def _branched(step: Step, visit: Visit, event: LifecycleEvent, _data: Mapping[st
     visit.state = State.RUNNING
     visit.started = visit.started or event.at
     step.turns += 1
+
+
+def _granted(_step: Step, visit: Visit, _event: LifecycleEvent, data: Mapping[str, Any]) -> None:
+    visit.places -= {str(data.get("limit"))}
+    if visit.state is State.WAITING and not visit.places:
+        visit.state, visit.note = State.RUNNING, ""
 
 
 def _again(_step: Step, visit: Visit, _event: LifecycleEvent, _data: Mapping[str, Any]) -> None:
@@ -308,6 +317,7 @@ FOLDS: Final[Mapping[str, _Fold]] = {
     "step_waiting": _waiting,
     "step_branched": _branched,
     "event_received": _again,
+    "places_granted": _granted,
     "data_conflict": _unchanged,
     "progress": _unchanged,
     "log": _logged,

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from wfe.core.definition import WorkflowDefinition
+from wfe.core.errors import DefinitionConflictError
 from wfe.core.models import LifecycleEvent
 from wfe.host.cli import settings, store
 from wfe.host.cli.errors import CommandError, Exit, complain, log_to_stderr
@@ -125,6 +126,11 @@ async def _work(
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stop.set)
+    try:
+        await host.start()
+    except DefinitionConflictError as error:
+        hint = "or let this one replace it for new runs: wfe worker --supersede"
+        raise CommandError(str(error), hint) from error
     async with host:
         health = await host.health()
         ids = ", ".join(sorted({each.id for each in definitions}))
