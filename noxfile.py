@@ -93,10 +93,24 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def acceptance(session: nox.Session) -> None:
+    """The host's tests over SQLite, PostgreSQL and PostgreSQL + Valkey; names choose some."""
+    session.install(*DEV)
+    session.run("python", "scripts/acceptance.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks and their gates; arguments after ``--`` go to them."""
     session.install(*DEV)
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def scaling(session: nox.Session) -> None:
+    """Several processes on one store, and a store of a million runs; ``-- --small`` in a minute."""
+    session.install(*DEV)
+    session.run("python", "-m", "benchmarks.scaling", *session.posargs)
 
 
 @nox.session

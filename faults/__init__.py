@@ -1,1 +1,1 @@
-"""Breaks servers, networks and hosts under real work, and proves that nothing was lost or doubled."""
+"""Breaks servers, links and hosts under real work, and proves that nothing is lost or doubled."""

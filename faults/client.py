@@ -159,12 +159,12 @@ class Client:
 
     async def _intend(self, what: str, actor: str, run: str) -> None:
         """Ask something of a run; whoever got no answer asks anew under another name."""
-        asked = {
+        asked: dict[str, Callable[[str], Awaitable[object]]] = {
             "signal": lambda who: self.host.signal(run, "nudge", {"by": who}, actor=who),
             "suspend": lambda who: self.host.suspend(run, actor=who),
             "resume": lambda who: self.host.resume(run, actor=who),
             "terminate": lambda who: self.host.terminate(run, "enough", actor=who),
-        }[what]
+        }
         if (what, actor) in self.ledger.done:
             return
         while True:
@@ -172,7 +172,7 @@ class Client:
             fact = {"what": what, "name": actor, "actor": who, "run": run}
             self.ledger.write({**fact, "sure": False})
             try:
-                await asked(who)
+                await asked[what](who)
             except InvalidStateTransitionError:
                 if what == "resume" and not await self._final(run):
                     await asyncio.sleep(0.2)  # it was not suspended yet

@@ -1,15 +1,12 @@
-"""Runs hosts, clients and servers, breaks them as planned, and heals everything at the end."""
+"""Runs servers, hosts and clients, breaks them as planned, and heals everything at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import Any, Final
 import attrs
 
 from faults.hosting import make_host
+from faults.members import Happened, Member, Shape
 from faults.network import ADDRESS, Links
 from faults.plan import KINDS, Fault
 from faults.reading import open_reader
@@ -26,7 +24,7 @@ from faults.settings import Settings
 from faults.workload import LIMIT
 from wfe.host import WorkflowHost
 
-__all__ = ["SETUPS", "Cluster", "Happened"]
+__all__ = ["SETUPS", "Cluster"]
 
 SETUPS: Final = ("postgres", "postgres+valkey", "sqlite")
 _FAKETIME: Final = ("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
@@ -34,74 +32,6 @@ _FAKETIME: Final = ("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
 _PLACES: Final = "SELECT key, count(*) FROM wfe_holders GROUP BY key"
 _OPEN: Final = "SELECT count(*) FROM wfe_instances WHERE completed_at IS NULL"
 _UNDER: Final = "SELECT count(*) FROM wfe_instances WHERE owner IS NOT NULL"
-
-
-@attrs.define
-class Happened:
-    """What was done, and what was seen on the way."""
-
-    faults: Counter[str] = attrs.field(factory=Counter[str])
-    log: list[str] = attrs.field(factory=list[str])
-    wrong: list[str] = attrs.field(factory=list[str])
-    missing: dict[str, str] = attrs.field(factory=dict[str, str])
-    """Faults that cannot be made here, and why."""
-    stopped: list[int] = attrs.field(factory=list[int])
-    """Processes of hosts that were stopped politely."""
-    paused: int = 0
-    """When the schedule was paused, µs."""
-    samples: int = 0
-    most_places: int = 0
-    settled: float | None = None
-    """Seconds from the last fault to rest; ``None``: it never came."""
-
-
-@attrs.define
-class Member:
-    """A process of ours that may die and come back."""
-
-    name: str
-    command: list[str]
-    environment: dict[str, str]
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
-    wanted: bool = True
-    """Whether it should be there now."""
-    starts: int = 0
-
-    def start(self) -> None:
-        """Start it."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self.environment},
-            )
-        self.wanted = True
-        self.starts += 1
-
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
-
-    async def ended(self, seconds: float) -> bool:
-        """Wait for its end; return whether it came."""
-        until = time.monotonic() + seconds
-        while self.process is not None and self.process.poll() is None:
-            if time.monotonic() > until:
-                return False
-            await asyncio.sleep(0.02)
-        return True
-
-    async def kill(self) -> None:
-        """Kill -9 it."""
-        self.wanted = False
-        self.signal(signal.SIGKILL)
-        await self.ended(10)
-        if self.process is not None and self.process.stdin is not None:
-            self.process.stdin.close()
 
 
 @attrs.define
@@ -128,37 +58,32 @@ class Cluster:
 
     @staticmethod
     @asynccontextmanager
-    async def made(
-        setup: str, folder: Path, seed: int, *, hosts: int, clients: int, namespaces: bool,
-        rate: float, search: bool = False, version: str | None = None,
-    ) -> AsyncIterator[Cluster]:  # fmt: skip
-        """Start all that *setup* names; end it, whatever happens."""
-        happened = Happened()
-        names = [f"h{number}" for number in range(hosts)]
-        server = setup != "sqlite"
-        links = Links.make(names) if namespaces and server else Links()
-        address = ADDRESS if links.names else "127.0.0.1"
-        plain = Settings(folder=str(folder), seed=seed, db="", rate=rate)
-        cluster = Cluster(plain, folder, happened, links)
+    async def made(shape: Shape, folder: Path) -> AsyncIterator[Cluster]:
+        """Start all that *shape* names; end it, whatever happens."""
+        names = [f"h{number}" for number in range(shape.hosts)]
+        server = shape.setup != "sqlite"
+        links = Links.make(names) if shape.namespaces and server else Links()
+        plain = Settings(folder=str(folder), seed=shape.seed, db="", rate=shape.rate)
+        cluster = Cluster(plain, folder, Happened(), links)
         try:
-            await cluster._serve(setup, address, search=search, version=version)
-            cluster._people(names, clients)
+            await cluster._serve(shape, ADDRESS if links.names else "127.0.0.1")
+            cluster._people(names, shape.clients)
             yield cluster
         finally:
             await cluster._close()
 
-    async def _serve(self, setup: str, address: str, *, search: bool, version: str | None) -> None:
-        if setup == "sqlite":
+    async def _serve(self, shape: Shape, address: str) -> None:
+        if shape.setup == "sqlite":
             self.file = Ballast.mount(self.folder / "file", 1024)
             self.settings = attrs.evolve(self.settings, db=f"sqlite:///{self.file.folder}/wfe.db")
         else:
-            self.postgres = await Postgres.start(version)
+            self.postgres = await Postgres.start(shape.version)
             self.settings = attrs.evolve(self.settings, db=self.postgres.url(host=address))
-        if "valkey" in setup:
+        if "valkey" in shape.setup:
             self.valkey = await Valkey.start(None)
             url = f"{self.valkey.url(address)}?prefix=faults:"
             self.settings = attrs.evolve(self.settings, queue=url, lock=url, lifecycle=url)
-        if search and self.links.names:
+        if shape.search and self.links.names:
             self.search = await Search.start()
             self.settings = attrs.evolve(self.settings, search=self.search.url())
 
@@ -197,7 +122,7 @@ class Cluster:
             if server is not None:
                 server.server.close()
         if self.file is not None and self.file.mounted:
-            subprocess.run(["umount", "-l", str(self.file.folder)], check=False)
+            await asyncio.to_thread(self.file.unmount)
 
     # -- what can be done here
 
@@ -218,9 +143,11 @@ class Cluster:
 
     def _why_not(self, kind: str) -> str | None:
         match kind:
-            case "cut" | "deaf" | "mute" if not self.links.names:
+            case "cut" | "deaf" | "mute" | "no-valkey" if not self.links.names:
                 return "the hosts have no network of their own"
-            case "deaf" | "mute" if not self.links.one_way:
+            case "no-valkey" if self.valkey is None:
+                return "there is no Valkey"
+            case "deaf" | "mute" | "no-valkey" if not self.links.one_way:
                 return "iptables does not work here"
             case "clock" if self.file is not None:
                 return "hosts on one file have one clock, that of their machine"
@@ -281,6 +208,7 @@ class Cluster:
             "cut": self._link,
             "deaf": self._link,
             "mute": self._link,
+            "no-valkey": self._link,
             "clock": self._clock,
             "client-kill": self._client,
             "postgres-kill": self._server,
@@ -334,6 +262,8 @@ class Cluster:
                 self.links.cut(name)
             case "deaf":
                 self.links.drop(name, "INPUT")
+            case "no-valkey" if self.valkey is not None:
+                self.links.drop_port(name, self.valkey.port)
             case _:
                 self.links.drop(name, "OUTPUT")
         await asyncio.sleep(fault.lasts)
@@ -447,7 +377,7 @@ class Cluster:
     @asynccontextmanager
     async def judge(self) -> AsyncIterator[WorkflowHost]:
         """Return a host of this process that drives nothing."""
-        alone = {"queue": None, "lock": None, "lifecycle": None, "search": None}
-        settings = attrs.evolve(self.settings, db=self.url, lease=30.0, **alone)
+        known = self.settings
+        settings = Settings(folder=known.folder, seed=known.seed, db=self.url, lease=30.0)
         async with make_host(settings, "judge", drives=False) as host:
             yield host

@@ -10,6 +10,7 @@ import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from faults.settings import Settings, end_with_parent
 from faults.workload import Effects, definitions, review
@@ -60,8 +61,23 @@ async def _work(settings: Settings, name: str) -> None:
         await asyncio.gather(work, return_exceptions=True)
 
 
+def _tell(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what the loop complains of, and where in its code a task was."""
+    places: list[str] = []
+    inner: Any = context["task"].get_coro() if "task" in context else None
+    while inner is not None:
+        frame = getattr(inner, "cr_frame", None) or getattr(inner, "gi_frame", None)
+        if frame is not None:
+            places.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+        inner = getattr(inner, "cr_await", None) or getattr(inner, "gi_yieldfrom", None)
+    logging.getLogger("asyncio").error(
+        "%s %r at %s", context.get("message"), context.get("exception"), " > ".join(places)
+    )
+
+
 async def _until_it_works(settings: Settings, name: str) -> None:
     """Work; while the store is away, try again as a supervisor of services would."""
+    asyncio.get_running_loop().set_exception_handler(_tell)
     while True:
         try:
             await _work(settings, name)

@@ -10,7 +10,7 @@ import attrs
 
 from faults.client import Ledger
 from faults.reading import Effect, Run, Seen
-from faults.workload import LIMIT, UNDOABLE
+from faults.workload import BOOKING, LIMIT, UNDOABLE
 
 __all__ = ["LAWS", "Judged", "judge"]
 
@@ -96,28 +96,28 @@ def _keys(judged: Judged) -> Iterator[str]:
 
 
 def _intents(judged: Judged) -> Iterator[str]:
-    named: Counter[tuple[str, str]] = Counter()
-    stopping: set[tuple[str, str]] = set()
-    for run in judged.seen.runs:
-        for row in run.rows:
-            if "actor" not in row.info:
-                continue
-            key = (run.id, row.info["actor"])
-            if row.kind == "workflow_stopping":
-                stopping.add(key)
-            elif key in stopping:
-                continue
-            named[key] += 1
+    named = Counter(who for run in judged.seen.runs for who in _asked(run))
     asked: dict[tuple[str, str], bool] = {}
-    for ledger in judged.ledgers:
-        for fact in ledger.facts:
-            if "actor" in fact:
-                key = (fact["run"], fact["actor"])
-                sure = fact["sure"] and not fact.get("refused")
-                asked[key] = asked.get(key, False) or sure
-    for key, sure in asked.items():
-        if named[key] > 1 or (sure and not named[key]):
-            yield f"{key[1]} asked {key[0]}{' and was told yes' if sure else ''}: {named[key]} rows"
+    for fact in (fact for ledger in judged.ledgers for fact in ledger.facts):
+        if "actor" in fact:
+            who = (fact["run"], fact["actor"])
+            asked[who] = asked.get(who, False) or (fact["sure"] and not fact["refused"])
+    for who, sure in asked.items():
+        if named[who] > 1 or (sure and not named[who]):
+            told = " and was told yes" if sure else ""
+            yield f"{who[1]} asked {who[0]}{told}: {named[who]} rows"
+
+
+def _asked(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield (run, who asked) of each row that names somebody."""
+    stopping: set[str] = set()
+    for row in run.rows:
+        actor = row.info.get("actor")
+        if actor is None or actor in stopping:
+            continue  # a run that stops first and then ends has two rows about one
+        if row.kind == "workflow_stopping":
+            stopping.add(actor)
+        yield run.id, actor
 
 
 def _gapless(judged: Judged) -> Iterator[str]:
@@ -179,7 +179,8 @@ def outline(run: Run) -> Counter[tuple[str, str]]:
     """Return how often what happened to each step; without what depends on chance."""
     found: Counter[tuple[str, str]] = Counter()
     for row in run.rows:
-        if row.kind not in _VOLATILE:
+        tried = row.kind == "step_retrying" and row.step == BOOKING  # the server was away
+        if row.kind not in _VOLATILE and not tried:
             kind = "step_decided" if row.step == _PERHAPS else row.kind
             found[kind, str(row.call or row.step)] += 1
     return found
@@ -197,6 +198,8 @@ def _effects(judged: Judged) -> Iterator[str]:
         if row.kind == "step_interrupted"
     )
     for (key, attempt), began in ran.items():
+        if began[0].step == BOOKING:
+            continue  # when the store fails at its commit, it is rolled back and begins again
         taken = interrupted[":".join(key.split(":")[:2])]
         handed_back = sum(each.pid in judged.stopped for each in began)
         if len(began) > 1 + taken + handed_back:
@@ -204,6 +207,19 @@ def _effects(judged: Judged) -> Iterator[str]:
                 f"{began[0].step} ({key}) attempt {attempt} ran {len(began)} times after {taken}"
                 f" interruptions and {handed_back} stops of its host: {began}"
             )
+
+
+def _books(judged: Judged) -> Iterator[str]:
+    """What a transaction changed is there once if its step is done, and else not at all."""
+    done: Counter[str] = Counter()
+    for run in judged.seen.runs:
+        for row in run.rows:
+            called = row.kind == "step_completed" and row.call and row.step == BOOKING
+            if row.kind == "step_committed" or called:
+                done[run.key(row)] += 1
+    for key in done | judged.seen.books:
+        if done[key] != judged.seen.books[key]:
+            yield f"{key} is committed {done[key]} times and booked {judged.seen.books[key]} times"
 
 
 def _bodies(judged: Judged) -> Iterator[Effect]:
@@ -220,8 +236,8 @@ def _never_again(judged: Judged) -> Iterator[str]:
     for effect in _bodies(judged):
         at = done.get(effect.key)
         if at is not None and effect.at > at + _TOLERANCE:
-            late = (effect.at - at) / 1000
-            yield f"{effect.step} ({effect.key}) began {late:.0f} ms after it was done, pid {effect.pid}"
+            late = f"{(effect.at - at) / 1000:.0f} ms after it was done"
+            yield f"{effect.step} ({effect.key}) began {late}, pid {effect.pid}"
 
 
 def _really(judged: Judged) -> Iterator[str]:
@@ -230,9 +246,9 @@ def _really(judged: Judged) -> Iterator[str]:
     steps = {effect.step for effect in _bodies(judged)}
     for run in judged.seen.runs:
         for row in run.rows:
-            if row.kind == "step_completed" and row.step in steps and run.key(row) not in ran:
-                if run.definition != "errand" or row.call is not None:
-                    yield f"{row.step} ({run.key(row)}) is complete, and never ran"
+            has_body = row.step in steps and (run.definition != "errand" or row.call is not None)
+            if row.kind == "step_completed" and has_body and run.key(row) not in ran:
+                yield f"{row.step} ({run.key(row)}) is complete, and never ran"
 
 
 def _events(judged: Judged) -> Iterator[str]:
@@ -358,6 +374,7 @@ LAWS: Final[dict[str, Callable[[Judged], Iterator[str]]]] = {
     "bodies ran once, and again only when interrupted": _effects,
     "a completed step never begins again": _never_again,
     "what is complete was done": _really,
+    "a transaction and its step are one": _books,
     "each event woke each wait once": _events,
     "each child once": _children,
     "each time of a schedule once": _schedules,

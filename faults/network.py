@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-__all__ = ["ADDRESS", "Links", "isolated", "why_not"]
+__all__ = ["ADDRESS", "Links", "inside", "isolated", "settle_in", "why_not"]
 
 ADDRESS: Final = "10.79.0.1"
 """Of the servers, as hosts see them."""
@@ -35,18 +35,25 @@ def why_not() -> str | None:
     return None if tried is None else f"namespaces do not work here: {tried}"
 
 
-def isolated() -> int | None:
-    """Run the suite once more in namespaces of its own; ``None``: this is that run already.
+def inside() -> bool:
+    """Whether this process is the first one in namespaces of the suite's own."""
+    return bool(os.environ.get(_INSIDE))
+
+
+def settle_in() -> None:
+    """Make the new namespaces fit to work in."""
+    folder = Path("/run/netns")
+    folder.mkdir(exist_ok=True)
+    _run("mount", "-t", "tmpfs", "tmpfs", str(folder))
+    _run("ip", "link", "set", "lo", "up")
+
+
+def isolated(arguments: Sequence[str]) -> int:
+    """Run the suite once more, in namespaces of its own; return its exit code.
 
     The suite is the first process there, so all that it started ends with it.
     """
-    if os.environ.get(_INSIDE):
-        folder = Path("/run/netns")
-        folder.mkdir(exist_ok=True)
-        _run("mount", "-t", "tmpfs", "tmpfs", str(folder))
-        _run("ip", "link", "set", "lo", "up")
-        return None
-    command = ["unshare", *_UNSHARE, sys.executable, "-m", "faults", *sys.argv[1:]]
+    command = ["unshare", *_UNSHARE, sys.executable, "-m", "faults", *arguments]
     return subprocess.run(command, check=False, env={**os.environ, _INSIDE: "1"}).returncode
 
 
@@ -88,6 +95,10 @@ class Links:
         """Let nothing through in one direction: ``INPUT`` or ``OUTPUT`` of the host."""
         _inside(name, "iptables", "-A", chain, "-i" if chain == "INPUT" else "-o", "wire",
                 "-j", "DROP")  # fmt: skip
+
+    def drop_port(self, name: str, port: int) -> None:
+        """Let nothing through to one port of the servers."""
+        _inside(name, "iptables", "-A", "OUTPUT", "-p", "tcp", "--dport", str(port), "-j", "DROP")
 
     def heal(self, name: str) -> None:
         """Let everything through again."""

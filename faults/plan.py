@@ -36,6 +36,7 @@ KINDS: Final[dict[str, Kind]] = {
     "cut": Kind(6, (0.5, 7.0), "host", "a host's link is down"),
     "deaf": Kind(4, (1.0, 7.0), "host", "nothing reaches a host, what it sends arrives"),
     "mute": Kind(4, (1.0, 7.0), "host", "nothing that a host sends arrives"),
+    "no-valkey": Kind(4, (2.0, 8.0), "host", "a host reaches the store, but not Valkey"),
     "clock": Kind(4, (1.0, 5.0), "host", "the clock of a host jumps by up to 10 minutes"),
     "client-kill": Kind(2, (0.0, 1.0), "client", "kill -9 of a client"),
     "postgres-kill": Kind(4, (0.0, 3.0), "postgres", "kill -9 of PostgreSQL"),
@@ -67,7 +68,7 @@ class Fault:
 def drawn(
     seed: int, seconds: float, kinds: Sequence[str], hosts: int, clients: int, every: float = 4.0
 ) -> list[Fault]:
-    """Return the faults of *seed*: one each *every* seconds in the mean, the first ones of all kinds.
+    """Return the faults of *seed*: one each *every* seconds in the mean, at first one of each kind.
 
     A longer plan of the same seed and kinds begins with the shorter one.
     """

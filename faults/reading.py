@@ -14,9 +14,10 @@ from typing import Any, Final, Protocol, TypeAlias
 import attrs
 import psycopg
 
+from faults.workload import BOOKS
 from wfe.core.rules.state import State, apply, state_from_json
 
-__all__ = ["Effect", "Reader", "Run", "Seen", "open_reader", "read"]
+__all__ = ["Effect", "Reader", "Row", "Run", "Seen", "make_books", "open_reader", "read"]
 
 _EMPTY: Final = (
     "inbox",
@@ -44,6 +45,10 @@ class Reader(Protocol):
         """Return all rows; an OSError says that the store does not answer."""
         ...
 
+    def run(self, sql: str) -> None:
+        """Do what has no rows."""
+        ...
+
 
 @attrs.frozen
 class _Postgres:
@@ -51,6 +56,9 @@ class _Postgres:
 
     def rows(self, sql: str) -> list[Any]:
         return self.connection.execute(sql.encode()).fetchall()
+
+    def run(self, sql: str) -> None:
+        self.connection.execute(sql.encode())
 
 
 @attrs.frozen
@@ -60,10 +68,13 @@ class _Sqlite:
     def rows(self, sql: str) -> list[Any]:
         return self.connection.execute(sql).fetchall()
 
+    def run(self, sql: str) -> None:
+        self.connection.execute(sql)
+
 
 @contextmanager
-def open_reader(url: str) -> Iterator[Reader]:
-    """Return who reads the store behind *url*.
+def open_reader(url: str, *, write: bool = False) -> Iterator[Reader]:
+    """Return who reads the store behind *url*; *write*: and may write there.
 
     Raises:
         OSError: It does not answer.
@@ -71,13 +82,25 @@ def open_reader(url: str) -> Iterator[Reader]:
     try:
         if url.startswith("sqlite"):
             path = url.removeprefix("sqlite:///").partition("?")[0]
-            with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as found:
+            mode = "rw" if write else "ro"
+            name = f"file:{path}?mode={mode}"
+            with contextlib.closing(sqlite3.connect(name, uri=True)) as found:
                 yield _Sqlite(found)
         else:
             with psycopg.connect(url, connect_timeout=5, autocommit=True) as connection:
                 yield _Postgres(connection)
     except (psycopg.Error, sqlite3.Error) as error:
         raise ConnectionError(str(error)) from error
+
+
+def make_books(url: str) -> None:
+    """Make the application's own table in the store's database.
+
+    Raises:
+        OSError: It does not answer.
+    """
+    with open_reader(url, write=True) as reader:
+        reader.run(f"CREATE TABLE {BOOKS} (key TEXT)")
 
 
 @attrs.frozen(kw_only=True)
@@ -168,6 +191,8 @@ class Seen:
     workers: dict[int, tuple[str, int | None]]
     schedules: dict[str, Schedule]
     left: Counter[str]
+    books: Counter[str] = attrs.field(factory=Counter[str])
+    """What is in the application's own table."""
 
 
 def read(url: str, folder: Path, offset: int) -> Seen:
@@ -186,6 +211,7 @@ def read(url: str, folder: Path, offset: int) -> Seen:
         runs = [_run(found, rows, snapshots) for found in reader.rows(_RUNS)]
         left = {name: reader.rows(f"SELECT count(*) FROM wfe_{name}")[0][0] for name in _EMPTY}
         events = {id: (name, key, at) for id, name, key, at in reader.rows(_EVENTS)}
+        books = Counter(key for (key,) in reader.rows(f"SELECT key FROM {BOOKS}"))
         workers = {epoch: (name, fenced) for epoch, name, fenced in reader.rows(_WORKERS)}
         schedules = {
             id: (json.loads(spec), json.loads(state)) for id, spec, state in reader.rows(_SCHEDULES)
@@ -199,6 +225,7 @@ def read(url: str, folder: Path, offset: int) -> Seen:
         workers=workers,
         schedules=schedules,
         left=Counter(left),
+        books=books,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.client import Ledger
-from faults.driving import Happened
+from faults.members import Happened
 from faults.plan import KINDS
 from faults.reading import Seen
 

@@ -62,6 +62,10 @@ class Ballast:
         with (self.folder / "ballast").open("ab") as file, contextlib.suppress(OSError):
             os.posix_fallocate(file.fileno(), file.tell(), max(free, 1))
 
+    def unmount(self) -> None:
+        """Take the file system away."""
+        subprocess.run(["umount", "-l", str(self.folder)], check=False)
+
     def free(self) -> None:
         """Give it back."""
         (self.folder / "ballast").unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import time
 from datetime import timedelta
@@ -25,7 +26,17 @@ from wfe.core import (
     workflow,
 )
 
-__all__ = ["LIMIT", "SLOTS", "UNDOABLE", "Effects", "data_of", "definitions", "kind_of"]
+__all__ = [
+    "BOOKING",
+    "BOOKS",
+    "LIMIT",
+    "SLOTS",
+    "UNDOABLE",
+    "Effects",
+    "data_of",
+    "definitions",
+    "kind_of",
+]
 
 Ctx: TypeAlias = StepExecutionContext[Any]
 LIMIT: Final = 2
@@ -34,9 +45,15 @@ SLOTS: Final = "slots"
 """The key of that limit."""
 UNDOABLE: Final = frozenset({"reserve", "hotel", "flight"})
 """Steps of :func:`trip` that can be undone."""
+BOOKS: Final = "faults_books"
+"""The application's own table."""
+BOOKING: Final = "book"
+"""The step that writes into it."""
 _KINDS: Final = ("order", "trip", "order", "errand", "trip", "order", "doomed", "errand")
 _SOON: Final = timedelta(milliseconds=50)
 _AGAIN: Final = Retry(max_retries=2, interval=_SOON)
+# A statement that fails because the server is away fails its step's attempt, as any error does.
+_UNTIL_IT_WORKS: Final = Retry(max_retries=100, interval=timedelta(milliseconds=300))
 
 
 @attrs.frozen
@@ -94,6 +111,16 @@ async def pay(ctx: Ctx) -> None:
         raise ValueError(message)
 
 
+async def book(ctx: Ctx) -> None:
+    """Write into a table of the store's database, in the transaction that completes the step."""
+    ctx.app.note(ctx)
+    async with ctx.transaction() as tx:
+        # The two drivers have different placeholders; what stands here needs none.
+        done = tx.connection.execute(f"INSERT INTO {BOOKS} VALUES ('{ctx.idempotency_key}')")
+        if inspect.isawaitable(done):
+            await done
+
+
 # -- definitions ----------------------------------------------------------------------------------
 
 
@@ -113,6 +140,7 @@ def order() -> WorkflowDefinition:
             lambda b: b.then(held).name("item").concurrency(SLOTS, limit=LIMIT),
             max_concurrency=2,
         )
+        .then(book).name(BOOKING).on_error(_UNTIL_IT_WORKS)
         .wait_for("maybe", key=lambda d: d["number"], timeout=timedelta(seconds=1.2))
         .name("perhaps").on_error(Continue())
         .delay(timedelta(seconds=1)).name("rest")
@@ -217,6 +245,7 @@ async def errand(ctx: WorkflowContext, number: str) -> list[Any]:
     except StepFailedError as error:
         trace.append(str(error.step))
     trace.append(await ctx.wait_for("paid", number))
+    await ctx.options(retry=_UNTIL_IT_WORKS).step(book)
     await ctx.child("part", {"number": number})
     trace.append(await ctx.step(note, "z"))
     return trace

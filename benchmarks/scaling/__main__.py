@@ -108,7 +108,7 @@ async def _full(run: Run) -> AsyncIterator[Figures]:
         "SELECT pg_database_size(%s)::float8 / 1e9", big.url.rpartition("/")[2]
     )
     yield {"database_gb": size}
-    for figures in await full.compare(small, big, run.of(500, 40)):
+    for figures in await full.compare(small, big, run.of(300, 40)):
         yield figures
         if figures["p50_ratio"] > full.MOST:
             run.broken.append(f"{figures['call']} takes {figures['p50_ratio']:.2f} times as long")

@@ -30,7 +30,7 @@ retain_until"""
 # Spread over the 30 days before, in order of their numbers; ids are made as the host makes them.
 _MOMENTS: Final[LiteralString] = """
 WITH t AS (SELECT i.*, i.completed_at - i.created_at AS took FROM wfe_instances i
-    WHERE i.definition = %(template)s::text LIMIT 1),
+    WHERE i.definition = %(template)s::text ORDER BY n LIMIT 1),
 g AS (SELECT k, {base} + k AS n,
     (SELECT created_at FROM t) - 2592000000000 + k * (2592000000000 / %(total)s::bigint) AS at
     FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS s (k)),

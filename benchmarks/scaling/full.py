@@ -16,6 +16,7 @@ from benchmarks.scaling.flows import definitions
 from benchmarks.scaling.timing import summary
 from wfe.core.providers import (
     Claimed,
+    Done,
     Header,
     HeaderChange,
     InstanceQuery,
@@ -67,6 +68,13 @@ class Asked:
         self.times.setdefault(name, []).append(time.perf_counter() - began)
         return result
 
+    async def _committed(self, name: str, epoch: int | None, items: Sequence[Item]) -> None:
+        """Commit *items*, all of which have to be done."""
+        outcomes = await self.timed(name, self.store.commit(epoch, items))
+        if wrong := [each for each in outcomes if not isinstance(each, Done)]:
+            message = f"{name}: {len(wrong)} of {len(outcomes)} are {wrong[0]}"
+            raise RuntimeError(message)
+
     async def round(self) -> None:
         """Ask everything once."""
         await self._read()
@@ -97,24 +105,28 @@ class Asked:
         store, timed = self.store, self.timed
         now = store.clock.now()
         news = [self._started(now) for _ in range(_CLAIMED)]
-        await timed("start", store.commit(None, news[:1]))
-        await timed(f"start {_CLAIMED - 1}", store.commit(None, news[1:]))
+        await self._committed("start", None, news[:1])
+        await self._committed(f"start {_CLAIMED - 1}", None, news[1:])
         claimed: Sequence[Claimed] = await timed(
             f"claim {_CLAIMED}", store.claim(self._epoch, list(self._d.values()), _CLAIMED)
         )
         if len(claimed) != _CLAIMED:
             message = f"{len(claimed)} of {_CLAIMED} due runs were claimed"
             raise RuntimeError(message)
-        await timed("claim nothing", store.claim(self._epoch, list(self._d.values()), _CLAIMED))
-        first = claimed[0].n
-        await timed("commit a step", store.commit(self._epoch, [_step(first)]))
-        await timed(
-            f"commit {_CLAIMED - 1} steps",
-            store.commit(self._epoch, [_step(each.n) for each in claimed[1:]]),
+        none = await timed(
+            "claim nothing", store.claim(self._epoch, list(self._d.values()), _CLAIMED)
         )
+        if none or {each.n for each in claimed} != {each.n for each in news}:
+            message = "others than the runs just started were claimed"
+            raise RuntimeError(message)
+        first = claimed[0].n
+        epoch = self._epoch
+        await self._committed("commit a step", epoch, [_step(first)])
+        more = [_step(each.n) for each in claimed[1:]]
+        await self._committed(f"commit {_CLAIMED - 1} steps", epoch, more)
         ends = [Item(n=each.n, base=1, rows=(_ROW,), header=_OVER, alive=True) for each in claimed]
-        await timed("end", store.commit(self._epoch, ends[:1]))
-        await timed(f"end {_CLAIMED - 1}", store.commit(self._epoch, ends[1:]))
+        await self._committed("end", epoch, ends[:1])
+        await self._committed(f"end {_CLAIMED - 1}", epoch, ends[1:])
 
     def _started(self, now: int) -> Item:
         n = next(self._numbers)

@@ -95,6 +95,12 @@ class Servers:
         sql = "SELECT xact_commit FROM pg_stat_database WHERE datname = %s"
         return int(self.ask(sql, urlsplit(place.store).path.strip("/"))[0][0])
 
+    def log_bytes(self) -> int:
+        """Return how much the server has written to its log; 0: nobody counts."""
+        if self.postgres is None:
+            return 0
+        return int(self.ask("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")[0][0])
+
     def ask(self, sql: str, *args: Any, place: Place | None = None) -> list[Any]:
         """Return what a statement finds in a place (its server's first database)."""
         assert self.postgres is not None

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
+import psycopg
+
 from benchmarks.scaling.children import Child
 from benchmarks.scaling.filling import FINISHED, Filled
 from benchmarks.scaling.places import Place
@@ -39,13 +41,24 @@ async def purged(filled: Filled, *, processes: int, seconds: float) -> list[dict
         during = await _asked(workers, "during")
         await asyncio.sleep(seconds)
         after = await _asked(workers, "after")
-    if done["deleted"] < filled.finished:
-        message = f"{done['deleted']} of {filled.finished} runs were deleted"
+    if left := await asyncio.to_thread(_left, filled.url):
+        message = f"{left} runs are left"
         raise RuntimeError(message)
     phases = {"before": before, "during": during, "after": after}
     found = [{"phase": name, "processes": processes, **each} for name, each in phases.items()]
     ratio = during["p99_ms"] / before["p99_ms"]
     return [*found, {**done, "a_second": done["deleted"] / done["seconds"], "p99_ratio": ratio}]
+
+
+def _left(url: str) -> int:
+    """Return how many runs of those definitions there are, and rows of none."""
+    with psycopg.connect(url) as conn:
+        sql = """
+SELECT (SELECT count(*) FROM wfe_instances WHERE definition = ANY (%s))
+    + (SELECT count(*) FROM wfe_journal j
+        WHERE NOT EXISTS (SELECT 1 FROM wfe_instances i WHERE i.n = j.instance))"""
+        row = conn.execute(sql, [list(FINISHED)]).fetchone()
+    return -1 if row is None else int(row[0])
 
 
 async def _asked(workers: list[Child], phase: str) -> dict[str, float]:

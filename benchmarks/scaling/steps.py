@@ -38,7 +38,9 @@ async def driven(
             await stack.enter_async_context(Child("drive", place, max_live=max_live))
             for _ in range(processes)
         ]
+        await asyncio.sleep(1.5)  # the server counts what sessions did, a second late at most
         server, transactions = servers.cpu(), servers.transactions(place)
+        written = servers.log_bytes()
         began = time.perf_counter()
         for each in workers:
             each.say("go")
@@ -50,7 +52,7 @@ async def driven(
             await asyncio.sleep(0.02)
         wall = time.perf_counter() - began
         said = [await each.ask("stop") for each in workers]
-        server = servers.cpu() - server
+        server, written = servers.cpu() - server, servers.log_bytes() - written
         await _checked(store, flow, runs)
         await store.close()
     total = {name: sum(each[name] for each in said) for name in said[0]}
@@ -58,7 +60,7 @@ async def driven(
     if total["bodies"] != steps:
         message = f"{total['bodies']} bodies ran for {steps} steps"
         raise RuntimeError(message)
-    await asyncio.sleep(1.2)  # the server counts what ended sessions did, a second late at most
+    await asyncio.sleep(1.5)
     transactions = servers.transactions(place) - transactions
     servers.drop(place)
     return {
@@ -77,6 +79,7 @@ async def driven(
             for name in ("commits", "round_trips", "statements", "rows")
         },
         "transactions_step": transactions / steps,
+        "log_bytes_step": written / steps,
         "repeated": total["repeated"],
     }
 

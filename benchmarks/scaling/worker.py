@@ -67,7 +67,7 @@ async def drive(place: Place, spec: dict[str, Any], orders: Orders) -> None:
 
 
 async def claim(place: Place, spec: dict[str, Any], orders: Orders) -> None:
-    """Claim until nothing is left."""
+    """Claim until nothing is left, or so often."""
     store = place.providers().persistence
     await store.open()
     epoch = await store.register(_INFO)
@@ -75,7 +75,7 @@ async def claim(place: Place, spec: dict[str, Any], orders: Orders) -> None:
     await orders.next()
     claimed = calls = 0
     times: list[float] = []
-    while True:
+    while calls < spec["calls"]:
         began = time.perf_counter()
         some = await store.claim(epoch, spec["definitions"], spec["batch"])
         times.append(time.perf_counter() - began)

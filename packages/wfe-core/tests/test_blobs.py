@@ -84,6 +84,17 @@ async def test_a_partial_file_is_no_blob_and_goes_with_its_owner(blobs: FileBlob
     assert not partial.exists()
 
 
+async def test_who_puts_the_same_again_has_just_put_it(blobs: FileBlobs) -> None:
+    ref = await blobs.put("7", b"a")
+    for path in (blobs.directory / ref, blobs.directory / "7"):
+        os.utime(path, (0, 0))
+    assert await blobs.owners(3_600_000_000) == ["7"]
+
+    await blobs.put("7", b"a")
+
+    assert await blobs.owners(3_600_000_000) == []
+
+
 async def test_blobs_are_durable_before_they_have_their_name(
     blobs: FileBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

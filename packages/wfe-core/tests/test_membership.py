@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from wfe.core.clocks import VirtualClock
-from wfe.core.engine.membership import Heartbeat, Takeover
+from wfe.core.engine.membership import Heartbeat, Takeover, leave
 from wfe.core.errors import ProviderError, StoreUnavailableError
 from wfe.core.memory import MemoryStore
 from wfe.core.providers import WorkerInfo, WorkerRow
@@ -38,7 +38,7 @@ class Elsewhere:
         self.silent: set[int] = set()
         self.certain: set[int] = set()
         self.buried: list[int] = []
-        self.fails = self.hangs = self.left = False
+        self.fails = self.hangs = self.left = self.closed = False
         self.asked = 0
 
     async def _answer(self) -> None:
@@ -68,7 +68,8 @@ class Elsewhere:
         self.left = True
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        self.closed = True
+        await self._answer()
 
 
 class Hosts:
@@ -109,6 +110,23 @@ async def test_who_is_silent_for_a_lease_is_taken_over_from(hosts: Hosts) -> Non
     await hosts.pass_(takeover, 1)
 
     assert hosts.fenced()
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_who_wakes_is_not_fenced_by_what_was_concluded_before(
+    hosts: Hosts, foreign: bool
+) -> None:
+    """The other host took this one for dead, and its fence arrives when this one is awake again."""
+    takeover = await hosts.join(foreign=foreign)
+    await takeover.look()
+    hosts.clock.move_to(hosts.clock.now() + 2 * LEASE)
+    began = takeover.seen
+
+    await takeover.look()
+    fenced = await hosts.store.fence([hosts.mine], lease=LEASE)
+
+    assert not fenced
+    assert takeover.seen > began
 
 
 async def test_a_store_that_was_gone_says_nothing_about_the_others(hosts: Hosts) -> None:
@@ -262,3 +280,16 @@ async def test_beats_go_on_when_one_fails_or_hangs(caplog: pytest.LogCaptureFixt
 
     assert caplog.text.count("heartbeat failed, trying again") == 1
     assert lock.left
+
+
+async def test_a_lock_and_a_queue_that_fail_keep_no_host_from_stopping(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lock, store = Elsewhere(), MemoryStore()
+    lock.fails = True
+
+    await leave(lock, store, 1)
+
+    assert lock.closed
+    assert "the lock did not take the good-bye of this host: lock: gone" in caplog.text
+    assert "Elsewhere did not close: lock: gone" in caplog.text

@@ -182,3 +182,23 @@ async def test_closing_waits_for_no_publisher_that_hangs(
 
     assert "1 lifecycle events were not published" in caplog.text
     assert publishing.state["dropped"] == 1
+
+
+async def test_a_publisher_that_fails_in_its_own_way_keeps_no_host_from_stopping(
+    publisher: Flaky,
+    clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("not an error of a provider")
+
+    monkeypatch.setattr(publisher, "publish", fail)
+    monkeypatch.setattr(publisher, "close", fail)
+    publishing = Publishing(publisher, clock, LEASE)
+    publishing.take(event(1))
+
+    await publishing.close()
+
+    assert "1 lifecycle events were not published" in caplog.text
+    assert "did not close: not an error of a provider" in caplog.text

@@ -1,15 +1,19 @@
-"""Databases that have the tables already, one after another."""
+"""Databases that have the tables already, one after another; and runs to put into them."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import psycopg
 
+from wfe.core.providers import Done, Header, Item, WorkerInfo
 from wfe.postgres import PostgresStore
 from wfe.testing.services.databases import Databases
 
-__all__ = ["Tables"]
+__all__ = ["WORKER", "Tables", "begin", "query", "start"]
+
+WORKER = WorkerInfo(name="w", host="h", pid=1)
 
 # Much cheaper than TRUNCATE while there is little in the tables.
 EMPTY = """
@@ -58,3 +62,29 @@ class Tables:
         store = PostgresStore(url)
         await store.open()
         await store.close()
+
+
+def start(n: int, d: int, **columns: Any) -> Item:
+    named: dict[str, Any] = {
+        "id": f"run-{n}",
+        "root_id": f"run-{n}",
+        "definition": "order",
+        "version": 1,
+        "wake": 0,
+    }
+    return Item(n=n, new=Header(n=n, d=d, **{**named, **columns}), rows=('"begin"',))
+
+
+async def begin(store: PostgresStore, count: int, epoch: int | None = None) -> list[int]:
+    first = await store.allocate(count)
+    d = await store.put_definition("order", 1, "hash", "{}")
+    runs = list(range(first, first + count))
+    outcomes = await store.commit(epoch, [start(n, d, owner=epoch) for n in runs])
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    return runs
+
+
+def query(url: str, sql: str, *args: object) -> list[Any]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(sql.encode(), args or None)
+        return cursor.fetchall() if cursor.description is not None else []

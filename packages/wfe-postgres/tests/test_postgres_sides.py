@@ -21,8 +21,8 @@ from wfe.testing.contracts import (
     LockContract,
     QueueContract,
 )
-from wfe.testing.contracts.runs import begin, header, one
 from wfe.testing.contracts.changes import ChangesContract
+from wfe.testing.contracts.runs import begin, header, one
 from wfe.testing.contracts.search import SearchContract
 
 WORKER = WorkerInfo(name="w", host="h", pid=1)

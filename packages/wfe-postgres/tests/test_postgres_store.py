@@ -1,26 +1,25 @@
-"""What the PostgreSQL store does besides its contract: options, schema, failures, costs."""
+"""What the PostgreSQL store does besides its contract: failures, and what it costs."""
 
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from postgres_parts import Tables
+from postgres_parts import WORKER, Tables, begin, query, start
 
-from wfe.core.errors import ProviderError, StoreUnavailableError, StoreVersionError
+from wfe.core.errors import StoreUnavailableError
 from wfe.core.providers import (
     Conflict,
     Done,
     Event,
     Fenced,
-    Header,
     HeaderChange,
     Hold,
     Item,
@@ -28,282 +27,12 @@ from wfe.core.providers import (
     Outcome,
     Snapshot,
     Subscription,
-    WorkerInfo,
 )
-from wfe.postgres import PostgresStore, open_url, schema
-from wfe.postgres.clock import ServerClock
-from wfe.postgres.schema import SCHEMA
+from wfe.postgres import PostgresStore, open_url
 from wfe.postgres.writing import Batch
 
-WORKER = WorkerInfo(name="w", host="h", pid=1)
 PARK = HeaderChange(status="runnable", wake=2**62, release=True)
 FINAL = HeaderChange(status="complete", final=True)
-
-
-def start(n: int, d: int, **columns: Any) -> Item:
-    named: dict[str, Any] = {
-        "id": f"run-{n}",
-        "root_id": f"run-{n}",
-        "definition": "order",
-        "version": 1,
-        "wake": 0,
-    }
-    return Item(n=n, new=Header(n=n, d=d, **{**named, **columns}), rows=('"begin"',))
-
-
-async def begin(store: PostgresStore, count: int, epoch: int | None = None) -> list[int]:
-    first = await store.allocate(count)
-    d = await store.put_definition("order", 1, "hash", "{}")
-    runs = list(range(first, first + count))
-    outcomes = await store.commit(epoch, [start(n, d, owner=epoch) for n in runs])
-    assert all(isinstance(outcome, Done) for outcome in outcomes)
-    return runs
-
-
-def query(url: str, sql: str, *args: object) -> list[Any]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(sql.encode(), args or None)
-        return cursor.fetchall() if cursor.description is not None else []
-
-
-# -- opening --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "options"),
-    [
-        ("mysql://h/db", {}),
-        ("postgresql://h/db?pool=none", {}),
-        ("postgresql://h/db?pool=0", {}),
-        ("postgresql://h/db?prepare=maybe", {}),
-        ("postgresql://h/db?schema=a.b", {}),
-        ("postgresql://h/db?prefix=" + "x" * 25, {}),
-        ("postgresql://h/db?schema=", {"prefix": ""}),
-        ("postgresql://h/db?colour=red", {}),
-    ],
-)
-def test_a_url_that_means_nothing_is_refused(url: str, options: dict[str, Any]) -> None:
-    with pytest.raises(ProviderError) as caught:
-        open_url(url, **options)
-
-    assert not caught.value.transient
-
-
-def test_passwords_are_not_shown() -> None:
-    store = open_url("postgresql://me:sesame@example.org:5433/db?schema=s&pool=3&sslmode=disable")
-
-    assert repr(store) == "PostgresStore('example.org:5433/db')"
-
-
-async def test_a_server_that_is_not_there_is_a_passing_failure() -> None:
-    store = open_url("postgresql://me:sesame@127.0.0.1:1/db?connect_timeout=2")
-
-    with pytest.raises(StoreUnavailableError) as caught:
-        await store.open()
-
-    assert caught.value.transient
-    assert not caught.value.unknown
-    assert "127.0.0.1:1/db" in str(caught.value)
-    assert "sesame" not in str(caught.value)
-
-
-async def test_a_wrong_password_says_so(postgres_url: str) -> None:
-    parts = urlsplit(postgres_url)
-    store = open_url(parts._replace(netloc=f"me:no@{parts.hostname}:{parts.port}").geturl())
-
-    with pytest.raises(StoreUnavailableError, match="me"):
-        await store.open()
-
-
-async def test_a_store_that_is_not_open_says_so() -> None:
-    with pytest.raises(StoreUnavailableError, match="not open"):
-        await open_url("postgresql://h/db").workers()
-
-
-async def test_many_hosts_make_the_tables_at_once(postgres_url: str) -> None:
-    stores = [open_url(postgres_url, pool=1) for _ in range(6)]
-
-    await asyncio.gather(*(store.open() for store in stores))
-
-    epochs = await asyncio.gather(*(store.register(WORKER) for store in stores))
-    assert {row.epoch for row in await stores[0].workers()} == set(epochs)
-    for store in stores:
-        await store.close()
-
-
-async def test_stores_live_side_by_side_in_schemas_and_with_prefixes(postgres_url: str) -> None:
-    urls = ["?schema=one", "?schema=Two&prefix=x_", "?schema=one&prefix=y_", ""]
-    stores = [open_url(postgres_url + options) for options in urls]
-    for store in stores:
-        await store.open()
-
-    for k, store in enumerate(stores):
-        await begin(store, k + 1)
-
-    for k, store in enumerate(stores):
-        d = await store.put_definition("order", 1, "hash", "{}")
-        assert len(await store.claim(await store.register(WORKER), [d], 10)) == k + 1
-        await store.close()
-    found = query(postgres_url, "SELECT schemaname, tablename FROM pg_tables")
-    assert {
-        ("one", "wfe_instances"),
-        ("Two", "x_instances"),
-        ("one", "y_instances"),
-        ("public", "wfe_instances"),
-    } <= set(found)
-
-
-async def test_a_role_needs_no_right_to_make_schemas(postgres_url: str) -> None:
-    parts = urlsplit(postgres_url)
-    role = f"plain_{parts.path[-1]}_{parts.port}"
-    query(postgres_url, f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
-    try:
-        query(postgres_url, f"CREATE SCHEMA mine AUTHORIZATION {role}")
-        plain = parts._replace(netloc=f"{role}:pw@{parts.hostname}:{parts.port}").geturl()
-        store = open_url(plain, schema="mine")
-
-        await store.open()
-        await begin(store, 1)
-        await store.close()
-    finally:
-        query(postgres_url, "DROP SCHEMA mine CASCADE")
-        query(postgres_url, f"DROP ROLE {role}")
-
-
-async def test_tables_of_a_later_version_are_refused(postgres_url: str) -> None:
-    store = open_url(postgres_url)
-    await store.open()
-    query(
-        postgres_url,
-        "UPDATE wfe_meta SET value = %s WHERE key = 'min_reader'",
-        str(SCHEMA + 1),
-    )
-
-    with pytest.raises(StoreVersionError, match=f"schema {SCHEMA + 1}"):
-        await store.register(WORKER)
-    with pytest.raises(StoreVersionError):
-        await open_url(postgres_url).open()
-    await store.close()
-
-
-async def test_tables_that_a_later_version_has_added_to_stay_as_they_are(tables: str) -> None:
-    query(tables, "UPDATE wfe_meta SET value = %s WHERE key = 'schema'", str(SCHEMA + 1))
-    store = open_url(tables)
-    try:
-        await store.open()
-        await begin(store, 1)
-
-        assert query(tables, "SELECT value FROM wfe_meta WHERE key = 'schema'") == [
-            (str(SCHEMA + 1),)
-        ]
-    finally:
-        await store.close()
-        query(tables, "UPDATE wfe_meta SET value = %s WHERE key = 'schema'", str(SCHEMA))
-
-
-async def test_later_migrations_are_done_once_by_whoever_comes_first(
-    tables: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index = "CREATE INDEX CONCURRENTLY IF NOT EXISTS wfe_journal_at ON wfe_journal (at)"
-    later = (
-        *schema.MIGRATIONS,
-        schema.Migration("0901_column", ("ALTER TABLE wfe_paused ADD COLUMN why text",)),
-        schema.Migration("0902_index", (index,), concurrently=True),
-    )
-    old = open_url(tables)
-    await old.open()
-    monkeypatch.setattr(schema, "MIGRATIONS", later)
-    monkeypatch.setattr(schema, "SCHEMA", len(later))
-    try:
-        stores = [open_url(tables, pool=1) for _ in range(4)]
-        await asyncio.gather(*(store.open() for store in stores))
-
-        await begin(old, 1)  # a host of the version before goes on
-        for store in (old, *stores):
-            await store.close()
-        names = [name for (name,) in query(tables, "SELECT name FROM wfe_migrations ORDER BY 1")]
-        assert names == sorted(each.name for each in later)
-        assert query(tables, "SELECT value FROM wfe_meta WHERE key = 'schema'") == [
-            (str(len(later)),)
-        ]
-        valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'wfe_journal_at'::regclass"
-        assert query(tables, valid) == [(True,)]
-    finally:
-        query(tables, "DROP INDEX IF EXISTS wfe_journal_at")
-        query(tables, "ALTER TABLE wfe_paused DROP COLUMN IF EXISTS why")
-        query(tables, "DELETE FROM wfe_migrations WHERE name > '09'")
-        query(tables, "UPDATE wfe_meta SET value = %s WHERE key = 'schema'", str(SCHEMA))
-
-
-async def test_a_migration_that_fails_leaves_nothing(
-    tables: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    statements = ("ALTER TABLE wfe_paused ADD COLUMN why text", "SELECT 1 / 0")
-    later = (*schema.MIGRATIONS, schema.Migration("0901_broken", statements))
-    monkeypatch.setattr(schema, "MIGRATIONS", later)
-    monkeypatch.setattr(schema, "SCHEMA", len(later))
-
-    with pytest.raises(ProviderError, match="division by zero"):
-        await open_url(tables).open()
-
-    columns = "SELECT 1 FROM information_schema.columns WHERE column_name = 'why'"
-    assert query(tables, columns) == []
-    assert query(tables, "SELECT value FROM wfe_meta WHERE key = 'schema'") == [(str(SCHEMA),)]
-
-
-async def test_the_clock_is_the_servers(tables: str) -> None:
-    store = open_url(tables)
-    await store.open()
-    epoch = await store.register(WORKER)
-    (n,) = await begin(store, 1, epoch)
-
-    ((server,),) = query(tables, "SELECT (extract(epoch FROM now()) * 1000000)::bigint")
-
-    (loaded,) = await store.load([n])
-    assert abs(server - loaded.header.created_at) < 30_000_000
-    assert abs(server - store.clock.now()) < 5_000_000
-    await store.close()
-
-
-def test_a_clock_that_is_put_back_stands_still() -> None:
-    ticks = iter(range(0, 100_000, 1000))
-    clock = ServerClock(wall=lambda: 0, monotonic=lambda: next(ticks))
-    clock.sync(50, 1000, 3000)
-    before = clock.now()
-
-    moved = clock.sync(20, 4000, 6000)
-
-    assert moved < 0
-    assert clock.now() >= before
-    assert [clock.now() >= before for _ in range(60)] == [True] * 60
-    assert clock.now() > before
-
-
-def test_a_slow_answer_does_not_spoil_what_a_fast_one_told() -> None:
-    clock = ServerClock(wall=lambda: 0, monotonic=lambda: 10_000)
-    clock.sync(100, 0, 2000)  # 99 µs before it is 100 there, or more, or less by 1
-
-    assert clock.sync(100, 0, 90_000) == 0
-    assert clock.now() == 109
-    assert clock.sync(100, 1000, 1000) == 0
-    assert clock.sync(200, 1000, 3000) == 98
-    assert clock.now() == 207
-
-
-async def test_a_start_of_a_host_whose_clock_is_ahead_is_told_to_others(
-    store: PostgresStore,
-) -> None:
-    d = await store.put_definition("order", 1, "hash", "{}")
-    now = store.clock.now()
-    first = await store.allocate(2)
-    batch = [start(first, d, wake=now + 50_000), start(first + 1, d, wake=now + 60_000_000)]
-
-    soon, later = await store.commit(None, batch)
-
-    assert isinstance(soon, Done)
-    assert soon.woken == ((first, d, None),)
-    assert isinstance(later, Done)
-    assert later.woken == ()
 
 
 # -- what it costs --------------------------------------------------------------------------------
@@ -552,6 +281,22 @@ async def test_connections_that_died_idle_are_replaced(store: PostgresStore, tab
     assert len(results) == 20
 
 
+async def test_the_pool_tells_nobody_who_did_not_ask(
+    tables: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = logging.getLogger("psycopg")
+    monkeypatch.setattr(told, "handlers", [])
+    monkeypatch.setattr(told, "propagate", False)  # pytest's own handlers take all
+    store = PostgresStore(tables)
+    await store.open()
+
+    logging.getLogger("psycopg.pool").warning("error connecting")
+    await store.close()
+
+    assert len(told.handlers) == 1
+    assert capfd.readouterr().err == ""
+
+
 async def test_who_waits_too_long_for_a_connection_is_told_why(tables: str) -> None:
     store = open_url(tables, pool=1, patience=timedelta(seconds=0.2))
     await store.open()
@@ -603,7 +348,9 @@ async def test_a_wait_for_a_connection_that_is_cancelled_as_it_ends_is_cancelled
     await store.open()
     async with store._opened.connection():
         waiting = asyncio.create_task(store.workers())
-        while not store._opened._pool or not store._opened._pool.get_stats()["requests_waiting"]:
+        pool = store._opened._pool
+        assert pool is not None
+        while not pool.get_stats()["requests_waiting"]:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0)
     for _ in range(turns):
         await asyncio.sleep(0)

@@ -67,7 +67,10 @@ async def test_a_store_in_memory_has_no_file_to_look_at() -> None:
 async def test_a_disk_that_is_nearly_full_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free=100 << 20))
+    def disk_usage(_: object) -> Usage:
+        return Usage(free=100 << 20)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
 
     found = await _found(tmp_path / "runs.db")
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,7 +19,9 @@ import pytest
 from valkey_parts import Link, commands, process_of, start_again
 
 from wfe.core import StepExecutionContext, WorkflowBuilder, WorkflowDefinition, WorkflowStatus
+from wfe.core.engine import Settings
 from wfe.host import WorkflowHost, WorkflowRun
+from wfe.host import host as host_module
 from wfe.host.connect import connect
 from wfe.testing.services import resolve
 
@@ -95,6 +98,15 @@ async def start(store_url: str, seen: Seen) -> AsyncIterator[Start]:
         yield start
 
 
+@pytest.fixture
+def rare_polls(monkeypatch: pytest.MonkeyPatch) -> timedelta:
+    """Let hosts look at the store three times a minute; return a lease that goes with that."""
+    poll = timedelta(seconds=20)
+    patched = partial(Settings, poll=poll // timedelta(microseconds=1))
+    monkeypatch.setattr(host_module, "Settings", patched)
+    return 6 * poll
+
+
 async def _all_complete(runs: list[WorkflowRun], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         ended = [await run.wait() for run in runs]
@@ -105,10 +117,10 @@ async def _all_complete(runs: list[WorkflowRun], seconds: float = 30) -> None:
 
 
 async def test_an_event_reaches_a_run_on_another_host_at_once(
-    start: Start, valkey_url: str
+    start: Start, valkey_url: str, rare_polls: timedelta
 ) -> None:
-    owner = await start(valkey_url, lease=LONG)
-    other = await start(valkey_url, lease=LONG)
+    owner = await start(valkey_url, lease=rare_polls)
+    other = await start(valkey_url, lease=rare_polls)
     delays: list[float] = []
     for _ in range(5):
         run = await owner.start_workflow("order")
@@ -121,14 +133,14 @@ async def test_an_event_reaches_a_run_on_another_host_at_once(
         await run.wait()
         delays.append(time.monotonic() - begun)
 
-    assert sorted(delays)[2] < 0.3  # the polls alone: half a second more
+    assert sorted(delays)[2] < 3  # the polls alone: ten seconds more
 
 
 async def test_runs_that_a_host_only_starts_are_driven_by_another_at_once(
-    start: Start, valkey_url: str
+    start: Start, valkey_url: str, rare_polls: timedelta
 ) -> None:
-    await start(valkey_url, lease=LONG)
-    starter = await start(valkey_url, lease=LONG, max_live=0)
+    await start(valkey_url, lease=rare_polls)
+    starter = await start(valkey_url, lease=rare_polls, max_live=0)
     await asyncio.sleep(0.1)
 
     delays: list[float] = []
@@ -139,7 +151,7 @@ async def test_runs_that_a_host_only_starts_are_driven_by_another_at_once(
         await run.wait()
         delays.append(time.monotonic() - begun)
 
-    assert sorted(delays)[2] < 0.5
+    assert sorted(delays)[2] < 3
 
 
 async def test_everybody_can_follow_what_all_hosts_do(start: Start, valkey_url: str) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from postgres_parts import Tables
@@ -82,6 +82,16 @@ def new_tables(postgres_tables: Tables) -> Iterator[Callable[[], str]]:
 @pytest.fixture(params=_EVERY)
 def providers(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """Arguments of a host: an empty store of each kind, with a real clock."""
+    return _providers(request, tmp_path)
+
+
+@pytest.fixture(params=_EVERY[1:])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """Arguments of hosts: an empty store of each kind that processes may share."""
+    return _providers(request, tmp_path)
+
+
+def _providers(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     kind: str = request.param
     if kind in ("memory", "sqlite"):
         url = "memory://" if kind == "memory" else f"sqlite:///{tmp_path / 'runs.db'}"
@@ -112,7 +122,8 @@ def tested_store(
     if store == "memory":
         return
     monkeypatch.setattr(workflow_test, "MemoryStore", _new_store(store, request, tmp_path))
-    poll = _POLLS.get(request.module.__name__, _HOUR)
+    name: str = cast("Any", request).module.__name__
+    poll = _POLLS.get(name, _HOUR)
     beside: dict[str, Any] = {"lease": timedelta(hours=8)}
     numbers = count()
     valkey = request.getfixturevalue("valkey_url") if store.endswith("+valkey") else None

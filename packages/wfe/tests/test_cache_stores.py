@@ -84,6 +84,17 @@ async def test_a_host_can_leave_or_renew_results(mode: Any, calls: int, kept: in
         WorkflowHost(store, caching="maybe")  # type: ignore[arg-type]
 
 
+async def test_what_one_host_keeps_another_takes(shared: dict[str, Any]) -> None:
+    async with WorkflowHost(**shared) as one, WorkflowHost(**shared) as two:
+        first = await finished(one, cached_flow(), x=1)
+        second = await finished(two, cached_flow(), x=1)
+        (entry,) = await two.cache.find()
+
+    assert first.data == second.data == {"x": 1, "y": 2}
+    assert len(CALLS) == 1
+    assert entry.run == first.id
+
+
 async def test_entries_go_through_the_codec_and_blobs(tmp_path: Path) -> None:
     class Reversed:
         def encode(self, text: str) -> str:

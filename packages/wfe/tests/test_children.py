@@ -20,6 +20,8 @@ from wfe.core import Continue, Retry, StepExecutionContext, WorkflowBuilder, Wor
 from wfe.host import WorkflowHost
 from wfe.testing import WorkflowTest
 
+pytestmark = pytest.mark.every_store
+
 Ctx = StepExecutionContext[Any]
 MINUTE = timedelta(minutes=1)
 CHILD = WorkflowBuilder().wait_for("go", output="got").build("child")

@@ -23,6 +23,8 @@ from wfe.core.providers import WorkerInfo
 from wfe.host import WorkflowHost
 from wfe.testing import WorkflowTest
 
+pytestmark = pytest.mark.every_store
+
 Ctx = StepExecutionContext[Any]
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 

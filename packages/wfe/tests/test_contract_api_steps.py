@@ -22,6 +22,8 @@ from wfe.core import (
 )
 from wfe.testing import WorkflowTest
 
+pytestmark = pytest.mark.every_store
+
 Ctx = StepExecutionContext[Any]
 DAY = timedelta(days=1)
 BEYOND = (

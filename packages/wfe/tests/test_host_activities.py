@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -481,9 +480,8 @@ async def test_a_handler_that_gives_up_fails_its_activity(test: WorkflowTest) ->
 # -- several processes
 
 
-async def test_a_worker_of_another_host_on_the_same_store(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'runs.db'}"
-    async with WorkflowHost(url) as driver, WorkflowHost(url, name="worker") as worker:
+async def test_a_worker_of_another_host_on_the_same_store(shared: dict[str, Any]) -> None:
+    async with WorkflowHost(**shared) as driver, WorkflowHost(**shared, name="worker") as worker:
         driver.register(render())
         waiting = asyncio.ensure_future(
             worker.activities.claim("render", wait=timedelta(seconds=20))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -135,7 +136,16 @@ def test_the_file_is_looked_for(
         ),
         ("- a\n", ":1: found a sequence, expecting a mapping"),
         ("db: a\ndb: b\n", ":2: Duplicate key 'db' found, while parsing"),
-        ("db: a: b\n", ":1: mapping values are not allowed here"),
+        (
+            "db: sqlite:///a?prefix=b:\n",
+            (":1: mapping values are not allowed here\n"
+            "  put a value in quotes that ends in, or holds, a colon"),
+        ),
+        (
+            "db: postgresql://a@c/d?sslmode=require&password=geheim\n",
+            (": db: a password stands in the file\n  write ${{ secrets.db-password }} in its place,"
+            " and set WFE_SECRET_DB_PASSWORD"),
+        ),
         ("db: \x00\n", ":1: the character '\\x00' cannot stand here"),
         ("db: !!python/object:os.system x\n", (":1: this form of YAML is not allowed here\n"
          "  leave out the tag: every value is a plain text")),
@@ -149,6 +159,16 @@ def test_what_is_wrong_is_told(write: Callable[[str], Path], text: str, problem:
 
     assert str(told.value).lower() == f"{path}{problem}".lower()
     assert "geheim" not in str(told.value)
+
+
+@pytest.mark.parametrize("page", ["reference/configuration.md", "how-to/many-hosts.md"])
+def test_the_files_in_the_documents_are_read(write: Callable[[str], Path], page: str) -> None:
+    text = (Path(__file__).parents[3] / "docs" / page).read_text(encoding="utf-8")
+    files = re.findall(r"(?ms)^```text\n(db: .*?)^```$", text)
+
+    for file in files:
+        assert read_config(write(file), {}).urls["db"].startswith("postgresql://wfe:${{")
+    assert len(files) == 1
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

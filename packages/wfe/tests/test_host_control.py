@@ -21,6 +21,8 @@ from wfe.core.memory import MemoryStore
 from wfe.host import WorkflowHost
 from wfe.testing import WorkflowTest
 
+pytestmark = pytest.mark.every_store
+
 Ctx = StepExecutionContext[Any]
 DAY = timedelta(days=1)
 

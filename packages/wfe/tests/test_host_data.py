@@ -364,7 +364,10 @@ def test_a_url_that_nobody_handles_is_explained(
 def test_a_provider_that_is_not_installed_is_named(
     scheme: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugins, "_group", lambda _: {})
+    def none(_: str) -> dict[str, object]:
+        return {}
+
+    monkeypatch.setattr(plugins, "_group", none)
 
     with pytest.raises(PluginNotFoundError, match=rf'pip install "wfe\[{extra}\]"'):
         WorkflowHost(f"{scheme}://x")

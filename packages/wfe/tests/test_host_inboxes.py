@@ -1,14 +1,15 @@
-"""What is sent to a run while its host reads inboxes is read too, and at once."""
+"""What was sent to a run counts: for its host, at once, and for who asks before a host took it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from wfe.core import WorkflowBuilder
+from wfe.core import InvalidStateTransitionError, WorkflowBuilder
 from wfe.core.clocks import VirtualClock
 from wfe.core.memory import MemoryStore
 from wfe.core.models import Activity
@@ -48,13 +49,8 @@ def _flow() -> Any:
 
 async def _claimed(host: WorkflowHost, count: int) -> list[Activity]:
     """Claim *count* activities, however long it takes until they are offered."""
-    found: list[Activity] = []
-    while len(found) < count:
-        activity = await host.activities.claim("work")
-        if activity is not None:
-            found.append(activity)
-        await asyncio.sleep(0)
-    return found
+    claims = [host.activities.claim("work", wait=timedelta(minutes=1)) for _ in range(count)]
+    return [each for each in await asyncio.gather(*claims) if each is not None]
 
 
 @pytest.mark.parametrize("runs", [1, 2])
@@ -76,3 +72,55 @@ async def test_answers_that_come_while_an_inbox_is_read_are_taken(runs: int) -> 
 
         for run in started:
             assert (await run.wait(5)).data == {"a": 1, "b": 1}
+
+
+# -- sent, and nobody drives the run --------------------------------------------------------------
+
+
+async def _stopped(store: MemoryStore, flow: Any) -> str:
+    """Leave a run of *flow* that waits, and that no host drives; return its id."""
+    waits = asyncio.Event()
+    async with WorkflowHost(store) as host, asyncio.timeout(10):
+        host.subscribe(lambda each: waits.set() if each.kind == "step_waiting" else None)
+        host.register(flow)
+        run = await host.start_workflow(flow.id)
+        await waits.wait()
+        return run.id
+
+
+async def test_an_answer_that_is_on_its_way_is_an_answer() -> None:
+    store = MemoryStore(VirtualClock())
+    flow = WorkflowBuilder().approval("Go?", options=["yes", "no"], output="answer").build("asks")
+    id_ = await _stopped(store, flow)
+    async with WorkflowHost(store, max_live=0) as client:
+        assert [each.run_id for each in await client.approvals()] == [id_]
+        await client.approve(id_, "yes")
+        with pytest.raises(InvalidStateTransitionError, match="nothing is asked there now"):
+            await client.approve(id_, "no")
+        assert await client.approvals() == []
+
+        async with WorkflowHost(store) as host:
+            host.register(flow)
+            assert (await (await host.run(id_)).wait(5)).data == {"answer": "yes"}
+
+
+@pytest.mark.parametrize("ask", ["retry", "rewind"])
+async def test_who_suspends_a_run_may_take_it_back_before_a_host_took_note(ask: str) -> None:
+    store = MemoryStore(VirtualClock())
+    flow = WorkflowBuilder().wait_for("go", key="1").build("waits")
+    id_ = await _stopped(store, flow)
+    async with WorkflowHost(store, max_live=0) as client:
+        await client.suspend(id_)
+        if ask == "retry":
+            await client.retry(id_)
+        else:
+            await client.rewind(id_, "wait_for")
+        await client.publish_event("go", "1")
+
+        async with WorkflowHost(store) as host:
+            host.register(flow)
+            assert (await (await host.run(id_)).wait(5)).status == "complete"
+            kinds = [each.kind for each in await host.history(id_)]
+
+    assert "workflow_suspended" in kinds
+    assert {"retry": "workflow_resumed", "rewind": "workflow_rewound"}[ask] in kinds

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from wfe.core import ExecutionResult, StepExecutionContext, WorkflowBuilder
+from wfe.core import ExecutionResult, ProviderError, StepExecutionContext, WorkflowBuilder
 from wfe.core.clocks import VirtualClock
 from wfe.core.engine import work
 from wfe.core.engine.nodes import NodeRunner
@@ -130,3 +130,47 @@ async def test_nobody_asks_for_the_error_of_a_body_that_fails_as_it_is_cancelled
     await settled()
     gc.collect()
     assert problems == []
+
+
+# -- stops ----------------------------------------------------------------------------------------
+
+
+class Refusing(MemoryStore):
+    """A store that refuses the commit of a step's end, so many times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left = times
+        self.refused = asyncio.Event()
+
+    async def commit(self, epoch: int | None, items: Sequence[Item]) -> Any:
+        if self.left and any('"step_completed"' in row for item in items for row in item.rows):
+            self.left -= 1
+            self.refused.set()
+            problem = "away for a moment"
+            raise ProviderError("memory", problem)
+        return await super().commit(epoch, items)
+
+
+@pytest.mark.parametrize(("grace", "recorded"), [(10, True), (0, False)])
+async def test_stop_waits_for_a_store_that_refuses_for_as_long_as_it_may(
+    grace: float, recorded: bool
+) -> None:
+    store = Refusing(3)
+    ran: list[int] = []
+
+    def once(ctx: Ctx) -> None:
+        ran.append(ctx.attempt)
+
+    flow = WorkflowBuilder().then(once).build("once")
+    async with WorkflowHost(store) as host:
+        run = await host.start_workflow(flow)
+        await store.refused.wait()
+        await host.stop(grace)
+    async with WorkflowHost(store) as host:
+        host.register(flow)
+        kinds = [each.kind for each in await host.history(run.id)]
+        await (await host.drive(run.id)).wait(10)
+
+    assert ("step_completed" in kinds) is recorded
+    assert len(ran) == (1 if recorded else 2)

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from schedule_parts import (
@@ -113,7 +114,7 @@ async def test_a_host_that_drives_its_own_runs_only_fires_nothing() -> None:
         assert (await run.wait(5)).status is WorkflowStatus.COMPLETE
 
 
-# -- SQLite ----------------------------------------------------------------------------------------
+# -- stores that outlive their hosts ---------------------------------------------------------------
 
 
 class _Completions:
@@ -137,9 +138,8 @@ class _Completions:
                 self._news.clear()
 
 
-async def test_two_hosts_on_one_file_start_one_run_for_each_time(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'runs.db'}"
-    async with WorkflowHost(url) as one, WorkflowHost(url) as two:
+async def test_two_hosts_on_one_store_start_one_run_for_each_time(shared: dict[str, Any]) -> None:
+    async with WorkflowHost(**shared) as one, WorkflowHost(**shared) as two:
         done = _Completions(one, two)
         one.register(quick)
         two.register(quick)
@@ -201,7 +201,8 @@ def die(moment):
 async def main():
     global armed
     clock = VirtualClock()
-    async with WorkflowHost(SqliteStore(sys.argv[1], clock=clock, on_commit=die)) as host:
+    store = SqliteStore(sys.argv[1], clock=clock, on_commit=die)
+    async with WorkflowHost(store, lease=timedelta(days=1)) as host:  # it need not beat meanwhile
         host.register(WorkflowBuilder().start_with(work).build("quick"))
         await host.schedules.create("s", "quick", every=timedelta(hours=1))
         await host._engine.numbers.take()  # else numbers are fetched first

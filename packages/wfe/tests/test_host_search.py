@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from wfe.core import ProviderError, StepExecutionContext, WorkflowBuilder, WorkflowDefinition
+from wfe.core.engine import feeding
 from wfe.core.errors import DataTypeError, WorkflowNotFoundError
 from wfe.core.found import FoundRun
 from wfe.core.memory import MemoryStore
@@ -267,7 +268,7 @@ async def test_a_store_without_index_says_so() -> None:
     with pytest.raises(ProviderError, match="does not say what changed"):
         WorkflowHost(bare, search=MemoryStore())
     async with WorkflowHost(bare) as host:
-        with pytest.raises(ProviderError, match=r"no index; give the host one: .*search="):
+        with pytest.raises(ProviderError, match=r"no index; name one: .*search="):
             await host.search("x")
 
 
@@ -372,6 +373,29 @@ async def test_the_last_changes_are_fed_when_the_host_stops() -> None:
         later.register(order())
         assert len(await _found(later, "order")) == 2
     assert {each.status for each in index._index.documents.values()} == {"complete"}  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_an_index_that_hangs_is_closed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    index, closed = Index(), asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    async def close() -> None:
+        closed.set()
+
+    async with WorkflowHost(MemoryStore(), search=index) as host:
+        host.register(order())
+        await (await host.start_workflow("order", _data(1, "Aarhus"))).wait(10)
+        await _shown(host)
+        monkeypatch.setattr(feeding, "_LAST", 0.05)
+        monkeypatch.setattr(index, "search_cursors", hang)
+        monkeypatch.setattr(index, "close", close)
+
+    assert closed.is_set()
+    assert "the last changes are not in the search index yet: it takes too long" in caplog.text
 
 
 async def test_one_of_several_hosts_feeds() -> None:

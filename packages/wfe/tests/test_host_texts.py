@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -216,6 +218,38 @@ async def test_orphaned_blobs_are_swept(store: Any, blobs: FileBlobs) -> None:
 
         assert list(await blobs.owners(0)) == sorted([str(n), f"event-{now - 1}", "event-ever"])
         assert (await host.get(run.id)).data["given"] == "g" * 3000
+
+
+async def test_results_that_were_never_kept_are_swept(store: Any, blobs: FileBlobs) -> None:
+    """A crash between a result's blob and its entry leaves a blob that nothing names."""
+
+    def big(x: int) -> dict[str, str]:
+        return {"y": str(x) * 3000}
+
+    flow = WorkflowBuilder().start_with(big).name("big").cache().build("big")
+    async with WorkflowHost(store, blobs=blobs, max_inline=1000) as host:
+        for x in (1, 2):
+            await (await host.start_workflow(flow, {"x": x})).wait(10)
+        kept = [entry.key for entry in await host.cache.find()]
+        await blobs.put("cache-" + "0" * 56, b"orphan")
+        await blobs.put("cache-" + "1" * 56, b"younger than a day")
+        _age(blobs.directory, "cache-0", *(f"cache-{key[:56]}" for key in kept))
+
+        assert await host.cache.purge(expired_only=True) == 0
+
+        assert not list(blobs.directory.glob("cache-0*"))
+        assert list(blobs.directory.glob("cache-1*"))
+        assert len(await host.cache.find()) == len(kept) == 2
+        assert (await host.cache.get(kept[0])) is not None
+
+
+def _age(directory: Path, *owners: str) -> None:
+    """Make it that what is there of *owners* was put two days ago."""
+    before = time.time() - 2 * 86_400
+    for owner in owners:
+        for folder in directory.glob(f"{owner}*"):
+            for path in (*folder.iterdir(), folder):
+                os.utime(path, (before, before))
 
 
 async def test_a_store_that_fails_after_the_blob_is_asked_again(blobs: FileBlobs) -> None:

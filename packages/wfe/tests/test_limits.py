@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +18,8 @@ from wfe.core.clocks import VirtualClock
 from wfe.core.memory import MemoryStore
 from wfe.host import WorkflowHost, WorkflowRun
 from wfe.testing import WorkflowTest
+
+pytestmark = pytest.mark.every_store
 
 Ctx = StepExecutionContext[Any]
 MINUTE = timedelta(minutes=1)
@@ -245,10 +246,10 @@ async def test_a_suspended_run_keeps_its_place() -> None:
         assert [(await run.wait(5)).status for run in (first, second)] == ["complete"] * 2
 
 
-async def test_two_hosts_on_a_file_share_a_limit(tmp_path: Path) -> None:
+async def test_two_hosts_on_a_store_share_a_limit(shared: dict[str, Any]) -> None:
     gauge = Gauge()
-    url = f"sqlite:///{tmp_path}/runs.db"
-    async with WorkflowHost(url, app=gauge) as one, WorkflowHost(url, app=gauge) as two:
+    one, two = (WorkflowHost(**shared, app=gauge) for _ in range(2))
+    async with one, two:
         for host in (one, two):
             host.register(by_key(2))
         runs = [

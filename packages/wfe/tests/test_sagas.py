@@ -27,6 +27,8 @@ from wfe.core import (
 )
 from wfe.testing import WorkflowTest
 
+pytestmark = pytest.mark.every_store
+
 Ctx = StepExecutionContext[Any]
 MINUTE = timedelta(minutes=1)
 

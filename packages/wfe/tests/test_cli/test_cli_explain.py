@@ -125,6 +125,17 @@ def test_a_step_that_waits_and_one_that_has_not_begun(wfe: Wfe, story: str) -> N
     assert "  place: ensure of last" in wfe("explain", story, "tidy").out
 
 
+def test_a_step_that_nothing_holds_up(wfe: Wfe) -> None:
+    wfe("run", "hello.yaml", "--detach")
+
+    lines = wfe("explain", "last").out.splitlines()
+
+    assert lines[1:3] == [
+        "  ○ greet  due: it runs now, or as soon as a host takes the run",
+        "  ○ bye  not begun: comes after greet",
+    ]
+
+
 def test_a_needed_step(wfe: Wfe, folder: Path) -> None:
     (folder / "dag.yaml").write_text(
         """\

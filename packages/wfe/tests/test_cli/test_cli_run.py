@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,6 +36,15 @@ def test_run_completes(wfe: Wfe, folder: Path) -> None:
     assert (ended.code, ended.err) == (0, "")
     assert (folder / ".wfe" / "wfe.db").is_file()
     assert (folder / ".wfe" / ".gitignore").read_text() == "*\n"
+
+
+def test_runs_are_numbered_one_after_the_other(wfe: Wfe) -> None:
+    for _ in range(3):
+        assert wfe("run", "hello.yaml").code == 0
+
+    listed = json.loads(wfe("list", "--json").out)
+
+    assert sorted(run["name"] for run in listed) == ["hello-1", "hello-2", "hello-3"]
 
 
 def test_run_fails(wfe: Wfe) -> None:
@@ -228,6 +239,65 @@ def test_a_timer_is_waited_for(wfe: Wfe, folder: Path) -> None:
 
     assert ended.code == 1
     assert "no event 'ok' with key '' came in time" in ended.out
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "{name: go, approval: {prompt: 'Go?', timeout: 2d}}",
+        "{name: go, wait_for: {event: ok, timeout: 2d}}",
+        "{name: around, timeout: 2d, do: [{name: go, approval: 'Go?'}]}",
+    ],
+)
+def test_a_time_out_that_is_far_away_is_not_waited_for(wfe: Wfe, folder: Path, step: str) -> None:
+    (folder / "far.yaml").write_text(f"workflow: {{id: t, version: 1, steps: [{step}]}}\n")
+
+    waiting = wfe("run", "far.yaml")
+    wfe(*(("publish", "ok") if "wait_for" in step else ("approve", "last", "approve")))
+
+    assert waiting.code == 3
+    assert re.search(r"  times out:        .* \(in 4[78]h \d\dm\)\n", waiting.out)
+    assert f"  then go on with:  wfe run far.yaml --resume {waiting.run}" in waiting.out
+    assert wfe("run", "--resume", "last").code == 0
+
+
+def test_a_timer_beside_it_is_waited_for(wfe: Wfe, folder: Path) -> None:
+    (folder / "both.yaml").write_text(
+        "workflow: {id: t, version: 1, steps: [{name: both, parallel:"
+        " [{name: go, approval: {prompt: 'Go?', timeout: 2d}},"
+        " {name: later, do: [{name: nap, delay: 400ms}, {name: x, run: echo woke}]}]}]}\n"
+    )
+
+    waiting = wfe("run", "both.yaml")
+
+    assert waiting.code == 3
+    assert "woke" in waiting.out
+
+
+def test_wait_stays_for_what_comes_from_outside(folder: Path, wfe: Wfe) -> None:
+    (folder / "far.yaml").write_text(
+        "workflow: {id: t, version: 1, steps: [{name: go, approval: 'Go?'}]}\n"
+    )
+    command = [sys.executable, "-m", "wfe", "run", "far.yaml", "--plain", "--wait"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        lines = iter(running.stdout.readline, "")
+        asked = next(line for line in lines if "waits for an answer" in line)
+        assert "Go?" in asked
+        assert running.poll() is None
+
+        assert wfe("approve", "last", "approve").code == 0
+
+        assert running.wait(30) == 0
+
+
+def test_wait_does_not_stay_when_the_run_is_suspended(wfe: Wfe, folder: Path) -> None:
+    (folder / "stop.yaml").write_text(
+        "workflow: {id: t, version: 1, steps: [{name: x, run: exit 1,"
+        " retry: {max: 0, then: suspend}}]}\n"
+    )
+
+    assert wfe("run", "stop.yaml", "--wait").code == 3
 
 
 def test_a_step_that_suspends_its_run_is_tried_again_after_resume(wfe: Wfe, folder: Path) -> None:

@@ -124,6 +124,7 @@ def test_an_index_in_another_place(wfe: Wfe, runs: list[str], folder: Path) -> N
         (("x", "--run", "last"), "--run is for lines"),
         (("--field", "city"), "--field 'city' is not PATH=VALUE"),
         (("--since", "yesterday"), "--since 'yesterday' is no time"),
+        (("--since", "2026-13-01"), "or a date, with or without a time: 2026-01-31"),
         (("--order", "best"), "'best' is not one of"),
     ],
 )

@@ -127,6 +127,7 @@ def test_plain_tells_when_a_step_goes_on() -> None:
     ) == [f"◷ a sleeps until {wake}", f"↻ b: attempt 2 at {wake} after ValueError: no"]
 
 
+LATER = START + timedelta(seconds=3 + 2 * 3600)
 WAITED = ["▶ a", "⏸ a waits for a free place: db", "▶ a"]
 
 
@@ -338,6 +339,26 @@ def failed_picture() -> Picture:
                 "  then go on with:  wfe run 'my file.yaml' --resume r1",
             ],
             id="waiting",
+        ),
+        pytest.param(
+            result(
+                WorkflowStatus.RUNNABLE,
+                stuck=Stuck(
+                    suspended=None,
+                    events=(),
+                    asks=(("an answer to 'Go?'", "wfe approve r1 yes|no --step go"),),
+                    until=LATER,
+                ),
+            ),
+            3,
+            "waiting",
+            [
+                "⏸ main (run r1) waits for an answer to 'Go?'",
+                "  answer it:        wfe approve r1 yes|no --step go",
+                f"  times out:        {LATER.astimezone():%H:%M:%S} (in 2h 00m)",
+                "  then go on with:  wfe run 'my file.yaml' --resume r1",
+            ],
+            id="waiting-with-a-time-out",
         ),
         pytest.param(
             result(WorkflowStatus.SUSPENDED, error=FAILED, stuck=Stuck(suspended="r1", events=())),

@@ -88,7 +88,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_step(
     code, _ = running.end()
 
     assert code == 0
-    assert worker("slow.yaml").until("✔ completed  slow  ") is None
+    worker("slow.yaml").until("✔ completed  slow  ")
     assert (folder / "effects").read_text() == "began\nlast\n"
 
 
@@ -136,6 +136,7 @@ def test_a_changed_definition_is_refused_unless_it_may_supersede(folder: Path) -
     assert refused.returncode == 2
     assert "quick" in refused.stderr
     assert "version 1" in refused.stderr
+    assert "wfe worker --supersede" in refused.stderr
     running = Running(folder, "worker", "quick.yaml", "--supersede", *DB)
     running.until_complaint("works on sqlite")
     running.kill()
@@ -186,6 +187,16 @@ def test_doctor_finds_nothing_wrong_with_a_sound_store(folder: Path) -> None:
     assert ended.returncode == 0
     assert "✔ store        sqlite" in ended.stdout
     assert ended.stdout.endswith("all is well\n")
+
+
+def test_doctor_tells_of_a_store_that_it_cannot_open(folder: Path) -> None:
+    (folder / "runs.db").write_bytes(b"no database" * 100)
+
+    code, found = examined(folder)
+
+    assert code == 1
+    assert [(each["level"], each["topic"]) for each in found] == [("problem", "store")]
+    assert "runs.db" in found[0]["text"]
 
 
 def test_doctor_names_suspended_runs_and_why(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import os
 import re
 import shutil
 import time
@@ -83,10 +84,11 @@ class FileBlobs:
             raise _translated(error, self.directory) from error
 
     def _put(self, path: Path, data: bytes) -> None:
-        if path.exists():
-            return
-        make_directory(path.parent)
-        replace(path, data, _TEMPORARY)
+        try:
+            os.utime(path)  # it was put just now, so nobody sweeps it
+        except FileNotFoundError:
+            make_directory(path.parent)
+            replace(path, data, _TEMPORARY)
 
     def _owners(self, before: float) -> list[str]:
         if not self.directory.is_dir():

@@ -141,14 +141,17 @@ def cel_value(value: object, path: str) -> object:
         case Mapping():
             items = typing.cast("Mapping[object, object]", value).items()
             return {key: cel_value(item, f"{path}.{key}") for key, item in items}
-        case set() | frozenset():
-            every = sorted(typing.cast("set[object]", value), key=repr)  # the same in any process
-            return cel_value(every, path)
-        case list() | tuple():
-            every = typing.cast("list[object]", value)
+        case list() | tuple() | set() | frozenset():
+            every = _listed(typing.cast("object", value))
             return [cel_value(item, f"{path}[{i}]") for i, item in enumerate(every)]
         case _:
             return _cel_scalar(value, path)
+
+
+def _listed(value: object) -> list[object]:
+    """Return the items; those of a set in an order that is the same in every process."""
+    every = typing.cast("list[object]", value)
+    return sorted(every, key=repr) if isinstance(value, set | frozenset) else every
 
 
 def _cel_text(value: str | bytes, path: str) -> str | bytes:

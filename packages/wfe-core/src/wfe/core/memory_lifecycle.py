@@ -90,7 +90,7 @@ class MemorySubscription:
         self._kinds = kinds
         self._position = position
         self._closed = False
-        self.news = asyncio.Event()
+        self.news: asyncio.Event = asyncio.Event()
 
     @property
     def position(self) -> str:

@@ -42,11 +42,13 @@ __all__ = ["StoredTexts", "with_texts"]
 
 _MONTH: Final = 30 * 86_400_000_000  # µs
 _CHUNK: Final = 500
+_ALL: Final = 2**31 - 1
+_CACHE: Final = "cache-"
 
 
 def _cache_owner(key: str) -> str:
     """Return the owner of an entry's blobs; owners have at most 64 characters."""
-    return f"cache-{key[:56]}"
+    return f"{_CACHE}{key[:56]}"
 
 
 def with_texts(
@@ -342,5 +344,22 @@ class StoredTexts:
             _, event, until = owner.partition("event-")
             if event and until.isdigit() and int(until) < before:
                 gone.append(owner)
+        await blobs.delete(gone)
+        return len(gone)
+
+    async def sweep_results(self, age: int) -> int:
+        """Delete the blobs of results that are not kept (any more) and are *age* µs old.
+
+        A crash between a blob and its entry leaves such ones.  All entries are looked at.  Returns
+        the number of results.
+        """
+        blobs = self._texts.blobs
+        owners: Sequence[str] = () if blobs is None else await blobs.owners(age)
+        found = [owner for owner in owners if owner.startswith(_CACHE)]
+        if blobs is None or not found:
+            return 0
+        inner: Any = self._store
+        kept = {_cache_owner(entry.key) for entry in await inner.cache_find(limit=_ALL)}
+        gone = [owner for owner in found if owner not in kept]
         await blobs.delete(gone)
         return len(gone)

@@ -258,6 +258,8 @@ def _connect(address: Address) -> AsyncOpenSearch:
 
     # What it warns of is raised too: an application without logging need not see it twice.
     logging.getLogger("opensearch").addHandler(logging.NullHandler())
+    if logging.getLogger("opensearch").level == logging.NOTSET:
+        logging.getLogger("opensearch").setLevel(logging.ERROR)  # with a traceback each
     hosts = [{"host": host, "port": port} for host, port in address.hosts]
     trust: dict[str, Any] = {}
     if address.tls:

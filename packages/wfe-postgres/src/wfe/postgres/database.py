@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -104,7 +105,7 @@ class Database:
         self._conninfo = make_conninfo("", **merged, options=options, client_encoding="utf8")
         self.names = names
         self.where: str = _where(given)
-        self.stats = Stats()
+        self.stats: Stats = Stats()
         self._context = _Context()
         self._prepare = 0 if prepare else None
         self.size = size
@@ -139,6 +140,11 @@ class Database:
             reconnect_timeout=1.0,  # whoever needs one asks anew
             name=f"wfe {self.where}",
         )
+        # What it tells of every try to connect would come on stderr where nobody takes it: whoever
+        # wants a connection is told, too.
+        logger = logging.getLogger("psycopg")
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
         await pool.open()
         self._pool = pool
 

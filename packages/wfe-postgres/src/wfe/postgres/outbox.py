@@ -194,9 +194,14 @@ def _driver(connection: Any, where: str) -> Any:
             break
     problem = (
         f"within= takes the application's psycopg Connection or AsyncConnection to {where},"
-        f" got {type(connection).__name__}"
+        f" got {_named(cast('object', connection))}"
     )
     raise ProviderError("postgres", problem, transient=False)
+
+
+def _named(given: object) -> str:
+    kind = type(given)  # with its module: connections of other drivers are called alike
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
 def _is_async(driver: object) -> bool:

@@ -101,9 +101,9 @@ class LentAsyncConnection(psycopg.AsyncConnection[Any]):
 
     def __init__(self, lender: Connection) -> None:
         super().__init__(lender.pgconn)
-        self.guard = _Guard()
+        self.guard: _Guard = _Guard()
         self.prepare_threshold = None  # the lender's statements have these names
-        self.cursor_factory = _AsyncCursor
+        self.cursor_factory: type[psycopg.AsyncCursor[Any]] = _AsyncCursor
 
     def __del__(self, *_: object) -> None:
         """Leave it to the pool to close what this was made of."""
@@ -130,9 +130,9 @@ class LentConnection(psycopg.Connection[Any]):
 
     def __init__(self, lender: Connection) -> None:
         super().__init__(lender.pgconn)
-        self.guard = _Guard()
+        self.guard: _Guard = _Guard()
         self.prepare_threshold = None
-        self.cursor_factory = _Cursor
+        self.cursor_factory: type[psycopg.Cursor[Any]] = _Cursor
 
     def __del__(self, *_: object) -> None:
         """As above."""
@@ -259,6 +259,10 @@ class PostgresTransaction:
         except (psycopg.Error, OSError, ProviderError):
             if self._lender is not None:
                 await self._lender.close()
+        except BaseException:  # cancelled, too: nobody else gets it with what the body set
+            if self._lender is not None:
+                self._lender.pgconn.finish()
+            raise
         finally:
             await self._stack.aclose()
 
@@ -332,8 +336,8 @@ class PostgresTransactions(PostgresPart):
             self._places = asyncio.Semaphore(db.size // 2)
         async with self._places:
             lent = PostgresTransaction(db, epoch, lease, self._now)
-            await lent.open(blocking=blocking)
             try:
+                await lent.open(blocking=blocking)
                 yield lent
             finally:
                 await lent.give_back()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
+from wfe.core.cancelling import cancelled
 from wfe.core.errors import ProviderError
 from wfe.core.memory_queue import MemoryQueue
 from wfe.core.providers import Hint
@@ -117,9 +118,7 @@ class Sender:
         if task is None:
             return
         await asyncio.wait({task}, timeout=_GOODBYE)
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await cancelled(task)
 
 
 class Listener:
@@ -144,9 +143,7 @@ class Listener:
         """Stop listening."""
         if self._task.get_loop() is not asyncio.get_running_loop():
             return  # it ended with its loop
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await cancelled(self._task)
 
     async def _listen(self) -> None:
         pause, said = _FIRST_PAUSE, False
@@ -162,7 +159,8 @@ class Listener:
                     connection.pgconn.finish()
             except (ProviderError, psycopg.Error, OSError) as error:
                 if not said:
-                    _LOG.warning("cannot hear of work just now, only look for it: %s", error)
+                    why = str(error).strip().partition("\n")[0]
+                    _LOG.warning("cannot hear of work just now, only look for it: %s", why)
                 said = True
             self._ready.set()
             await asyncio.sleep(pause)

@@ -110,7 +110,7 @@ def _place(feed: str, cursor: str | None) -> tuple[str, int, int]:
     """
     if cursor is None:
         return "all", -1, -1
-    name, kind, first, last = _parts(cursor, 4)
+    name, kind, first, last = _parts(cursor, 4, numbers=2)
     if name != feed:
         return "all", -1, -1
     return kind, int(first), int(last)
@@ -120,7 +120,7 @@ def lines_after(reader: Reader, feed: str, cursor: str | None, limit: int) -> Lo
     """Return up to *limit* lines that were written after *cursor*."""
     after = 0
     if cursor is not None:
-        name, position = _parts(cursor, 2)
+        name, position = _parts(cursor, 2, numbers=1)
         after = int(position) if name == feed else 0
     rows = reader.all(_LINES, after, limit)
     lines = [_line(row) for row in rows if row[7] is not None and row[9] != PURGED]
@@ -134,8 +134,9 @@ def _line(row: Sequence[Any]) -> LoggedLine:
     return LoggedLine(kept, id_, definition)
 
 
-def _parts(cursor: str, count: int) -> list[str]:
+def _parts(cursor: str, count: int, *, numbers: int) -> list[str]:
+    """Return the parts of a cursor, the last of which are numbers."""
     parts = cursor.split(":")
-    if len(parts) != count or not all(part.lstrip("-").isdecimal() for part in parts[-1:]):
+    if len(parts) != count or not all(part.isdecimal() for part in parts[-numbers:]):
         raise DataTypeError("cursor", f"{cursor!r} is no cursor of a feed of this store")
     return parts

@@ -159,7 +159,7 @@ class SqliteTransaction(Loan):
             self._expire(db)
         else:
             # Only then: whoever it wakes may want to write at once.
-            self.afterwards = self._done(order)
+            self.afterwards: Callable[[], None] | None = self._done(order)
             changes = db.total_changes
         self._finish(db)
         return changes

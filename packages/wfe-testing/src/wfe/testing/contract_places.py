@@ -20,7 +20,7 @@ NUMBER: Final = "{n}"
 _POSTGRES: Final = frozenset({"postgres", "postgresql"})
 _VALKEY: Final = frozenset({"valkey", "valkeys", "redis", "rediss"})
 _OPENSEARCH: Final = frozenset({"opensearch", "opensearchs"})
-_NOT_OF_LIBPQ: Final = frozenset({"schema", "prefix", "pool", "prepare", "notify"})
+_NOT_OF_LIBPQ: Final = frozenset({"schema", "prefix", "pool", "prepare", "notify", "create"})
 
 
 @contextmanager

@@ -20,6 +20,7 @@ _HINTS: Final = {
     "TagTokenDisallowed": "leave out the tag: every value is a plain text",
     "AnchorTokenDisallowed": "leave out anchors and aliases: write the value again",
 }
+_COLON: Final = "mapping values are not allowed here"
 
 
 class _Read(strictyaml.ScalarValidator):  # type: ignore[misc]  # as above
@@ -93,5 +94,7 @@ def _problem(error: Any, name: str, known: Sequence[str]) -> ConfigError:
     form = _HINTS.get(type(error).__name__)
     if form is not None:
         return ConfigError("this form of YAML is not allowed here", where, form)
+    if problem == _COLON:
+        return ConfigError(problem, where, "put a value in quotes that ends in, or holds, a colon")
     context = str(getattr(error, "context", None) or "").removeprefix("when ")
     return ConfigError(f"{problem}, {context}" if context else problem, where)

@@ -42,7 +42,8 @@ async def opened(engine: Engine, parts: Sequence[tuple[str, Any]]) -> AsyncGener
         yield info
     finally:
         for _, part in reversed(parts):
-            if callable(close := getattr(part, "close", None)):
+            close: Callable[[], Awaitable[object]] | None = getattr(part, "close", None)
+            if close is not None:
                 await close()
 
 

@@ -7,6 +7,7 @@ commit goes straight through and a thousand go together; nothing waits for compa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from wfe.core.engine.membership import cancelled
+from wfe.core.cancelling import cancelled
 from wfe.core.errors import (
     DuplicateNameError,
     HostStoppingError,
@@ -146,12 +147,19 @@ class Committer:
         """Whether something waits to be written, or is being written."""
         return bool(self._dirty or self._ready or self._callers or self._busy)
 
-    async def drain(self) -> None:
-        """Return when nothing waits to be written (or the store refuses)."""
-        while self.active and self.trouble is None:
+    async def drain(self, deadline: float) -> None:
+        """Return when nothing waits to be written, or the store refuses.
+
+        Args:
+            deadline: By the loop's clock; until then a store that refuses is tried again.
+        """
+        loop = asyncio.get_running_loop()
+        while self.active and (self.trouble is None or loop.time() < deadline):
             self._rested.clear()
             if self._busy:
-                await self._rested.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(None if self.trouble is None else deadline):
+                        await self._rested.wait()
             else:
                 await asyncio.sleep(0)
 

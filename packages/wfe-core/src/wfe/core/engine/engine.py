@@ -27,7 +27,7 @@ from wfe.core.engine.ids import Numbers
 from wfe.core.engine.inventory import Inventory
 from wfe.core.engine.live import LiveRun, dumps
 from wfe.core.engine.lookups import Lookups
-from wfe.core.engine.membership import Beats, Heartbeat, HeartbeatFactory
+from wfe.core.engine.membership import Beats, Heartbeat, HeartbeatFactory, leave
 from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware, tell_ended
 from wfe.core.engine.options import StartOptions
 from wfe.core.engine.outbox import Outbox
@@ -59,8 +59,6 @@ from wfe.core.providers import (
     PayloadCodec,
     PersistenceProvider,
     QueueProvider,
-    SeparateLock,
-    SeparateQueue,
     StoreInfo,
     WorkerInfo,
 )
@@ -81,7 +79,6 @@ __all__ = ["Engine"]
 
 _LOG: Final = logging.getLogger("wfe.engine")
 _SECOND: Final = 1_000_000  # µs
-_GOODBYE: Final = 1.0  # seconds for a lock elsewhere when the host stops
 _STALLED: Final = 300 * _SECOND  # without a turn of the loop a host counts as hung
 
 
@@ -210,7 +207,7 @@ class Engine:
     async def _start(self, info: StoreInfo) -> None:
         self.timers = Timers(self.clock)
         self.report.open()
-        self.numbers = Numbers(self.store)
+        self.numbers = Numbers(self.store, few=self.settings.own_runs_only)
         hooks = CommitHooks(
             epoch=lambda: self.epoch,
             emitted=self.report.emitted,
@@ -271,9 +268,11 @@ class Engine:
         await self.retention.close()
         for run in self.live.values():
             run.draining = True
+        deadline = asyncio.get_running_loop().time() + grace
         left = await still_busy(lambda: [t for r in self.live.values() for t in r.working], grace)
         await self.lookups.close()
-        await self.committer.drain()  # what ended in time is recorded before the runs are let go
+        # What ended in time is recorded before the runs are let go, or it would run again.
+        await self.committer.drain(deadline)
         for run in self.live.values():
             run.close()
         await asyncio.gather(*left, return_exceptions=True)
@@ -292,7 +291,7 @@ class Engine:
         except ProviderError as error:
             # What is owned is taken over from a dead worker instead: later, but as surely.
             _LOG.warning("the store did not take the good-bye of this host: %s", error)
-        await self._close_separate()
+        await leave(self._lock, self._queue, self.epoch)
         await self._finish_artifacts()
         self.live.clear()
         self._by_id.clear()
@@ -303,19 +302,6 @@ class Engine:
         await self.store.close()
         return len(left)
 
-    async def _close_separate(self) -> None:
-        """Take leave of a lock and a queue that are not the store itself."""
-        try:
-            if isinstance(self._lock, SeparateLock):
-                async with asyncio.timeout(_GOODBYE):
-                    await self._lock.bury([self.epoch])
-        except (ProviderError, TimeoutError) as error:  # its beats end by themselves
-            problem = str(error) or "no answer"
-            _LOG.warning("the lock did not take the good-bye of this host: %s", problem)
-        for part in (self._queue, self._lock):
-            if isinstance(part, SeparateLock | SeparateQueue):
-                await part.close()
-
     @cached_property
     def artifacts(self) -> Artifacts:
         """The files that steps keep."""
@@ -323,9 +309,13 @@ class Engine:
 
         return Artifacts(self, self._artifact_store)
 
-    @cached_property
+    @property
     def transactions(self) -> Transactions:
         """The transactions of steps."""
+        return self._transactions
+
+    @cached_property
+    def _transactions(self) -> Transactions:
         from wfe.core.engine.transactions import Transactions  # noqa: PLC0415 - as above
 
         return Transactions(self)

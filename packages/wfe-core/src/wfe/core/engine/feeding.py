@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
+from wfe.core.cancelling import cancelled
 from wfe.core.engine.documents import line_document, run_document
-from wfe.core.engine.membership import cancelled
 from wfe.core.errors import ProviderError
 from wfe.core.search import ChangesProvider, SearchDocument, SearchProvider
 
@@ -180,13 +180,13 @@ class Feeder:
             if self._task is not None and self._feeds and self._trouble is None:
                 async with asyncio.timeout(_LAST):
                     await self.catch_up(logs=True)
-        except (ProviderError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - a guest must not keep the host from stopping
             problem = str(error) or "it takes too long"
             _LOG.warning("the last changes are not in the search index yet: %s", problem)
         if self._open:
             try:
                 await self._index.close()
-            except ProviderError as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 _LOG.warning("the search index did not close: %s", error)
         self._task, self._open, self._feeds, self._held_until = None, False, False, 0
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from wfe.core.engine.membership import cancelled
+from wfe.core.cancelling import cancelled
 from wfe.core.errors import ProviderError
 from wfe.core.providers import Hint, QueueProvider, SeparateQueue
 

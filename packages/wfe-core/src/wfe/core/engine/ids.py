@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from typing import Final
 
 from wfe.core.providers import PersistenceProvider
 
 __all__ = ["Numbers", "number_in", "shown_name", "uuid7"]
 
-_BLOCK = 1000
+_BLOCK: Final = 1000
 
 
 def shown_name(name: str | None, definition: str, n: int) -> str:
@@ -42,9 +43,10 @@ def uuid7() -> str:
 class Numbers:
     """Gives out instance numbers from blocks, so that a start needs no round trip for one."""
 
-    def __init__(self, store: PersistenceProvider) -> None:
-        """Take blocks from *store*."""
+    def __init__(self, store: PersistenceProvider, *, few: bool = False) -> None:
+        """Take blocks from *store*; who needs *few* begins with one number, and doubles that."""
         self._store = store
+        self._size = 1 if few else _BLOCK
         self._next = 0
         self._left = 0
         self._turn = asyncio.Lock()
@@ -54,8 +56,9 @@ class Numbers:
         if not self._left:
             async with self._turn:
                 if not self._left:
-                    self._next = await self._store.allocate(_BLOCK)
-                    self._left = _BLOCK
+                    self._next = await self._store.allocate(self._size)
+                    self._left = self._size
+                    self._size = min(2 * self._size, _BLOCK)
         self._left -= 1
         self._next += 1
         return self._next - 1

@@ -8,12 +8,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 from wfe.core.errors import ProviderError
-from wfe.core.providers import LockProvider, PersistenceProvider, SeparateLock, WorkerRow
+from wfe.core.providers import (
+    LockProvider,
+    PersistenceProvider,
+    QueueProvider,
+    SeparateLock,
+    SeparateQueue,
+    WorkerRow,
+)
 
-__all__ = ["Beats", "Heartbeat", "HeartbeatFactory", "Takeover", "cancelled"]
+__all__ = ["Beats", "Heartbeat", "HeartbeatFactory", "Takeover", "leave"]
 
 A = TypeVar("A")
 
@@ -21,7 +28,7 @@ _LOG: Final = logging.getLogger("wfe.engine")
 _PATIENCE: Final = 1_000_000  # µs for an answer of a lock elsewhere, but no more than lease/10
 _MUTE: Final = 5_000_000  # µs that it is left alone after a failure, but no more than lease/6
 _NEVER: Final = 2**62  # µs: a lease that no silence exceeds
-_AGAIN: Final = 10.0  # seconds that a task has to clean up after it was cancelled
+_GOODBYE: Final = 1.0  # seconds for a lock elsewhere when the host stops
 _RELEASE: Final = 5000  # instances released in one statement
 
 
@@ -145,7 +152,7 @@ class Takeover:
         self._mute_until = 0
         self._trouble = False
         self.seen: int = store.clock.now()
-        self.alive = asyncio.Event()
+        self.alive: asyncio.Event = asyncio.Event()
         self.fenced: int = 0
         self.cut_off: bool = False
 
@@ -167,8 +174,15 @@ class Takeover:
         return released
 
     async def _read(self) -> tuple[int, Sequence[WorkerRow]]:
-        """Return who this host is and all workers; notice whether it is fenced."""
+        """Return who this host is and all workers; notice whether it is fenced.
+
+        After a silence it beats first, in the store: who took this host for dead may be just about
+        to fence it, and that a look finds nothing yet says little.
+        """
         mine = self._epoch()
+        silent = self._store.clock.now() - self.seen > self._lease * 2 // 3
+        if silent and "lock" in self._store.features:
+            await cast("LockProvider", self._store).beat(mine, self._lease)
         workers = await self._store.workers()
         if any(w.epoch == mine and w.fenced is None for w in workers):
             self.seen = self._store.clock.now()
@@ -246,12 +260,18 @@ class Takeover:
         return released
 
 
-async def cancelled(task: asyncio.Task[Any] | None) -> None:
-    """Cancel *task* and wait until it has ended, however it ended."""
-    while task is not None and not task.done():
-        task.cancel()
-        # Again if need be: what a provider stands on may swallow a cancellation, as
-        # asyncio.wait_for of Python 3.11 does, and a loop that was to end would go on.
-        await asyncio.wait({task}, timeout=_AGAIN)
-    if task is not None and not task.cancelled():
-        task.exception()  # it was seen
+async def leave(lock: LockProvider, queue: QueueProvider, epoch: int) -> None:
+    """Take leave of a lock and a queue that are not the store itself; their failures are logged."""
+    try:
+        if isinstance(lock, SeparateLock):
+            async with asyncio.timeout(_GOODBYE):
+                await lock.bury([epoch])
+    except (ProviderError, TimeoutError) as error:  # its beats end by themselves
+        problem = str(error) or "no answer"
+        _LOG.warning("the lock did not take the good-bye of this host: %s", problem)
+    for part in (queue, lock):
+        if isinstance(part, SeparateLock | SeparateQueue):
+            try:
+                await part.close()
+            except ProviderError as error:
+                _LOG.warning("%s did not close: %s", type(part).__name__, error)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import attrs
 
-from wfe.core.engine.membership import cancelled
+from wfe.core.cancelling import cancelled
 from wfe.core.errors import ProviderError
 from wfe.core.lifecycle_provider import LifecyclePublisher
 from wfe.core.models import LifecycleEvent
@@ -83,14 +83,14 @@ class Publishing:
             async with asyncio.timeout(_LAST):
                 while self._waiting and self._trouble is None:
                     await self._some()
-        except (ProviderError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - a guest must not keep the host from stopping
             self._trouble = str(error) or "it takes too long"
         if self._waiting:
             self._drop(len(self._waiting))
             _LOG.warning("%d lifecycle events were not published", self._untold)
         try:
             await self.publisher.close()
-        except ProviderError as error:
+        except Exception as error:  # noqa: BLE001 - as above
             _LOG.warning("the publisher of lifecycle events did not close: %s", error)
 
     def _drop(self, count: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
-from wfe.core.engine.membership import cancelled
+from wfe.core.cancelling import cancelled
 from wfe.core.engine.moments import LATEST
 from wfe.core.errors import ProviderError
 from wfe.core.models import ArchivedRun, WorkflowStatus, to_micros

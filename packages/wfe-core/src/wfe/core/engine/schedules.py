@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import orjson
 
+from wfe.core.cancelling import cancelled
 from wfe.core.codec import decode
 from wfe.core.data import model_for
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.engine.crontimes import cron_times
 from wfe.core.engine.live import dumps
-from wfe.core.engine.membership import cancelled
 from wfe.core.engine.registry import Registered
 from wfe.core.errors import (
     DefinitionNotFoundError,

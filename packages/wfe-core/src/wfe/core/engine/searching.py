@@ -160,7 +160,9 @@ class Searching:
         self._engine.check_running()
         if self._feeder is None:
             kind = self._engine.info.kind if self._engine.info is not None else "this"
-            problem = f"the store {kind} has no index; give the host one: WorkflowHost(search=...)"
+            problem = (
+                f"the store {kind} has no index; name one: --search URL, WorkflowHost(search=URL)"
+            )
             raise ProviderError("search", problem, transient=False)
         return self._feeder
 

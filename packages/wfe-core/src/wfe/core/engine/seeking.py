@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from wfe.core.cancelling import cancelled
 from wfe.core.engine.hints import Hints
 from wfe.core.engine.ids import shown_name
 from wfe.core.engine.live import dumps
-from wfe.core.engine.membership import Takeover, cancelled
+from wfe.core.engine.membership import Takeover
 from wfe.core.engine.views import state_of
 from wfe.core.errors import ProviderError, UnreadableTextError
 from wfe.core.models import WorkflowStatus

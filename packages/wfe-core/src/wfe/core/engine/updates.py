@@ -31,6 +31,7 @@ class Updates:
         """Ask runs of *engine*'s store."""
         self._engine = engine
         self._waiting: dict[str, asyncio.Event] = {}
+        self._storing: set[asyncio.Task[tuple[int, StoredInstance]]] = set()
 
     def answered(self, update: str) -> None:
         """The answer is in the history."""
@@ -39,7 +40,7 @@ class Updates:
             event.set()
 
     async def ask(self, id_or_name: str, name: str, data: Any, actor: str | None) -> Any:
-        """Send an update and return the answer.
+        """Send an update and return the answer; it is sent too when the caller gives up.
 
         Raises:
             WorkflowNotFoundError: There is no such run.
@@ -52,11 +53,25 @@ class Updates:
         payload = {"id": update, "name": name, "data": encode(data, "update data")}
         event = self._waiting[update] = asyncio.Event()
         try:
-            seen = await self._last(id_or_name)
-            header = await self._engine.control.ask(id_or_name, "update", payload, actor=actor)
+            storing = asyncio.create_task(self._stored(id_or_name, payload, actor))
+            self._storing.add(storing)
+            storing.add_done_callback(self._was_stored)
+            seen, header = await asyncio.shield(storing)
             return await self._answer(header, update, name, seen, event)
         finally:
             del self._waiting[update]
+
+    async def _stored(
+        self, id_or_name: str, payload: Any, actor: str | None
+    ) -> tuple[int, StoredInstance]:
+        """Send an update; return the run's last row before it, and the run."""
+        seen = await self._last(id_or_name)
+        return seen, await self._engine.control.ask(id_or_name, "update", payload, actor=actor)
+
+    def _was_stored(self, storing: asyncio.Task[tuple[int, StoredInstance]]) -> None:
+        self._storing.discard(storing)
+        if not storing.cancelled():
+            storing.exception()  # who still waits gets it
 
     async def _last(self, id_or_name: str) -> int:
         """Return the seq of a run's last row: the answer comes after it."""

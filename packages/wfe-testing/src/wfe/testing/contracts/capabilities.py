@@ -22,7 +22,6 @@ CAPABILITIES: Final[Mapping[str, Mapping[str, str]]] = {
         " that takes an epoch",
         "virtual_clock": "leases go by the clock that the fixture `clock` returns",
     },
-    "transactions": {},
     "lifecycle": {
         "bounded": "it keeps about `kept` events, and not ever more",
     },

@@ -8,7 +8,7 @@ import attrs
 
 from wfe.core.definition import Kind
 from wfe.core.policies import Compensate, Fail, Retry, Terminate
-from wfe.core.rules.plan import Plan
+from wfe.core.rules.plan import CONTAINERS, Plan
 from wfe.core.rules.state import State
 from wfe.testing.simulator.laws import Broken, Law
 
@@ -16,6 +16,7 @@ __all__ = ["Frames"]
 
 _GOES_ON: Final = frozenset({"step_retrying", "step_failed"})
 _DID: Final = frozenset({"step_completed", "step_failed"})
+_GROUPS: Final = CONTAINERS - {Kind.SAGA}
 
 
 @attrs.define
@@ -53,19 +54,26 @@ class Frames:
         if kind in _GOES_ON:
             self._went_on(pointer)
         if kind in _DID and self._undoable(step, kind):
-            frame_id = self._around(state, pointer)
-            if frame_id is not None:
-                frame = self._frames.setdefault(frame_id, _Frame())
-                frame.done.append((state.seq + 1, 0, pointer, step))
+            self._did(state, pointer, step)
         for place, op in enumerate(ops, 1):
-            if op[0] == "u" and self._plan.places[op[3]].node.kind in _GROUPS:
-                # The end of a container has no row of its own: it is told by what it leaves.
-                frame = self._frames.setdefault(op[1], _Frame())
-                frame.done.append((state.seq + 1, place, op[2], op[3]))
+            if op[0] == "u":
+                self._pushed(state.seq + 1, place, op)
             elif op[0] == "d":
                 self._dropped(state, op[1])
             elif op[0] == "c":
                 self._frames.clear()
+
+    def _did(self, state: State, pointer: int, step: str) -> None:
+        frame = self._around(state, pointer)
+        if frame is not None:
+            done = self._frames.setdefault(frame, _Frame()).done
+            done.append((state.seq + 1, 0, pointer, step))
+
+    def _pushed(self, seq: int, place: int, op: list[Any]) -> None:
+        """Take note of a container's end: it may have no row of its own."""
+        _, frame, pointer, step, _rounds = op
+        if self._plan.places[step].node.kind in _GROUPS:
+            self._frames.setdefault(frame, _Frame()).done.append((seq, place, pointer, step))
 
     def _undoable(self, step: str, kind: str) -> bool:
         """Whether what a row says is to be undone: a failure, too, may have done half of it."""

@@ -14,7 +14,7 @@ from wfe.core.errors import ProviderError
 from wfe.core.examining import Finding
 from wfe.host.cli import settings, store
 from wfe.host.cli.cleaning import safe
-from wfe.host.cli.errors import Exit
+from wfe.host.cli.errors import Exit, log_to_stderr
 
 __all__ = ["doctor"]
 
@@ -34,6 +34,7 @@ def doctor(as_json: bool, db: str) -> int:
     that nobody can run, late schedules, suspended and troubled runs, and what each provider finds
     out about itself. Exits with 1 when there is a problem; warnings alone do not count.
     """
+    log_to_stderr()
     found = asyncio.run(_examined(db))
     if as_json:
         click.echo(json.dumps([attrs.asdict(each) for each in found], ensure_ascii=False, indent=2))

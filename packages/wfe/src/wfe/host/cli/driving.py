@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Final
 
 import attrs
@@ -23,6 +24,7 @@ __all__ = ["Ended", "Feed", "driven", "interruptible", "ticking"]
 
 _TICK: Final = 0.1  # seconds between frames
 _LOOK: Final = 0.25  # seconds between questions whether the run can still move
+_PATIENCE: Final = timedelta(minutes=1)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -94,10 +96,24 @@ async def ticking(view: View) -> None:
         view.tick()
 
 
-async def driven(host: WorkflowHost, run: WorkflowRun, stop: asyncio.Event) -> Ended:
+async def driven(
+    host: WorkflowHost,
+    run: WorkflowRun,
+    stop: asyncio.Event,
+    *,
+    wait: bool = False,
+    kept: bool = True,
+) -> Ended:
     """Return when the run and what it took along is final, stuck, or at *stop*.
 
-    Stuck: only events or a ``resume`` can move it.
+    Stuck: only events or a ``resume`` can move it, or a time-out that is more than a minute away.
+
+    Args:
+        host: It drives the run.
+        run: Which.
+        stop: Set when the user wants to leave.
+        wait: Whether it is not stuck when an event can move it.
+        kept: Whether the store outlives this process; else every time-out is waited for.
     """
     ended = asyncio.ensure_future(run.wait())
     stopped = asyncio.ensure_future(stop.wait())
@@ -111,8 +127,9 @@ async def driven(host: WorkflowHost, run: WorkflowRun, stop: asyncio.Event) -> E
                 return Ended(instance=ended.result())
             if stopped.done():
                 return Ended(interrupted=True)
-            why = await _twice(lambda: stuck(host, run.id))
-            if why is not None and not ended.done():
+            why = await _twice(lambda: stuck(host, run.id, _PATIENCE if kept else None))
+            left = why is not None and (why.suspended is not None or not (wait and kept))
+            if left and not ended.done():
                 return Ended(stuck=why)
     finally:
         ended.cancel()

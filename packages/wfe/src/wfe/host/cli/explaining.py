@@ -321,9 +321,12 @@ def _not_begun(case: Case, node: Node, where: _Where) -> list[str]:
         return [_not_taken(case, parent)]
     if case.instance.status.final:
         return [f"not begun: the run is {case.instance.status}"]
-    before = where.before.name if where.before is not None else None
-    around = parent.name if parent is not None else None
-    return [f"not begun: comes after {before}" if before else f"not begun: {around or 'the run'}"]
+    if where.before is not None and case.state(where.before) is not State.COMPLETE:
+        return [f"not begun: comes after {where.before.name}"]
+    if parent is not None and case.state(parent) is State.PENDING:
+        return [f"not begun: stands in {parent.name}"]
+    # That a body began is not recorded: what makes a step due is its start.
+    return ["due: it runs now, or as soon as a host takes the run"]
 
 
 def _not_taken(case: Case, parent: Node) -> str:

@@ -36,6 +36,7 @@ class Request:
         source: As the user named it, ``None``: not named.
         over: Whether *resumed* is final and stays so.
         rerun: Whether *resumed* is asked to try again where it failed.
+        wait: Whether to stay while only something from outside can move the run.
     """
 
     definitions: tuple[WorkflowDefinition, ...]
@@ -48,6 +49,7 @@ class Request:
     again: str | None = None
     over: bool = False
     rerun: bool = False
+    wait: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ import attrs
 
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.models import WorkflowInstance, WorkflowStatus
-from wfe.host.cli.drawing import STATUS_GLYPHS, comparison, duration
+from wfe.host.cli.drawing import STATUS_GLYPHS, clock_time, comparison, duration
 from wfe.host.cli.errors import Exit
 from wfe.host.cli.figures import slowest, tally
 from wfe.host.cli.model import Change, Picture
@@ -281,6 +281,9 @@ class Result:
         for name, key in stuck.events:
             words = " ".join(shlex.quote(word) for word in (name, key) if word)
             lines.append(f"  publish it:       wfe publish {words}{self.db}")
+        if stuck.until is not None:
+            left = duration((stuck.until - self.now).total_seconds())
+            lines.append(f"  times out:        {clock_time(stuck.until, self.now)} (in {left})")
         return [*lines, f"  then go on with:  {self.resume}"]
 
 

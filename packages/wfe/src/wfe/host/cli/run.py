@@ -64,6 +64,7 @@ __all__ = ["run"]
     default="on",
     help="Take kept results (on), make them anew (refresh), or neither take nor keep (off).",
 )
+@click.option("--wait", is_flag=True, help="Stay while the run waits for events or answers.")
 @click.option("--detach", is_flag=True, help="Start the run and leave; a `wfe worker` drives it.")
 @click.option("--plain", is_flag=True, help="Lines instead of a tree, also on a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines on stdout.")
@@ -83,6 +84,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     name: str | None,
     reference: str | None,
     rerun: bool,
+    wait: bool,
     detach: bool,
     plain: bool,
     as_json: bool,
@@ -98,7 +100,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     run begins again where it failed; what is complete stays complete.
 
     Exit codes: 0 complete, 1 failed, 2 usage or invalid file, 3 suspended or waiting for an
-    event, 4 terminated, 130 interrupted (the last line says how to go on).
+    event or an answer (time-outs of a minute and less are waited for), 4 terminated, 130
+    interrupted (the last line says how to go on).
     """
     view = chosen_view(plain=plain, json=as_json)
     told = settings.configuration()
@@ -129,6 +132,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     else:
         request = to_start(loaded, start, db)
         request = attrs.evolve(request, again=_again(click.get_current_context()))
+    request = attrs.evolve(request, wait=wait)
     log_to_stderr()
     if detach:
         return asyncio.run(_left(request, as_json=as_json))
@@ -247,8 +251,9 @@ async def _watched(
     host: WorkflowHost, run: WorkflowRun, request: Request, feed: Feed, stop: asyncio.Event
 ) -> Result:
     ticks = asyncio.create_task(ticking(feed.view))
+    kept = store.kept(request.url)
     try:
-        ended = await driven(host, run, stop)
+        ended = await driven(host, run, stop, wait=request.wait, kept=kept)
     finally:
         ticks.cancel()
     instance = ended.instance or await host.get(run.id)
@@ -267,6 +272,6 @@ async def _watched(
         source=request.source,
         db=store.option(request.url),
         again=request.again,
-        kept=store.kept(request.url),
+        kept=kept,
         definition=request.main,
     )

@@ -72,7 +72,7 @@ def _typed(value: Any) -> Any:
         fields = cast("Mapping[str, Any]", value)
         return {key: _typed(each) for key, each in fields.items()}
     if isinstance(value, list):
-        return [_typed(each) for each in value]
+        return [_typed(each) for each in cast("Sequence[Any]", value)]
     return resolve(str(value))
 
 

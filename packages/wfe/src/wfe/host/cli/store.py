@@ -85,7 +85,7 @@ def option(url: str) -> str:
 
 def masked(text: str) -> str:
     """Return *text* without the passwords of the URLs in it."""
-    text = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", text)
+    text = re.sub(r"(?<=://)([^/@:\s]*):[^/\s]*@", r"\1:***@", text)  # to the last @
     return re.sub(r"(?<=[?&])(password|sslpassword)=[^&]*", r"\1=***", text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ import orjson
 
 from wfe.core.definition import Kind, WorkflowDefinition
 from wfe.core.engine.views import state_of
-from wfe.core.models import LogLine, WorkflowStatus
+from wfe.core.models import LogLine, WorkflowStatus, from_micros, to_micros
 from wfe.host.cli.errors import CommandError
 from wfe.host.cli.sources import need_yaml
 from wfe.host.host import WorkflowHost
@@ -38,6 +39,7 @@ __all__ = [
     "unfinished",
 ]
 
+_NONE: Final = timedelta(0)
 _LOOK: Final = 0.2  # seconds between looks at a run that another process drives
 
 
@@ -154,15 +156,24 @@ class Stuck:
         suspended: Whether it, or a sub-workflow run of it, is suspended: then which, else ``None``.
         events: (name, key) that branches wait for.
         asks: What else they wait for, with the command that answers it, ``""``: there is none.
+        until: When the first of these waits times out, ``None``: none does.
     """
 
     suspended: str | None
     events: tuple[tuple[str, str], ...]
     asks: tuple[tuple[str, str], ...] = ()
+    until: datetime | None = None
 
 
-async def stuck(host: WorkflowHost, id: str) -> Stuck | None:
-    """Return why only an event or a ``resume`` can move the run; ``None``: it moves by itself."""
+async def stuck(host: WorkflowHost, id: str, patience: timedelta | None = None) -> Stuck | None:
+    """Return why only an event or a ``resume`` can move the run; ``None``: it moves by itself.
+
+    Args:
+        host: It has the store.
+        id: The run.
+        patience: A wait that times out later than this from now does not move by itself; ``None``:
+            every one that times out does.
+    """
     engine = _engine(host)
     live = engine.driven(id)
     header = await engine.reads.header(id)
@@ -181,7 +192,7 @@ async def stuck(host: WorkflowHost, id: str) -> Stuck | None:
         return Stuck(suspended=id, events=())
     if state.status != WorkflowStatus.RUNNABLE:
         return None
-    return await _waiting(host, id, state)
+    return await _waiting(host, id, state, patience)
 
 
 async def cleaning_up(host: WorkflowHost, id: str) -> bool:
@@ -194,21 +205,40 @@ async def cleaning_up(host: WorkflowHost, id: str) -> bool:
     return any(wake <= engine.clock.now() for wake, _, _ in due)
 
 
-async def _waiting(host: WorkflowHost, id: str, state: State) -> Stuck | None:
+_OUTSIDE: Final = frozenset({"wait", "approval", "signal", "activity", "child_id", "live"})
+"""What a pointer has that waits for others, so that its time is a time-out."""
+
+
+def _moves(pointer: Pointer, now: int, patience: timedelta | None) -> bool:
+    """Whether a pointer goes on by itself before long."""
+    if pointer.wake is None:
+        return False
+    timed_out = patience is not None and not _OUTSIDE.isdisjoint(pointer.extra)
+    return not timed_out or pointer.wake - now <= to_micros(patience or _NONE)
+
+
+async def _waiting(
+    host: WorkflowHost, id: str, state: State, patience: timedelta | None
+) -> Stuck | None:
     suspended: str | None = None
     events: list[tuple[str, str]] = []
     asks: list[tuple[str, str]] = []
+    ends: list[datetime] = []
+    now = _engine(host).clock.now()
     for pointer in state.pointers.values():
         extra: Mapping[str, Any] = pointer.extra
-        if pointer.wake is not None:
+        if _moves(pointer, now, patience):
             return None
+        if pointer.wake is not None:
+            ends.append(from_micros(pointer.wake))
         if "child_id" in extra:
-            inner = await stuck(host, extra["child_id"])
+            inner = await stuck(host, extra["child_id"], patience)
             if inner is None:
                 return None
             suspended = suspended or inner.suspended
             events.extend(inner.events)
             asks.extend(inner.asks)
+            ends.extend([] if inner.until is None else [inner.until])
         elif "wait" in extra:
             events.append((extra["wait"][0], extra["wait"][1]))
         elif (asked := _asked(id, pointer)) is not None:
@@ -218,7 +248,8 @@ async def _waiting(host: WorkflowHost, id: str, state: State) -> Stuck | None:
     if not events and not asks and suspended is None:
         return None
     unique = tuple(dict.fromkeys(events))
-    return Stuck(suspended=suspended, events=unique, asks=tuple(dict.fromkeys(asks)))
+    until = min(ends, default=None)
+    return Stuck(suspended=suspended, events=unique, asks=tuple(dict.fromkeys(asks)), until=until)
 
 
 def _asked(id: str, pointer: Pointer) -> tuple[str, str] | None:

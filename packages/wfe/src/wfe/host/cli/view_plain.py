@@ -37,7 +37,7 @@ class PlainView:
     _out: Output = attrs.field(
         default=attrs.Factory(lambda self: Output(self._stream), takes_self=True), init=False
     )
-    _places: Places = attrs.field(factory=Places)
+    _places: Places = attrs.field(alias="places", factory=Places)
     _times: Times = attrs.field(factory=Times, init=False)
     _told: dict[tuple[str, int], tuple[int, str]] = attrs.field(
         factory=dict[tuple[str, int], tuple[int, str]], init=False
