@@ -129,6 +129,25 @@ async def test_who_wakes_is_not_fenced_by_what_was_concluded_before(
     assert takeover.seen > began
 
 
+async def test_an_answer_is_as_old_as_its_question(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that is paused while it asks reads the answer when that is true no more."""
+    takeover = await hosts.join(foreign=False)
+    asked = hosts.clock.now()
+    answers = hosts.store.workers
+
+    async def late() -> Sequence[WorkerRow]:
+        found = await answers()
+        hosts.clock.move_to(hosts.clock.now() + 2 * LEASE)
+        return found
+
+    monkeypatch.setattr(hosts.store, "workers", late)
+    await takeover.look()
+
+    assert takeover.seen == asked
+
+
 async def test_a_store_that_was_gone_says_nothing_about_the_others(hosts: Hosts) -> None:
     takeover = await hosts.join(foreign=False)
     await takeover.look()

@@ -266,6 +266,7 @@ async def test_a_delayed_start_begins_later() -> None:
     assert ran == [run.id]
 
 
+@pytest.mark.memory_only("it counts the host's timers, over very many runs")
 async def test_the_timers_of_ended_runs_do_not_pile_up() -> None:
     definition = WorkflowBuilder().start_with(nothing).definition_timeout(1000 * HOUR).build("w")
     async with WorkflowTest(definition) as test:

@@ -183,9 +183,10 @@ class Takeover:
         silent = self._store.clock.now() - self.seen > self._lease * 2 // 3
         if silent and "lock" in self._store.features:
             await cast("LockProvider", self._store).beat(mine, self._lease)
+        asked = self._store.clock.now()  # the answer may wait for as long as this host is paused
         workers = await self._store.workers()
         if any(w.epoch == mine and w.fenced is None for w in workers):
-            self.seen = self._store.clock.now()
+            self.seen = asked
             self.alive.set()
         else:
             self.fenced = mine
