@@ -450,7 +450,7 @@ async def test_a_poll_goes_on_until_its_condition_holds(server: Server) -> None:
     )
     definition = poll(server, "response.json.state == 'done'", interval=10 * SECOND)
 
-    async with WorkflowTest() as test:
+    async with WorkflowTest(patience=10) as test:
         run = await test.start(definition)
         for polls in (1, 2, 3):
             assert len(server.asked) == polls
@@ -469,7 +469,7 @@ async def test_the_interval_grows_up_to_its_limit(server: Server) -> None:
         server, "response.status == 200", interval=1, backoff=3.0, max_interval=5 * SECOND
     )
 
-    async with WorkflowTest() as test:
+    async with WorkflowTest(patience=10) as test:
         await test.start(definition)
         seen: list[int] = []
         for _ in range(20):
@@ -486,7 +486,7 @@ async def test_a_poll_that_takes_too_long_fails_for_good(server: Server) -> None
     )
     definition = builder.on_error(Retry(max_retries=5, interval=0 * SECOND)).build("w")
 
-    async with WorkflowTest() as test:
+    async with WorkflowTest(patience=10) as test:
         run = await test.start(definition)
         await test.clock.advance(timedelta(minutes=1))
         instance = await run.wait(10)
@@ -521,7 +521,7 @@ async def test_an_interval_that_grows_without_end_stays_a_duration(server: Serve
     server.answer = lambda n, _asked: Answer(200 if n > 2 else 503)
     definition = poll(server, "response.status == 200", interval=1, backoff=1e308)
 
-    async with WorkflowTest() as test:
+    async with WorkflowTest(patience=10) as test:
         run = await test.start(definition)
         await test.clock.advance(SECOND)
         await test.clock.advance(timedelta(days=366))
@@ -536,7 +536,7 @@ async def test_a_resumed_poll_has_all_its_time_again(server: Server) -> None:
         server.url, until="response.status == 200", interval=10, timeout=20, output="page"
     )
 
-    async with WorkflowTest() as test:
+    async with WorkflowTest(patience=10) as test:
         run = await test.start(builder.on_error(Suspend()).build("w"))
         await test.clock.advance(timedelta(minutes=1))
         assert ((await test.host.get(run.id)).status, len(server.asked)) == ("suspended", 3)
@@ -561,7 +561,7 @@ async def test_a_server_that_comes_up_later_is_found(server: Server) -> None:
             )
             .build("w")
         )
-        async with WorkflowTest() as test:
+        async with WorkflowTest(patience=10) as test:
             run = await test.start(definition)
             lines = [line.line for line in await test.host.logs(run.id)]
             await test.clock.advance(5 * SECOND)

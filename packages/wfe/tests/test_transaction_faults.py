@@ -106,6 +106,26 @@ async def test_an_unknown_outcome_is_looked_up(world: World, *, committed: bool)
     assert kinds.count(("step_committed", "a")) == 1
 
 
+async def test_who_got_no_answer_does_not_wait_for_ever(world: World) -> None:
+    """Its run is closed while it commits: that cancels it before it begins to wait for that."""
+    lost: list[str] = []
+
+    async def lossy(ours: Ours, item: Item) -> Outcome:
+        if not lost:
+            lost.append("the answer")
+            kind, problem = "test", "the connection is gone"
+            raise ProviderError(kind, problem, unknown=True)
+        outcome: Outcome = await ours.opened.commit(item)
+        return outcome
+
+    async with host_of(world, Meddled(world.store(), lossy)) as host:
+        host.register(WorkflowBuilder().start_with(note("a")).build("w"))
+        run = await host.start_workflow("w", {})
+        assert (await run.wait(SOON)).status == "complete"
+        cancelled = [task for task in asyncio.all_tasks() if task.cancelling()]
+        assert not cancelled
+
+
 async def test_a_store_that_fails_is_no_failure_of_the_step(world: World) -> None:
     failures = 3
 

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar, cast
 
@@ -75,6 +75,7 @@ class _Guard:
 
     def __init__(self) -> None:
         self.over = False
+        self.ended = asyncio.Event()
 
     def check(self, status: int) -> None:
         if self.over:
@@ -110,7 +111,28 @@ class LentAsyncConnection(psycopg.AsyncConnection[Any]):
 
     async def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
         self.guard.check(self.pgconn.transaction_status)
-        return await super().wait(gen, *args, **options)
+        return await self._while_lent(super().wait(gen, *args, **options))
+
+    async def _while_lent(self, work: Coroutine[Any, Any, R]) -> R:
+        """Return what *work* gives, unless the transaction ends before it does.
+
+        The driver waits on when it is cancelled, until the server has answered that: for ever if
+        the connection was closed under it.  So it does that in a task that can be left behind.
+        """
+        task = asyncio.ensure_future(work)
+        ended = asyncio.ensure_future(self.guard.ended.wait())
+        try:
+            await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise TransactionError(_ENDED)
+        finally:
+            ended.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=_PATIENCE)
+                if not task.done():
+                    _cut(self)
 
     async def commit(self) -> None:
         _refuse("commit()")
@@ -282,6 +304,7 @@ class PostgresTransaction:
             with suppress(psycopg.Error, OSError):
                 await lender.cancel_safe(timeout=_PATIENCE)
             if not await _unused(lent):
+                lent.guard.ended.set()
                 _cut(lender)
                 if not await _unused(lent):
                     raise ProviderError("postgres", "a step does not let go of its connection")
@@ -305,8 +328,8 @@ async def _unused(lent: Lent) -> bool:
         return False
 
 
-def _cut(conn: Connection) -> None:
-    """End a connection that a thread uses, which then finds it closed."""
+def _cut(conn: psycopg.AsyncConnection[Any]) -> None:
+    """End a connection that somebody waits for, who then finds it closed."""
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(conn.pgconn.socket)) as cut:
         cut.shutdown(socket.SHUT_RDWR)
 

@@ -340,9 +340,7 @@ class BodyTransaction:
                 raise
             problem = error
         except _LostError:
-            # Whoever takes note of it closes the run, and this with it.
-            await self.close()
-            await asyncio.get_running_loop().create_future()
+            await self._let_end()
         else:
             if cancelled:
                 self._go_on()
@@ -351,6 +349,16 @@ class BodyTransaction:
         if problem is not None:
             await self._engine.transactions.rest(problem)
             raise RunAgainError
+
+    async def _let_end(self) -> None:
+        """Never return: whoever takes note of the loss closes the run, and this with it.
+
+        Perhaps it did already, and the cancellation had to wait for the commit to end.
+        """
+        await self.close()
+        if self._run.closed:
+            raise asyncio.CancelledError
+        await asyncio.get_running_loop().create_future()
 
     def _wanted(self, each: Input) -> bool:
         """Whether *each* still counts; what was asked meanwhile may have ended its pointer."""
