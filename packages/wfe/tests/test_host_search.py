@@ -306,6 +306,8 @@ class Index(MemoryStore):
 
 
 async def _advance(test: WorkflowTest, seconds: float) -> None:
+    # Lines are stored in real time, and would come after what is fed here.
+    await test.host._engine.report.flush()  # pyright: ignore[reportPrivateUsage]
     await test.clock.advance(timedelta(seconds=seconds))
     await test.clock.settle()
 
