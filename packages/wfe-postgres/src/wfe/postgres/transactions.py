@@ -74,8 +74,8 @@ class _Guard:
     """Whether the connection may be used."""
 
     def __init__(self) -> None:
-        self.over = False
-        self.ended = asyncio.Event()
+        self.over: bool = False
+        self.ended: asyncio.Event = asyncio.Event()
 
     def check(self, status: int) -> None:
         if self.over:
