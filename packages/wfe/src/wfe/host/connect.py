@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -10,26 +10,14 @@ from wfe.core.errors import ProviderError
 from wfe.core.plugins import load
 from wfe.core.providers import (
     PROVIDER_API,
-    BlobProvider,
     LockProvider,
     PersistenceProvider,
     QueueProvider,
 )
 
-if TYPE_CHECKING:
-    from wfe.core.artifact_index import ArtifactStore
-    from wfe.core.lifecycle_provider import LifecyclePublisher
-    from wfe.core.search import SearchProvider
+__all__ = ["DEFAULT_URL", "Providers", "connect", "connect_part"]
 
-__all__ = [
-    "DEFAULT_URL",
-    "Providers",
-    "connect",
-    "connect_artifacts",
-    "connect_blobs",
-    "connect_lifecycle",
-    "connect_search",
-]
+P = TypeVar("P")
 
 DEFAULT_URL = "sqlite:///.wfe/wfe.db"
 """Where the command ``wfe`` keeps its runs."""
@@ -74,47 +62,18 @@ def connect(
     )
 
 
-def connect_lifecycle(given: str | LifecyclePublisher | None) -> LifecyclePublisher | None:
-    """Return the publisher of lifecycle events behind a URL or object.
+def connect_part(group: str, given: str | P | None) -> P | None:
+    """Return what stands beside a store (an index, a publisher …) behind a URL or object.
+
+    Args:
+        group: Of entry points, such as ``wfe.search``.
+        given: ``None``: nothing.
 
     Raises:
         PluginNotFoundError: No installed distribution handles the URL's scheme.
         ProviderError: The URL has no scheme.
     """
-    found: LifecyclePublisher | None = _made("wfe.lifecycle", given)
-    return found
-
-
-def connect_blobs(given: str | BlobProvider | None) -> BlobProvider | None:
-    """Return the blob provider behind a URL or object.
-
-    Raises:
-        PluginNotFoundError: No installed distribution handles the URL's scheme.
-        ProviderError: The URL has no scheme.
-    """
-    found: BlobProvider | None = _made("wfe.blobs", given)
-    return found
-
-
-def connect_artifacts(given: str | ArtifactStore | None) -> ArtifactStore | None:
-    """Return the artifact store behind a URL or object.
-
-    Raises:
-        PluginNotFoundError: No installed distribution handles the URL's scheme.
-        ProviderError: The URL has no scheme.
-    """
-    found: ArtifactStore | None = _made("wfe.artifacts", given)
-    return found
-
-
-def connect_search(given: str | SearchProvider | None) -> SearchProvider | None:
-    """Return the search index behind a URL or object.
-
-    Raises:
-        PluginNotFoundError: No installed distribution handles the URL's scheme.
-        ProviderError: The URL has no scheme.
-    """
-    found: SearchProvider | None = _made("wfe.search", given)
+    found: P | None = _made(group, given)
     return found
 
 

@@ -37,7 +37,7 @@ from wfe.host.checks import (
     functions,
 )
 from wfe.host.collect import Buildable, definitions_in
-from wfe.host.connect import connect, connect_artifacts, connect_blobs, connect_lifecycle
+from wfe.host.connect import connect, connect_part
 from wfe.host.controls import Controls
 from wfe.host.keeping import Keeping
 from wfe.host.reads import Reads
@@ -190,11 +190,11 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
             middleware=checked_middleware(middleware),
             archive=archive,
             codec=codec,
-            blobs=connect_blobs(blobs),
+            blobs=connect_part("wfe.blobs", blobs),
             secrets=open_secrets(secrets),
-            artifacts=connect_artifacts(artifacts),
+            artifacts=connect_part("wfe.artifacts", artifacts),
             caching=checked_caching(caching),
-            lifecycle=connect_lifecycle(lifecycle),
+            lifecycle=connect_part("wfe.lifecycle", lifecycle),
             search=search_settings(
                 search, providers.persistence, search_fields, coded=codec is not None
             ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from wfe.core.errors import ProviderError
 from wfe.core.models import Page, WorkflowStatus
 from wfe.host.checks import checked_fields
-from wfe.host.connect import connect_search
+from wfe.host.connect import connect_part
 
 if TYPE_CHECKING:
     from wfe.core.engine import Engine
@@ -46,7 +46,7 @@ def search_settings(
     from wfe.core.engine.feeding import SearchSettings  # noqa: PLC0415 - as the docstring says
 
     given: object = search
-    index = None if given is store else connect_search(search)
+    index = None if given is store else connect_part("wfe.search", search)
     if index is not None and "changes" not in store.features:
         problem = "this store does not say what changed, so no other index can be fed from it"
         raise ProviderError("search", problem, transient=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, cast
 
 import attrs
@@ -11,7 +11,7 @@ from wfe.core.definition import WorkflowDefinition
 from wfe.host.cli.errors import CommandError
 from wfe.host.cli.requests import Request, reachable
 
-__all__ = ["Needs", "preflight"]
+__all__ = ["Needs", "preflight", "secrets_from", "with_own_labels"]
 
 
 @attrs.frozen(kw_only=True)
@@ -47,10 +47,7 @@ async def preflight(request: Request, needs: Needs) -> dict[str, Any]:
     if needs.services:
         _check_services(definitions)
     if needs.secrets_file is not None:
-        from wfe.core.secret_files import FileSecrets  # noqa: PLC0415 - only with the option
-        from wfe.core.secrets import EnvSecrets  # noqa: PLC0415 - likewise
-
-        options["secrets"] = [FileSecrets(needs.secrets_file), EnvSecrets()]
+        options["secrets"] = secrets_from(needs.secrets_file)
     elif needs.secrets:
         options["secrets"] = list(needs.secrets)
     if needs.secrets_file is not None or _any_secrets(definitions):
@@ -58,13 +55,27 @@ async def preflight(request: Request, needs: Needs) -> dict[str, Any]:
     return options
 
 
+def secrets_from(file: str) -> list[Any]:
+    """Return who is asked for secrets with ``--secrets-file``: the file, then the environment."""
+    from wfe.core.secret_files import FileSecrets  # noqa: PLC0415 - only with the option
+    from wfe.core.secrets import EnvSecrets  # noqa: PLC0415 - likewise
+
+    return [FileSecrets(file), EnvSecrets()]
+
+
+def with_own_labels(required: Collection[str], given: Iterable[str]) -> frozenset[str]:
+    """Return what this machine can do: what it finds itself only if *given* is too little."""
+    own = frozenset(given)
+    if own.issuperset(required):
+        return own
+    from wfe.yaml.labels import own_labels  # noqa: PLC0415 - the plugin
+
+    return own | own_labels()
+
+
 def _labels(required: set[str], given: Sequence[str]) -> frozenset[str]:
     """Return what this machine can do, unless that is too little."""
-    own = frozenset(given)
-    if required - own:
-        from wfe.yaml.labels import own_labels  # noqa: PLC0415 - the plugin
-
-        own |= own_labels()
+    own = with_own_labels(required, given)
     missing = sorted(required - own)
     if missing:
         named = ", ".join(repr(label) for label in missing)

@@ -14,6 +14,7 @@ from wfe.core.errors import DefinitionConflictError
 from wfe.core.models import LifecycleEvent
 from wfe.host.cli import settings, store
 from wfe.host.cli.errors import CommandError, Exit, complain, log_to_stderr
+from wfe.host.cli.preflight import secrets_from, with_own_labels
 from wfe.host.cli.sources import Given, load_source
 from wfe.host.cli.spans import read_span
 from wfe.host.host import WorkflowHost
@@ -84,30 +85,19 @@ def worker(  # noqa: PLR0913, PLR0917 - the options of the command
         raise CommandError(f"there is no workflow in {', '.join(sources)}", "name another file")
     wanted: dict[str, Any] = {"name": name or told.settings.get("name", "wfe-worker")}
     wanted["strict_versions"] = not supersede and told.settings.get("strict_versions", True)
-    wanted["labels"] = _labels(definitions, (*labels, *told.settings.get("labels", ())))
+    required = {label for each in definitions for label in each.requires}
+    known = (*labels, *told.settings.get("labels", ()))
+    wanted["labels"] = with_own_labels(required, known)
     if max_steps is not None:
         wanted["max_steps"] = max_steps
     if secrets_file is not None:
-        from wfe.core.secret_files import FileSecrets  # noqa: PLC0415 - only with the option
-        from wfe.core.secrets import EnvSecrets  # noqa: PLC0415 - likewise
-
-        wanted["secrets"] = [FileSecrets(secrets_file), EnvSecrets()]
+        wanted["secrets"] = secrets_from(secrets_file)
     log_to_stderr()
     if not store.kept(db):
         problem = f"the store {db} lives in the memory of this process: nobody can start runs in it"
         raise CommandError(problem, "name a store that is kept, for example --db sqlite:///runs.db")
     patience = read_span(grace, "--grace").total_seconds()
     return asyncio.run(_work(db, definitions, wanted, patience, quiet=quiet))
-
-
-def _labels(definitions: Iterable[WorkflowDefinition], given: Iterable[str]) -> frozenset[str]:
-    """Return what this machine can do, looked up only when a definition asks for something."""
-    own = frozenset(given)
-    if {label for each in definitions for label in each.requires} - own:
-        from wfe.yaml.labels import own_labels  # noqa: PLC0415 - the plugin
-
-        own |= own_labels()
-    return own
 
 
 async def _work(
