@@ -16,7 +16,6 @@ __all__ = ["Frames"]
 
 _GOES_ON: Final = frozenset({"step_retrying", "step_failed"})
 _DID: Final = frozenset({"step_completed", "step_failed"})
-_GROUPS: Final = CONTAINERS - {Kind.SAGA}
 
 
 @attrs.define
@@ -70,9 +69,11 @@ class Frames:
             done.append((state.seq + 1, 0, pointer, step))
 
     def _pushed(self, seq: int, place: int, op: list[Any]) -> None:
-        """Take note of a container's end: it may have no row of its own."""
+        """Take note of a container's end, after all in it: it may have no row of its own."""
         _, frame, pointer, step, _rounds = op
-        if self._plan.places[step].node.kind in _GROUPS:
+        if frame == pointer:
+            return  # a saga that is being undone comes to its own undo: `_undone` knows when
+        if self._plan.places[step].node.kind in CONTAINERS:
             self._frames.setdefault(frame, _Frame()).done.append((seq, place, pointer, step))
 
     def _undoable(self, step: str, kind: str) -> bool:
