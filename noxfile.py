@@ -17,6 +17,10 @@ nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.sessions = ["tests", "lint", "types"]
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+# pyenv's own `python3.12` on the path runs only where that version was chosen; the real ones do.
+_PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+_FOUND = sorted(map(str, _PYENV.glob("3.1[123].*/bin")))
+os.environ["PATH"] = os.pathsep.join([*_FOUND, os.environ.get("PATH", os.defpath)])
 
 
 @nox.session
@@ -101,9 +105,15 @@ def acceptance(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks and their gates; arguments after ``--`` go to them."""
+    """Run the benchmarks and their gates; ``-- --peer all`` races against rivals instead."""
     session.install(*DEV)
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def bench_matrix(session: nox.Session) -> None:
+    """The benchmarks and their gates on every supported Python that is installed."""
+    bench(session)
 
 
 @nox.session

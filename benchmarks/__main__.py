@@ -10,57 +10,68 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+from benchmarks import gates, importing, race
 from benchmarks.counting import CountingStore
-from benchmarks.gates import (
-    COMPARED,
-    GATES,
-    HUNDRED,
-    IMPORT_GATES,
-    LASTING,
-    ON_SERVERS,
-    ONCE,
-    TARGETS,
-)
+from benchmarks.gates import COMPARED, LASTING, ON_SERVERS, ONCE, TARGETS, base_of, limits_of
 from benchmarks.measuring import Measured
-from benchmarks.workloads import BY_HAND, WORKLOADS, imports
+from benchmarks.workloads import BY_HAND, WORKLOADS
 from wfe.core.memory import MemoryStore
 from wfe.core.plugins import load
 from wfe.testing.services import Service, Unavailable, resolve
 from wfe.testing.services.databases import Databases
+
+_KINDS = ("memory", "sqlite", "sqlite-normal", "postgres", "postgres+valkey")
 
 
 class Stores:
     """Makes new stores of each kind; the first one on a server starts it."""
 
     def __init__(self) -> None:
-        self._server: Service | None = None
+        self._services: list[Service] = []
         self._databases: Databases | None = None
+        self._valkey = ""
 
-    def new(self, kind: str, folder: Path) -> Any:
-        """Return a store that nobody used before, durable as by default.
+    def new(self, kind: str, folder: Path) -> CountingStore:
+        """Return a store that nobody used before, durable as by default (but ``sqlite-normal``).
 
         Raises:
             Unavailable: There is no server for it.
         """
         if kind == "memory":
-            return MemoryStore()
-        if kind == "sqlite":
-            return load("wfe.persistence", kind)(f"sqlite:///{folder}/bench-{time.time_ns()}.db")
+            return CountingStore(MemoryStore())
+        name, _, beside = kind.partition("+")
+        store = load("wfe.persistence", name.removesuffix("-normal"))
+        if kind.startswith("sqlite"):
+            weaker = "?synchronous=normal" if kind == "sqlite-normal" else ""
+            return CountingStore(store(f"sqlite:///{folder}/bench-{time.time_ns()}.db{weaker}"))
+        queue = self._near(beside) if beside else None
         if self._databases is None:
-            self._server = resolve(kind, own=True, durable=True)
-            self._databases = Databases(self._server.url)
-        return load("wfe.persistence", kind)(self._databases.new())
+            self._databases = Databases(self._started(name, durable=True).url)
+        url = self._databases.new()
+        return CountingStore(store(url), queue=queue, lock=queue, database=url)
+
+    def _near(self, name: str) -> str:
+        """Return a place of its own for hints and beats."""
+        if not self._valkey:
+            self._valkey = self._started(name, durable=False).url
+        return f"{self._valkey}?{urlencode({'prefix': f'b{time.time_ns()}:'})}"
+
+    def _started(self, name: str, *, durable: bool) -> Service:
+        service = resolve(name, own=True, durable=durable)
+        self._services.append(service)
+        return service
 
     def close(self) -> None:
-        """Stop the server."""
+        """Stop the servers."""
         if self._databases is not None:
             self._databases.drop_all()
-        if self._server is not None:
-            self._server.stop()
+        for service in self._services:
+            service.stop()
 
 
 def _figures(measured: Measured) -> dict[str, float]:
@@ -78,10 +89,9 @@ def _one(stores: Stores, kind: str, name: str, tries: int) -> dict[str, float]:
     """Return each figure of *name* at its best over *tries*."""
     best: dict[str, float] = {}
     workload = {**WORKLOADS, **BY_HAND}[name]
-    for _ in range(1 if name.removesuffix(HUNDRED) in ONCE else tries):
+    for _ in range(1 if base_of(name) in ONCE else tries):
         with tempfile.TemporaryDirectory() as folder:
-            store = CountingStore(stores.new(kind, Path(folder)))
-            figures = _figures(asyncio.run(workload(store)))
+            figures = _figures(asyncio.run(workload(stores.new(kind, Path(folder)))))
         best = {key: min(value, best.get(key, value)) for key, value in figures.items()}
     return best
 
@@ -103,32 +113,12 @@ def _limit(commits: int) -> dict[str, float]:
     return {"wall_ms": wall * 1e3, "cpu_us": cpu / commits * 1e6}
 
 
-def _limits(
-    table: Mapping[tuple[str, str], Mapping[str, float]], name: str, kind: str
-) -> dict[str, float]:
-    """Return what *table* says of each figure of a workload on one kind of store."""
-    return {
-        figure: limits[kind]
-        for wanted in dict.fromkeys((name.removesuffix(HUNDRED), name))
-        for (workload, figure), limits in table.items()
-        if workload == wanted and kind in limits
-    }
-
-
 def _aims(name: str, kind: str, figures: dict[str, float]) -> str:
     shown = [
         f"{figure} <= {limit:g} {'met' if figures[figure] <= limit else 'MISSED'}"
-        for figure, limit in _limits(TARGETS, name, kind).items()
+        for figure, limit in limits_of(TARGETS, name, kind).items()
     ]
     return f"  [target {', '.join(shown)}]" if shown else ""
-
-
-def _broken(name: str, kind: str, figures: dict[str, float]) -> list[str]:
-    return [
-        f"{name} on {kind}: {figure} is {figures[figure]:.1f}, more than {limit:g}"
-        for figure, limit in _limits(GATES, name, kind).items()
-        if figures[figure] > limit
-    ]
 
 
 def _compared(
@@ -150,7 +140,7 @@ def _runs(kinds: Sequence[str], names: Sequence[str]) -> Iterator[tuple[str, str
     """Return (store, workload) of all that make sense together."""
     for kind in kinds:
         for name in names:
-            if kind == "postgres" and name not in ON_SERVERS:
+            if kind.startswith("postgres") and name not in ON_SERVERS:
                 continue
             if not (name in LASTING and kind == "memory"):
                 yield kind, name
@@ -165,7 +155,7 @@ def _measure(options: argparse.Namespace, stores: Stores) -> tuple[dict[str, Any
         if kind not in kinds:
             continue
         try:
-            tries = options.tries or (1 if kind == "postgres" else 3)
+            tries = options.tries or (1 if kind.startswith("postgres") else 3)
             figures = _one(stores, kind, name, tries)
         except Unavailable as reason:
             kinds.remove(kind)
@@ -177,18 +167,22 @@ def _measure(options: argparse.Namespace, stores: Stores) -> tuple[dict[str, Any
         table[f"{name} {kind}"] = figures
         shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
         print(f"{name:8} {kind:8} {shown}{_aims(name, kind, figures)}", flush=True)
-        broken += _broken(name, kind, figures)
+        broken += gates.broken(name, kind, figures)
     return table, broken
 
 
 def main() -> int:
     """Run what the arguments say; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD")
-    parser.add_argument("--store", action="append", choices=["memory", "sqlite", "postgres"])
+    parser.add_argument("workloads", nargs="*", default=[], metavar="WORKLOAD")
+    parser.add_argument("--store", action="append", choices=_KINDS)
     parser.add_argument("--tries", type=int, help="default: 3; on a server, which takes longer, 1")
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    race.add_arguments(parser)
     options = parser.parse_args()
+    if race.wanted(options):
+        return race.main(options)
+    options.workloads = options.workloads or list(WORKLOADS)
     known = {**WORKLOADS, **BY_HAND}
     unknown = sorted(set(options.workloads) - set(known))
     if unknown:
@@ -199,14 +193,11 @@ def main() -> int:
         table, broken = _measure(options, stores)
     finally:
         stores.close()
-    figures = imports()
+    figures = importing.imports(options.tries or 5)
     table["IMPORT"] = figures
-    print("IMPORT  " + "  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
-    broken += [
-        f"IMPORT: {figure} is {figures[figure]:g}, more than {limit:g}"
-        for figure, limit in IMPORT_GATES.items()
-        if figures[figure] > limit
-    ]
+    shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
+    print(f"IMPORT  {shown}{importing.targets(figures)}")
+    broken += importing.broken(figures)
     if options.json:
         options.json.write_text(json.dumps(table, indent=1), encoding="utf-8")
     for line in broken:

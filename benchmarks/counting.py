@@ -6,7 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from wfe.core.engine.instant import instant
 from wfe.core.providers import Claimed, Item, Outcome
+from wfe.host import WorkflowHost
 
 __all__ = ["CountingStore"]
 
@@ -21,6 +23,7 @@ class CountingStore:
         fences: Calls that fenced somebody.
         releases: Calls that released something.
         taking: Seconds spent in these three.
+        batches: What was committed, commit by commit, if it is to be kept.
     """
 
     commits: int
@@ -32,17 +35,35 @@ class CountingStore:
     fences: int
     releases: int
     taking: float
+    batches: list[Sequence[Item]]
 
-    def __init__(self, store: Any) -> None:
-        """Count for *store*."""
+    def __init__(
+        self,
+        store: Any,
+        *,
+        queue: str | None = None,
+        lock: str | None = None,
+        keep: bool = False,
+        database: str = "",
+    ) -> None:
+        """Count for *store*, on a server's *database*; hosts have *queue* and *lock* beside it."""
         self._store = store
+        self.database: str = database
+        self._now = instant(store)
+        self._beside: dict[str, Any] = {"queue": queue, "lock": lock}
+        self._keep = keep
         self.reset()
+
+    def host(self, **options: Any) -> WorkflowHost:
+        """Return a host over this store, with the queue and lock that stand beside it."""
+        return WorkflowHost(self, **self._beside, **options)
 
     def reset(self) -> None:
         """Begin anew at zero."""
         self.commits = self.items = self.rows = self.writes = self.fences = self.releases = 0
         self.claims = []
         self.claimed_at = self.taking = 0.0
+        self.batches = []
 
     def asked(self) -> dict[str, int]:
         """Return what commits asked of a server so far; nothing for a store that has none."""
@@ -57,11 +78,23 @@ class CountingStore:
 
     async def commit(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome]:
         """Count and pass on."""
+        self._count(items)
+        outcomes: Sequence[Outcome] = await self._store.commit(epoch, items)
+        return outcomes
+
+    def commit_now(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome] | None:
+        """Pass on, if the store can do it at once, and count what was done."""
+        outcomes = None if self._now is None else self._now(epoch, items)
+        if outcomes is not None:
+            self._count(items)
+        return outcomes
+
+    def _count(self, items: Sequence[Item]) -> None:
         self.commits += 1
         self.items += len(items)
         self.rows += sum(len(item.rows) for item in items)
-        outcomes: Sequence[Outcome] = await self._store.commit(epoch, items)
-        return outcomes
+        if self._keep:
+            self.batches.append(items)
 
     async def claim(self, *args: Any) -> Sequence[Claimed]:
         """Count claims that own something as a write, and pass on."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 import sys
 import time
@@ -16,16 +15,18 @@ from benchmarks import crashing
 from benchmarks.counting import CountingStore
 from benchmarks.marks import Marks
 from benchmarks.measuring import Measured, finished, measured, sequence
+from benchmarks.memory import Peak
 from wfe.core import WorkflowBuilder, WorkflowDefinition
 from wfe.core.models import WorkflowStatus
 from wfe.core.providers import Header, Item
 from wfe.host import WorkflowHost
 
-__all__ = ["idle", "long_foreach", "long_sequence", "recover"]
+__all__ = ["idle", "long_foreach", "long_sequence", "multiply", "nothing_live", "recover"]
 
 _DAY = 86_400_000_000  # µs
 _STRIDE = 1_000_000_007  # µs; spreads moments over the day
 _BATCH = 1000
+_LARGE = 16 << 20
 _ROOT = Path(__file__).parent.parent
 
 
@@ -35,7 +36,7 @@ async def recover(store: CountingStore) -> Measured:
     await _killed_host(f"sqlite:///{store.path}")
     crashing.begun.clear()
     crashing.hold.set()
-    host = WorkflowHost(store, max_live=runs)
+    host = store.host(max_live=runs)
     host.register(crashing.half_done())
 
     async def work() -> dict[str, float]:
@@ -80,12 +81,12 @@ async def _line(child: asyncio.subprocess.Process) -> bytes:
 async def idle(store: CountingStore, sleepers: int = 1000) -> Measured:
     """Sleeping workflows: what an idle host costs and writes."""
     sleeper = WorkflowBuilder().delay(timedelta(days=1)).build("sleeper")
-    async with WorkflowHost(store, linger=timedelta(0)) as host:
+    async with store.host(linger=timedelta(0)) as host:
         host.register(sleeper)
         run = await host.start_workflow("sleeper")
-        await _nothing_live(host)
-        await _multiply(store, run.id, sleepers - 1)
-        before = _peak()
+        await nothing_live(host)
+        await multiply(store, run.id, sleepers - 1)
+        peak = Peak()
         await asyncio.sleep(0.5)
         tasks = len(asyncio.all_tasks())
 
@@ -95,7 +96,7 @@ async def idle(store: CountingStore, sleepers: int = 1000) -> Measured:
             percent = (time.process_time() - cpu) / 5 * 100
             writes = store.commits + store.writes
             live = (await host.health())["live"]
-            grown = _peak() - before
+            grown = peak.grown()
             return {
                 "tasks": tasks,
                 "writes": writes,
@@ -107,14 +108,23 @@ async def idle(store: CountingStore, sleepers: int = 1000) -> Measured:
         return await measured(store, work, sleepers)
 
 
-async def _nothing_live(host: WorkflowHost) -> None:
+async def nothing_live(host: WorkflowHost) -> None:
+    """Wait until a host has given up all runs that wait."""
     deadline = time.monotonic() + 30
     while (await host.health())["live"] and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
 
 
-async def _multiply(store: CountingStore, id: str, times: int) -> None:
-    """Store copies of a sleeping run, each due at a moment of its own, a day ahead or more."""
+async def multiply(store: CountingStore, id: str, times: int, prefix: str | None = None) -> None:
+    """Store copies of a sleeping run, each due at a moment of its own, a day ahead or more.
+
+    Args:
+        store: Where the run is.
+        id: Of the run.
+        times: How many copies.
+        prefix: Of their ids; ``None``: the run's.
+    """
+    prefix = prefix or id
     one = await store.get(id)
     rows = tuple([row.event for row in await store.history(one.n, 0, 100)])
     first = await store.allocate(times)
@@ -123,13 +133,13 @@ async def _multiply(store: CountingStore, id: str, times: int) -> None:
         for k in range(start, min(start + _BATCH, times)):
             header = Header(
                 n=first + k,
-                id=f"{id}-{k}",
+                id=f"{prefix}-{k}",
                 d=one.d,
                 definition=one.definition,
                 version=one.version,
                 status=WorkflowStatus.RUNNABLE.value,
                 wake=one.wake + k * _STRIDE % _DAY,
-                root_id=f"{id}-{k}",
+                root_id=f"{prefix}-{k}",
             )
             items.append(Item(n=first + k, rows=rows, new=header))
         await store.commit(None, items)
@@ -164,22 +174,18 @@ async def long_foreach(store: CountingStore, steps: int = 20_000) -> Measured:
 async def _long(
     store: CountingStore, definition: WorkflowDefinition, marks: Marks, steps: int
 ) -> Measured:
-    async with WorkflowHost(store) as host:
+    # A million items are seven megabytes: more than a value may have by default.
+    async with store.host(max_inline=_LARGE, max_data=_LARGE) as host:
         host.register(sequence("warm", 5), definition)
         await finished(host, "warm")
-        before = _peak()
+        peak = Peak()
 
         async def work() -> dict[str, float]:
             await finished(host, definition.id)
             return {
-                "grown_mb": _peak() - before,
+                "grown_mb": peak.grown(),
                 "rows_a_step": store.rows / steps,
                 "quarters": marks.last_to_first(),
             }
 
         return await measured(store, work, steps)
-
-
-def _peak() -> float:
-    """Return the most memory that this process ever had, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

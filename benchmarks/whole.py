@@ -11,7 +11,6 @@ from benchmarks.counting import CountingStore
 from benchmarks.marks import Marks
 from benchmarks.measuring import Measured, finished, measured, noop, percentiles, sequence
 from wfe.core import Fail, WorkflowBuilder
-from wfe.host import WorkflowHost
 
 __all__ = ["activity", "limits", "saga", "signal"]
 
@@ -35,7 +34,7 @@ async def saga(store: CountingStore, steps: int = 1000) -> Measured:
             b = b.then(take).compensate_with(give_back)
         return b.then(fail).on_error(Fail())
 
-    async with WorkflowHost(store) as host:
+    async with store.host() as host:
         host.register(sequence("warm", 5), WorkflowBuilder().saga(inside).build("saga"))
         await finished(host, "warm")
 
@@ -63,7 +62,7 @@ async def limits(store: CountingStore, runs: int = 1000, limit: int = 10) -> Mea
         now -= 1
 
     limited = WorkflowBuilder().start_with(enter).workflow_concurrency(limit=limit)
-    async with WorkflowHost(store) as host:
+    async with store.host() as host:
         host.register(sequence("warm", 5), limited.build("limited"))
         await finished(host, "warm")
 
@@ -81,7 +80,7 @@ async def limits(store: CountingStore, runs: int = 1000, limit: int = 10) -> Mea
 async def signal(store: CountingStore, runs: int = 200) -> Measured:
     """From a signal to the end of the workflow that waits for it."""
     waiting = WorkflowBuilder().wait_for("go", scope="run").build("waiter")
-    async with WorkflowHost(store) as host:
+    async with store.host() as host:
         host.register(waiting)
         started = [await host.start_workflow("waiter") for _ in range(runs)]
         await asyncio.sleep(0.05)
@@ -101,7 +100,7 @@ async def signal(store: CountingStore, runs: int = 200) -> Measured:
 async def activity(store: CountingStore, runs: int = 200) -> Measured:
     """From a worker's claim to the end of the workflow that waits for its result."""
     offering = WorkflowBuilder().activity("sign").then(noop).build("offering")
-    async with WorkflowHost(store) as host:
+    async with store.host() as host:
         host.register(offering)
         started = {
             run.id: run for run in [await host.start_workflow("offering") for _ in range(runs)]

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from benchmarks import keeping, whole
+from benchmarks import computing, keeping, sleeping, telling, whole
 from benchmarks.counting import CountingStore
 from benchmarks.measuring import Measured, finished, measured, noop, percentiles, sequence
 from wfe.core import WorkflowBuilder, WorkflowContext, workflow
-from wfe.host import WorkflowHost
 
-__all__ = ["BY_HAND", "WORKLOADS", "imports"]
+__all__ = ["BY_HAND", "WORKLOADS"]
 
 
 async def seq(store: CountingStore) -> Measured:
     """1 workflow of 100 steps."""
-    async with WorkflowHost(store) as host:
+    async with store.host() as host:
         host.register(sequence("warm", 5), sequence("seq", 100))
         await finished(host, "warm")
 
@@ -42,7 +38,7 @@ async def durable(ctx: WorkflowContext, steps: int) -> None:
 
 async def function(store: CountingStore) -> Measured:
     """1 durable function of 100 steps."""
-    async with WorkflowHost(store) as host:
+    async with store.host() as host:
         host.register(sequence("warm", 5), durable)
         await finished(host, "warm")
         await finished(host, "function", 5)
@@ -56,7 +52,7 @@ async def function(store: CountingStore) -> Measured:
 
 async def many(store: CountingStore) -> Measured:
     """1,000 workflows of 5 steps, started together."""
-    async with WorkflowHost(store) as host:
+    async with store.host() as host:
         host.register(sequence("five", 5))
         await finished(host, "five")
 
@@ -70,7 +66,7 @@ async def many(store: CountingStore) -> Measured:
 async def fanout(store: CountingStore) -> Measured:
     """200 steps in parallel."""
     body = WorkflowBuilder().for_each(lambda _: range(200), lambda b: b.then(noop))
-    async with WorkflowHost(store) as host:
+    async with store.host() as host:
         host.register(sequence("warm", 5), body.build("fanout"))
         await finished(host, "warm")
 
@@ -83,7 +79,7 @@ async def fanout(store: CountingStore) -> Measured:
 
 async def latency(store: CountingStore, runs: int = 200) -> Measured:
     """1-step workflows, one after the other: from start to result."""
-    async with WorkflowHost(store) as host:
+    async with store.host() as host:
         host.register(sequence("one", 1))
         await finished(host, "one")
 
@@ -101,7 +97,7 @@ async def latency(store: CountingStore, runs: int = 200) -> Measured:
 async def event(store: CountingStore, runs: int = 200) -> Measured:
     """From publishing an event to the end of the workflow that waits for it."""
     waiting = WorkflowBuilder().wait_for("go", key=lambda d: d["key"]).build("waiter")
-    async with WorkflowHost(store) as host:
+    async with store.host() as host:
         host.register(waiting)
         started = [await host.start_workflow("waiter", {"key": str(i)}) for i in range(runs)]
         await asyncio.sleep(0.05)
@@ -135,37 +131,16 @@ WORKLOADS: dict[str, Workload] = {
     "IDLE": keeping.idle,
     "LONG": keeping.long_sequence,
     "WIDE": keeping.long_foreach,
+    "LOGS": telling.logs,
+    "SLEEPERS": sleeping.sleepers,
+    "PROCESS": computing.process,
 }
 BY_HAND: dict[str, Workload] = {
     "IDLE100K": functools.partial(keeping.idle, sleepers=100_000),
     "LONG100K": functools.partial(keeping.long_sequence, steps=100_000),
     "WIDE100K": functools.partial(keeping.long_foreach, steps=100_000),
+    "WIDE1M": functools.partial(keeping.long_foreach, steps=1_000_000),
+    "SLEEPERS1M": functools.partial(sleeping.sleepers, total=1_000_000),
+    "LOGS100MB": functools.partial(telling.logs, lines=1_000_000),
 }
 """Too long for every run of the CI; they run when they are named."""
-
-
-def imports(tries: int = 5) -> dict[str, float]:
-    """Return milliseconds of whole processes (the best of *tries*), and what they imported."""
-    wfe = str(Path(sys.executable).with_name("wfe"))
-    commands = {
-        "python": [sys.executable, "-c", "pass"],
-        "import wfe.core": [sys.executable, "-c", "import wfe.core"],
-        "use wfe.core": [sys.executable, "-c", "from wfe.core import WorkflowBuilder, step"],
-        "wfe --help": [wfe, "--help"],
-    }
-    best: dict[str, float] = {}
-    for name, command in commands.items():
-        times: list[float] = []
-        for _ in range(tries):
-            began = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
-            times.append(time.perf_counter() - began)
-        best[name] = min(times) * 1e3
-    code = "import sys; from wfe.core import WorkflowBuilder; print(len(sys.modules), *sys.modules)"
-    out = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.split()
-    best["modules"] = float(out[0])
-    drivers = {"sqlite3", "psycopg", "valkey", "opensearchpy", "cattrs", "ruamel", "rich", "click"}
-    best["drivers"] = float(len(drivers.intersection(out)))
-    return best

@@ -70,6 +70,13 @@ def test_etl_dag(tmp_path: Path) -> None:
     assert done.stdout == "complete south: 3 sales, 256.50\n"
 
 
+def test_cpu_bound(tmp_path: Path) -> None:
+    done = _python(str(EXAMPLES / "cpu_bound/primes.py"), cwd=tmp_path)
+
+    assert done.stderr == ""
+    assert done.stdout == "complete {'primes': 2262, 'found': None}\n"
+
+
 def test_activities(tmp_path: Path) -> None:
     done = _python(str(EXAMPLES / "activities/activities.py"), cwd=tmp_path)
 

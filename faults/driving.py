@@ -93,11 +93,14 @@ class Cluster:
         base = [sys.executable, "-m"]
         fake = next((path for path in _FAKETIME if Path(path).exists()), None)
         for number, name in enumerate(names):
-            environment: dict[str, str] = {}
+            # The first is as on a machine of its own; the others know of one another's deaths.
+            machine = self.folder / f"machine{min(number, 1)}"
+            machine.mkdir(exist_ok=True)
+            environment: dict[str, str] = {"TMPDIR": str(machine)}
             if number == 0 and fake is not None:
                 self.clock = self.folder / "clock"
                 self.clock.write_text("+0\n")
-                environment = {
+                environment |= {
                     "LD_PRELOAD": fake,
                     "FAKETIME_TIMESTAMP_FILE": str(self.clock),
                     "FAKETIME_CACHE_DURATION": "1",

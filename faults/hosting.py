@@ -42,9 +42,7 @@ def make_host(settings: Settings, name: str, *, drives: bool = True) -> Workflow
     return host
 
 
-async def _work(settings: Settings, name: str) -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+async def _work(settings: Settings, name: str, stop: asyncio.Event) -> None:
     effects = Effects(Path(settings.folder) / f"effects-{name}.jsonl")
     handler = functools.partial(review, effects)
     async with make_host(settings, name) as host:
@@ -77,15 +75,15 @@ def _tell(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 async def _until_it_works(settings: Settings, name: str) -> None:
     """Work; while the store is away, try again as a supervisor of services would."""
-    asyncio.get_running_loop().set_exception_handler(_tell)
-    while True:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.set_exception_handler(_tell)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    while not stop.is_set():
         try:
-            await _work(settings, name)
+            await _work(settings, name, stop)
         except ProviderError as error:
             logging.getLogger("faults").warning("%s could not start: %s", name, error)
             await asyncio.sleep(0.5)
-        else:
-            return
 
 
 if __name__ == "__main__":

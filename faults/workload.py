@@ -52,7 +52,7 @@ BOOKING: Final = "book"
 _KINDS: Final = ("order", "trip", "order", "errand", "trip", "order", "doomed", "errand")
 _SOON: Final = timedelta(milliseconds=50)
 _AGAIN: Final = Retry(max_retries=2, interval=_SOON)
-# A statement that fails because the server is away fails its step's attempt, as any error does.
+# A host that is paused within a transaction on a SQLite file finds that its time is up.
 _UNTIL_IT_WORKS: Final = Retry(max_retries=100, interval=timedelta(milliseconds=300))
 
 

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import footprints
 from workspace import ROOT, Distribution, distributions
 
 __all__ = ["build", "closure", "isolate", "problems", "wheel_of"]
@@ -116,7 +117,11 @@ def closure(distribution: Distribution) -> tuple[Distribution, ...]:
 
 
 def isolate(distribution: Distribution, dist: Path = DIST) -> None:
-    """Install one wheel into a new environment and import all its modules and entry points."""
+    """Install one wheel into a new environment and import all its modules and entry points.
+
+    Raises:
+        SystemExit: Something does not load, or there is too much of it.
+    """
     wheels = [str(wheel_of(each, dist)) for each in closure(distribution)]
     with tempfile.TemporaryDirectory() as scratch:
         venv = Path(scratch) / "venv"
@@ -126,6 +131,9 @@ def isolate(distribution: Distribution, dist: Path = DIST) -> None:
         _uv("pip", "install", "--python", str(python), *constraint, *wheels)
         command = [str(python), "-W", "error", "-c", _IMPORT_ALL, distribution.part]
         _run(command, Path(scratch))
+        (packages,) = venv.rglob("site-packages")
+        if found := list(footprints.installed_problems(packages, distribution.name)):
+            raise SystemExit("\n".join(found))
         _load_entry_points(python, distribution, Path(scratch))
 
 
@@ -163,7 +171,15 @@ def _build(_: list[str]) -> int:
 
 
 def _check(_: list[str]) -> int:
-    found = [each for one in distributions() for each in problems(wheel_of(one), one)]
+    found = [
+        each
+        for one in distributions()
+        for check in (
+            problems(wheel_of(one), one),
+            footprints.wheel_problems(wheel_of(one), one.name),
+        )
+        for each in check
+    ]
     print("\n".join(found) or f"{len(distributions())} wheels are as they should be")
     return bool(found)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
 from wfe.core.providers import Header, Item
-from wfe.core.rules.decide import begin, decide
+from wfe.core.rules.decide import begin, by_draft, decide
 from wfe.core.rules.inputs import (
     AsksPerson,
     AsksPlaces,
@@ -27,10 +27,10 @@ from wfe.core.rules.inputs import (
     Waits,
     WaitsSignal,
 )
-from wfe.core.rules.plan import Reducer, make_plan
+from wfe.core.rules.plan import Plan, Reducer, make_plan
 from wfe.core.rules.state import Pointer, State, folded
 
-__all__ = ["SECOND", "Run", "block", "both", "child", "hooked", "saga", "step", "undone"]
+__all__ = ["SECOND", "Run", "block", "both", "child", "decided", "hooked", "saga", "step", "undone"]
 
 SECOND = 1_000_000
 
@@ -71,6 +71,13 @@ def child(n: int = 7) -> Item:
     return Item(n=n, new=header)
 
 
+def decided(plan: Plan, state: State, inputs: Sequence[Input], now: int) -> Decision:
+    """Return the decision, which is the same whether it is made the short way or not."""
+    decision = decide(plan, state, inputs, now)
+    assert decision == by_draft(plan, state, inputs, now)
+    return decision
+
+
 class Run:
     """A run: its state, its journal, and what the last decision was."""
 
@@ -101,7 +108,7 @@ class Run:
     def feed(self, *inputs: Input | Any, now: int | None = None) -> Decision:
         """Decide on *inputs*."""
         self.now = max(self.now, now or 0)
-        self.last = self.commit(decide(self.plan, self.state, inputs, self.now))
+        self.last = self.commit(decided(self.plan, self.state, inputs, self.now))
         return self.last
 
     def message(self, kind: str, payload: Any = None, **parts: Any) -> Decision:

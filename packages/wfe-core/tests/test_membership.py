@@ -11,19 +11,32 @@ from typing import Any
 import pytest
 
 from wfe.core.clocks import VirtualClock
-from wfe.core.engine.membership import Heartbeat, Takeover, leave
+from wfe.core.engine.membership import Heartbeat, Takeover, leave, rarely
 from wfe.core.errors import ProviderError, StoreUnavailableError
 from wfe.core.memory import MemoryStore
-from wfe.core.providers import WorkerInfo, WorkerRow
+from wfe.core.models import WorkflowStatus
+from wfe.core.providers import Done, Header, Item, WorkerInfo, WorkerRow
 
 LEASE = 30_000_000  # µs
+DAY = 86_400_000_000  # µs
+RARELY = rarely(LEASE)
 STEP = LEASE // 10
 
 
 class Failing(MemoryStore):
-    """A store that fails while it is told to."""
+    """A store that fails while it is told to, and may know whose process ended."""
 
     fails = False
+    ended: frozenset[int] = frozenset()
+    beats = 0
+
+    async def beat(self, epoch: int, lease: int) -> bool:
+        self.beats += 1
+        return await super().beat(epoch, lease)
+
+    async def dead(self, epochs: Sequence[int], lease: int) -> Sequence[int]:
+        silent = await super().dead(epochs, lease)
+        return [epoch for epoch in epochs if epoch in self.ended or epoch in silent]
 
     async def workers(self) -> Sequence[WorkerRow]:
         if self.fails:
@@ -81,11 +94,31 @@ class Hosts:
         self.lock = Elsewhere()
         self.mine = self.other = 0
 
-    async def join(self, *, foreign: bool) -> Takeover:
+    async def join(self, *, foreign: bool, idle: bool = False) -> Takeover:
+        """Register both; the other one owns a run unless it is *idle*."""
         self.mine = await self.store.register(WorkerInfo(name="a", host="h", pid=1))
         self.other = await self.store.register(WorkerInfo(name="b", host="h", pid=2))
+        if not idle:
+            await self.own(self.other)
         lock: Any = self.lock if foreign else self.store
         return Takeover(self.store, lock, LEASE, lambda: self.mine, foreign=foreign)
+
+    async def own(self, epoch: int) -> None:
+        d = await self.store.put_definition("order", 1, "hash", "{}")
+        n = await self.store.allocate(1)
+        new = Header(
+            n=n,
+            id=f"run-{n}",
+            d=d,
+            definition="order",
+            version=1,
+            status=WorkflowStatus.RUNNABLE.value,
+            wake=None,
+            root_id=f"run-{n}",
+            owner=epoch,
+        )
+        (outcome,) = await self.store.commit(epoch, [Item(n=n, new=new, rows=("[]",))])
+        assert isinstance(outcome, Done)
 
     async def pass_(self, takeover: Takeover, steps: int) -> None:
         for _ in range(steps):
@@ -184,6 +217,7 @@ async def test_who_registered_just_now_is_not_fenced_for_want_of_a_beat(hosts: H
     await takeover.look()
     await hosts.pass_(takeover, 9)
     hosts.other = await hosts.store.register(WorkerInfo(name="c", host="h", pid=3))
+    await hosts.own(hosts.other)
     hosts.lock.silent.add(hosts.other)
 
     await hosts.pass_(takeover, 9)
@@ -199,6 +233,7 @@ async def test_a_lock_that_fails_keeps_nothing_else_from_going_on(
     takeover = await hosts.join(foreign=True)
     await hosts.store.fence([hosts.other], lease=None)
     third = await hosts.store.register(WorkerInfo(name="c", host="h", pid=3))
+    await hosts.own(third)
     hosts.lock.fails = True
     hosts.lock.silent.add(third)
 
@@ -260,6 +295,70 @@ async def test_without_its_lock_a_host_works_on_unless_it_was_fenced_for_that(
     hosts.lock.fails = False
     hosts.clock.move_to(hosts.clock.now() + LEASE)
     assert await takeover.fit()
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_who_owns_nothing_is_left_alone_for_a_day(hosts: Hosts, foreign: bool) -> None:
+    takeover = await hosts.join(foreign=foreign, idle=True)
+    hosts.lock.silent.add(hosts.other)
+    await takeover.look()
+
+    await hosts.pass_(takeover, 50)
+    rows = {row.epoch: row for row in await hosts.store.workers()}
+    assert not hosts.fenced()
+    assert not rows[hosts.other].owns
+
+    hosts.clock.move_to(hosts.clock.now() + DAY)
+    await takeover.look()
+    assert hosts.fenced()
+    assert hosts.other not in {row.epoch for row in await hosts.store.workers()}
+
+
+async def test_who_just_began_to_own_has_a_lease_to_beat(hosts: Hosts) -> None:
+    """It was idle for long, so its last beat is old; a host beats only when it owns something."""
+    takeover = await hosts.join(foreign=False, idle=True)
+    await takeover.look()
+    await hosts.pass_(takeover, 30)
+
+    await hosts.own(hosts.other)
+    await hosts.pass_(takeover, 10)
+    assert not hosts.fenced()
+    await hosts.pass_(takeover, 1)
+
+    assert hosts.fenced()
+
+
+async def test_a_process_that_ended_is_seen_at_once_whoever_keeps_the_beats(hosts: Hosts) -> None:
+    hosts.store.features = hosts.store.features | {"deaths"}
+    takeover = await hosts.join(foreign=True)
+    await takeover.look()
+    assert not hosts.fenced()
+
+    hosts.store.ended = frozenset({hosts.other})
+    await takeover.look()
+
+    assert hosts.fenced()
+    assert hosts.lock.buried == [hosts.other]
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_an_idle_host_beats_rarely(hosts: Hosts, foreign: bool) -> None:
+    takeover = await hosts.join(foreign=foreign)
+    for _ in range(10):
+        hosts.clock.move_to(hosts.clock.now() + RARELY // 10 - 1)
+        assert await takeover.show(idle=True)
+    assert hosts.store.beats == 0
+
+    hosts.clock.move_to(hosts.clock.now() + 10)
+    assert await takeover.show(idle=True)
+    assert await takeover.show(idle=True)
+    rows = {row.epoch: row for row in await hosts.store.workers()}
+    assert hosts.store.beats >= 1
+    assert rows[hosts.mine].beat == hosts.clock.now()
+
+    await hosts.store.fence([hosts.mine], lease=None)
+    hosts.clock.move_to(hosts.clock.now() + RARELY)
+    assert not await takeover.show(idle=True)
 
 
 class Beaten(Elsewhere):

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from rules_drawn import Dice, Drawn, Luck, Maker
 from rules_model import Model
 from rules_parts import Failure, Key
-from rules_run import SECOND
+from rules_run import SECOND, decided
 
 from wfe.core.definition import Kind, Node, WorkflowDefinition
-from wfe.core.rules.decide import begin, decide
+from wfe.core.rules.decide import begin
 from wfe.core.rules.draft import Draft
 from wfe.core.rules.inputs import (
     Branched,
@@ -114,7 +114,7 @@ class Pair:
     def tell(self, *inputs: Input) -> None:
         self.story.append((self.now, inputs))
         before = orjson.dumps(state_to_json(self.state))
-        decision = decide(self.plan, self.state, inputs, self.now)
+        decision = decided(self.plan, self.state, inputs, self.now)
         assert orjson.dumps(state_to_json(self.state)) == before, "deciding changed the state"
         self.commit(decision)
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rules_run import decided
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
 from wfe.core.rules.decide import begin, decide
@@ -143,7 +144,7 @@ def test_every_step_runs_as_often_as_a_naive_interpreter_says(
         ran.update(p.step for p in chosen if plan.places[p.step].node.kind is Kind.STEP)
         before = state_to_json(state)
         inputs = [_outcome(plan, pointer, numbers) for pointer in chosen]
-        decision = decide(plan, state, inputs, 1)
+        decision = decided(plan, state, inputs, 1)
         assert state_to_json(state) == before, "deciding changed the state"
         state = _committed(state, decision.rows)
 
@@ -170,7 +171,7 @@ def test_a_failure_anywhere_ends_the_run_failed_and_leaves_no_pointer(
         if is_step and pointer.status == "pending" and data.draw(st.booleans()):
             outcome = Failed(pointer=pointer.id, attempt=0, type="E", message="no")
             failed = True
-        state = _committed(state, decide(plan, state, [outcome], 1).rows)
+        state = _committed(state, decided(plan, state, [outcome], 1).rows)
 
     assert state.status == ("failed" if failed else "complete")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -68,6 +70,49 @@ async def test_a_stopped_hosts_runs_go_on_elsewhere(tables: str) -> None:
 
     assert [instance.status for instance in found] == ["complete"] * 10
     assert set(ran.values()) == {1}
+
+
+DIES = """
+import asyncio, sys
+from datetime import timedelta
+from wfe.core import WorkflowBuilder
+from wfe.host import WorkflowHost
+
+async def long(ctx):
+    print("begun", flush=True)
+    await asyncio.Event().wait()
+
+async def main():
+    async with WorkflowHost(sys.argv[1], lease=timedelta(hours=1)) as host:
+        host.register(WorkflowBuilder().start_with(long).build("dying"))
+        await host.start_workflow("dying", name="one")
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def long(ctx: Ctx) -> None:
+    ctx.app.append(ctx.attempt)
+
+
+async def test_a_killed_process_of_this_machine_is_taken_over_at_once(tables: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DIES, tables, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"begun\n"
+    process.kill()
+    await process.wait()
+    ran: list[int] = []
+    async with WorkflowHost(tables, app=ran, lease=timedelta(hours=1)) as other:
+        other.register(WorkflowBuilder().start_with(long).build("dying"))
+        run = await other.run("one")
+        ended = await run.wait(30)
+        kinds = [entry.kind for entry in await run.history()]
+
+    assert (ended.status, ran) == ("complete", [0])
+    assert kinds.count("step_interrupted") == 1
 
 
 async def test_runs_go_on_though_all_connections_die_again_and_again(tables: str) -> None:

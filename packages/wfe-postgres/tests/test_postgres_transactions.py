@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from wfe.core.errors import ProviderError, TransactionError, TransactionTimeoutError
+from wfe.core.errors import ProviderError, TransactionError
 from wfe.core.providers import Conflict, Done, Fenced, Item, WorkerInfo
 from wfe.postgres import PostgresStore, transactions
 from wfe.testing.contracts import TransactionContract
@@ -231,8 +231,9 @@ async def test_whoever_stops_before_the_commit_does_not_hold_up_the_fence(
         async with asyncio.timeout(5):
             assert await other.fence([epoch], lease=None) == [epoch]
         go_on.set()
-        with pytest.raises((TransactionTimeoutError, ProviderError)):
+        with pytest.raises(ProviderError) as raised:  # it is no failure of the body
             await committing
+        assert raised.value.transient
 
     assert application.read() == []
     assert len((await load(other, n)).tail) == 1
@@ -323,6 +324,29 @@ async def test_an_answer_that_is_lost_is_unknown(
         await tx.connection.execute(WRITE, ["twice"])
         assert isinstance(await tx.commit(completion(n)), Conflict)
     assert application.read() == ["paid"]
+
+
+async def test_a_connection_lost_while_it_rolls_back_changes_no_outcome(
+    store: PostgresStore, application: Notes
+) -> None:
+    epoch = await store.register(WORKER)
+    n = await begin(store, epoch)
+
+    async with store.transaction(epoch, LEASE) as tx:
+        await tx.connection.execute(WRITE, ["paid"])
+        lender: Any = vars(tx)["_lender"]
+        honest = lender.execute
+
+        async def cut(query: Any, *args: Any, **options: Any) -> Any:
+            if query == "ROLLBACK":
+                application.ask(f"SELECT pg_terminate_backend({lender.info.backend_pid}, 5000)")
+            return await honest(query, *args, **options)
+
+        lender.execute = cut
+        outcome = await tx.commit(completion(n, base=5))
+
+    assert isinstance(outcome, Conflict)
+    assert application.read() == []
 
 
 async def test_a_statement_of_a_thread_is_cancelled(

@@ -46,6 +46,7 @@ from wfe.sqlite import (
     schema,
     tx,
 )
+from wfe.sqlite.log_file import LOG_BYTES
 
 WORKER = WorkerInfo(name="w", host="h", pid=1)
 END = HeaderChange(status="complete", final=True)
@@ -163,7 +164,7 @@ def test_the_store_is_all_three_providers() -> None:
     lock: LockProvider = store
 
     assert [id(part) for part in (persistence, queue, lock)] == [id(store)] * 3
-    shared = {"queue", "lock", "outbox", "cache", "artifacts", "changes", "search"}
+    shared = {"queue", "lock", "deaths", "outbox", "cache", "artifacts", "changes", "search"}
     assert store.features == shared
     assert SqliteStore("wfe.db").features == {*shared, "transaction"}
 
@@ -355,8 +356,34 @@ async def test_an_idle_store_empties_its_log(path: Path, store: SqliteStore) -> 
     await store.wait(epoch, 1000)
 
     async with asyncio.timeout(5):
-        while log.stat().st_size:  # noqa: ASYNC110 - the thread has no event
+        while any(log.read_bytes()):  # noqa: ASYNC110 - the thread has no event
             await asyncio.sleep(0.005)
+
+
+async def test_commits_do_not_make_the_log_longer(path: Path, store: SqliteStore) -> None:
+    epoch = await store.register(WORKER)
+    log = path.with_name("wfe.db-wal")
+    assert log.stat().st_size == LOG_BYTES
+
+    (n,) = await begin(store, epoch, 1)
+    for base in range(50):
+        await store.commit(epoch, [Item(n=n, base=base, rows=("[]",))])
+
+    assert log.stat().st_size == LOG_BYTES
+
+
+async def test_a_log_of_zeros_is_an_empty_log(path: Path, store: SqliteStore) -> None:
+    (n,) = await begin(store, await store.register(WORKER), 1)
+    whole = path.with_name("copy.db")
+    await store.close()
+    whole.write_bytes(path.read_bytes())
+    whole.with_name("copy.db-wal").write_bytes(bytes(LOG_BYTES))  # as a crash may leave it
+
+    other = SqliteStore(whole)
+    await other.open()
+    assert len(await other.history(n, -1, 10)) == 1
+    assert len(await begin(other, await other.register(WORKER), 3)) == 3
+    await other.close()
 
 
 async def test_the_log_does_not_grow_for_ever(path: Path, store: SqliteStore) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,10 +18,11 @@ from click.testing import CliRunner, Result
 from wfe.core import plugins
 from wfe.core.memory import MemoryStore
 from wfe.host.cli import commands
-from wfe.host.cli.errors import CommandError
+from wfe.host.cli.errors import CommandError, Exit
 from wfe.sqlite import SqliteStore
 from wfe.testing.contract_command import contract
 from wfe.testing.contract_runs import ContractError, run_contracts
+from wfe.testing.services.opensearch_client import ask_opensearch
 
 
 def call(*arguments: str) -> Result:
@@ -213,3 +215,27 @@ def test_keys_on_a_server_are_deleted(valkey_url: str) -> None:
     rows = [line.split()[:3] for line in done.stdout.splitlines()[1:]]
     assert sorted(rows) == [["lifecycle", "1", "0"], ["lock", "1", "0"], ["queue", "1", "0"]]
     assert ask_valkey(valkey_url, ("DBSIZE",)) == (before,)
+
+
+@pytest.mark.parametrize("scheme", ["opensearch", "valkey", "postgresql"])
+def test_a_server_that_is_away_is_told_of_once(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+    done = call(f"{scheme}://127.0.0.1:{port}/", "-k", "empty or words_find or cursors")
+
+    assert isinstance(done.exception, CommandError), done.stdout
+    assert done.exception.code == Exit.USAGE
+    assert "127.0.0.1" in done.exception.problem
+    assert "no law was tried: see that it runs" in str(done.exception)
+
+
+def test_an_index_is_tried_and_nothing_is_left_behind(opensearch_url: str) -> None:
+    server = opensearch_url.partition("?")[0]
+
+    done = call(f"{server}?prefix=contract-test", "-k", "words_find or cursors or clearing")
+
+    names = ask_opensearch(server, "GET", "/_cat/indices/contract-test*?format=json&h=index")
+    assert done.return_value == 0
+    assert re.search(r"^search +[1-9]\d* +0 +0$", done.stdout, re.MULTILINE)
+    assert names == []

@@ -31,6 +31,7 @@ SEAMS = {
     "CacheIndexContract": "cache index",
     "SecretsContract": "secrets",
     "TransactionContract": "transactions",
+    "OutboxContract": "outbox",
 }
 
 

@@ -113,6 +113,17 @@ class ClaimsTwice(MemoryStore):
         return [Claimed(run.new.n, run.new.d, run.takeovers) for run in runs]
 
 
+class ForgetsTakeoversOfTheOwned(MemoryStore):
+    async def owned(self, epoch: int) -> Sequence[Claimed]:
+        return [attrs.evolve(each, takeovers=0) for each in await super().owned(epoch)]
+
+
+class TellsOfTheOwnedOfAll(MemoryStore):
+    async def owned(self, epoch: int) -> Sequence[Claimed]:
+        owned = super().owned
+        return [each for other in self._workers for each in await owned(other)]
+
+
 class OneBadItemSpoilsTheBatch(MemoryStore):
     async def commit(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome]:
         outcomes = await super().commit(epoch, items)
@@ -305,6 +316,8 @@ PERSISTENCE_ZOO: list[tuple[Callable[[Clock], PersistenceProvider], str]] = [
     (ClaimsForTheFenced, "a_fenced_worker_claims_nothing"),
     (GivesNumbersTwice, "numbers_are_given_out_once"),
     (ClaimsTwice, "each_due_run_is_claimed_once"),
+    (ForgetsTakeoversOfTheOwned, "a_worker_hears_what_it_owns_however_it_came_to_it"),
+    (TellsOfTheOwnedOfAll, "a_worker_hears_what_it_owns_however_it_came_to_it"),
     (OneBadItemSpoilsTheBatch, "bad_items_leave_the_others_alone"),
     (CountsStopsAsTakeovers, "unregister_hands_back_without_counting_a_takeover"),
     (CountsNoTakeovers, "orphans_are_released_due_now_and_counted"),

@@ -216,6 +216,13 @@ class ListsEverybody(MemoryStore):
         return list(self._workers.values())
 
 
+class CallsEverybodyIdle(MemoryStore):
+    """So nobody takes over from them."""
+
+    async def workers(self) -> Sequence[WorkerRow]:
+        return [attrs.evolve(row, owns=False) for row in await super().workers()]
+
+
 # -- reading ------------------------------------------------------------------------------------
 
 
@@ -377,6 +384,7 @@ ZOO: list[tuple[NewStore, str]] = [
     (WaitsForAll, "waiting_names_what_is_unowned_below_the_roots"),
     (_with_topics(MissesEarlierEvents), "waits_in_a_row_use_each_event_once"),
     (ListsEverybody, "workers_are_listed_while_they_may_write_or_own"),
+    (CallsEverybodyIdle, "a_worker_that_owns_is_listed_as_one"),
 ]
 
 

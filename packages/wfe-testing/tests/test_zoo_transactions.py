@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from wfe.core.clocks import VirtualClock
-from wfe.core.errors import TransactionError
+from wfe.core.errors import ProviderError, TransactionError
 from wfe.core.memory import MemoryStore
 from wfe.core.providers import Done, Item, Outcome
 from wfe.testing.contracts import TransactionContract
@@ -68,6 +68,9 @@ class Desk(MemoryStore):
     def thrown_away(self, sheet: Sheet) -> None:
         sheet.connection.over = True
 
+    def interruption(self, error: BaseException | None) -> ProviderError | None:
+        return None
+
     async def file(self, sheet: Sheet, item: Item) -> Outcome:
         paper = sheet.connection
         if paper.over:
@@ -86,6 +89,9 @@ class Sheet:
     epoch: int
     connection: Paper
     problem: TransactionError | None = None
+
+    def interruption(self, error: BaseException | None) -> ProviderError | None:
+        return self.desk.interruption(error)
 
     async def commit(self, item: Item) -> Outcome:
         return await self.desk.file(self, item)
@@ -280,6 +286,13 @@ class LooksBroken(Desk):
             yield attrs.evolve(sheet, problem=TransactionError("broken"))
 
 
+class TakesAllUponItself(Desk):
+    """Whatever a body fails of is said to be the store's fault: it would run for ever."""
+
+    def interruption(self, error: BaseException | None) -> ProviderError | None:
+        return None if error is None else ProviderError("desk", "the ink is dry")
+
+
 ZOO = [
     WritesAtOnce,
     FilesAtTheEndOfTheBlock,
@@ -298,6 +311,7 @@ ZOO = [
     SharesOneSheet,
     SaysNothing,
     LooksBroken,
+    TakesAllUponItself,
 ]
 
 

@@ -21,7 +21,7 @@ from valkey_parts import Link, commands, process_of, start_again
 from wfe.core import StepExecutionContext, WorkflowBuilder, WorkflowDefinition, WorkflowStatus
 from wfe.core.engine import Settings
 from wfe.host import WorkflowHost, WorkflowRun
-from wfe.host import host as host_module
+from wfe.host import parts as host_module
 from wfe.host.connect import connect
 from wfe.testing.services import resolve
 

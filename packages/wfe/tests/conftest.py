@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 import pytest
 from postgres_parts import Tables
 
-import wfe.host.host as host_module
+import wfe.host.parts as host_module
 from wfe.core.engine import Settings
 from wfe.core.providers import Clock, PersistenceProvider
 from wfe.host import WorkflowHost

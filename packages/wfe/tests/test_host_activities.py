@@ -20,7 +20,9 @@ from wfe.core import (
     WorkflowDefinition,
     WorkflowNotFoundError,
 )
+from wfe.core.errors import StoreUnavailableError
 from wfe.core.models import Activity
+from wfe.core.providers import ActivityRow
 from wfe.host import SyncWorkflowHost, WorkflowHost
 from wfe.testing import WorkflowTest
 
@@ -433,6 +435,36 @@ async def test_a_cancelled_server_hands_its_work_back_at_once(test: WorkflowTest
     await asyncio.gather(task, return_exceptions=True)
 
     assert slow.ended == ["a.html"]
+    assert await test.host.activities.claim("render", "other") is not None
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_server_ends_although_its_store_forgot_that_it_was_cancelled(
+    test: WorkflowTest, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    real, slow = test.store.claim_activity, Slow()
+    await test.start(render(), {"url": "a.html"})
+    await test.clock.settle()
+    asked = asyncio.Event()
+
+    async def forgets(*args: Any) -> ActivityRow | None:
+        try:
+            asked.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if fails:
+                raise StoreUnavailableError("memory", "the link is cut") from None
+        return await real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(test.store, "claim_activity", forgets)
+        task = asyncio.ensure_future(test.host.activities.work("render", slow))
+        await asked.wait()
+        task.cancel()
+        await asyncio.wait({task}, timeout=5)
+
+    assert task.cancelled()
+    assert slow.ended == []
     assert await test.host.activities.claim("render", "other") is not None
 
 

@@ -19,7 +19,7 @@ from wfe.core import (
 )
 from wfe.core.errors import StoreUnavailableError
 from wfe.core.memory import MemoryStore
-from wfe.core.providers import Item, Outcome, WorkerInfo
+from wfe.core.providers import Claimed, Item, Outcome, StoreInfo, WorkerInfo
 from wfe.host import WorkflowHost
 from wfe.testing import WorkflowTest
 
@@ -247,3 +247,46 @@ async def test_only_own_runs_are_driven_when_asked() -> None:
     await starter.stop()
 
     assert len(counts.ran) == 6
+
+
+class LosesAnswers(Failing):
+    """Each first claim of a run gets it, and says that it may have failed."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store, 0)
+        self.lost: set[int] = set()
+
+    async def open(self) -> StoreInfo:
+        return attrs.evolve(await self._store.open(), durable=True)
+
+    async def claim(self, *args: Any) -> Sequence[Claimed]:
+        claimed = await self._store.claim(*args)
+        new = {each.n for each in claimed} - self.lost
+        if new:
+            self.lost |= new
+            raise StoreUnavailableError("test", "the answer was lost", unknown=True)
+        return claimed
+
+
+async def test_a_claim_whose_answer_is_lost_interrupts_nothing() -> None:
+    """What it got is driven all the same, and bodies that run meanwhile go on."""
+    memory, counts, slow = MemoryStore(), Counts(), asyncio.Event()
+
+    async def waits(ctx: Ctx) -> None:
+        ctx.app.ran[ctx.idempotency_key] += 1
+        await slow.wait()
+
+    long = WorkflowBuilder().start_with(waits).build("long")
+    async with WorkflowHost(memory) as other:  # starts what it cannot drive for long
+        other.register(_three())
+        behind = await other.start_workflow("three", delay=timedelta(milliseconds=50))
+    store: Any = LosesAnswers(memory)
+    async with WorkflowHost(store, app=counts) as host:
+        host.register(_three())
+        first = await host.start_workflow(long)
+        ended = await (await host.run(behind.id)).wait(timedelta(seconds=10))
+        slow.set()
+        await first.wait(timedelta(seconds=10))
+
+    assert (ended.status, len(store.lost)) == ("complete", 1)
+    assert (len(counts.ran), set(counts.ran.values())) == (4, {1})

@@ -17,6 +17,7 @@ from wfe.core.errors import DataTypeError, WorkflowNotFoundError
 from wfe.core.found import FoundRun
 from wfe.core.memory import MemoryStore
 from wfe.core.models import Page
+from wfe.core.providers import WorkerInfo
 from wfe.core.search import Gone, LogDocument, SearchDocument
 from wfe.host import SyncWorkflowHost, WorkflowHost
 from wfe.testing import WorkflowTest
@@ -420,6 +421,76 @@ async def test_one_of_several_hosts_feeds() -> None:
     finally:
         for host in hosts:
             await host.stop()
+
+
+class Cleared(Index):
+    """An index that sees, when it is emptied, whether another host could feed it then."""
+
+    def __init__(self, store: MemoryStore, other: int) -> None:
+        super().__init__()
+        self._asked = store, other
+        self.free: bool | None = None
+
+    async def search_clear(self) -> None:
+        store, other = self._asked
+        self.free = await store.try_acquire("search-feeder", other, 1)
+        await super().search_clear()
+
+
+@pytest.mark.parametrize("guest", [False, True])
+async def test_nobody_feeds_while_the_index_is_filled_anew(guest: bool) -> None:
+    store = MemoryStore()
+    other = await store.register(WorkerInfo(name="other", host="h", pid=1))
+    index = Cleared(store, other)
+    options: dict[str, Any] = {"own_runs_only": True, "max_live": 0} if guest else {}
+    async with WorkflowHost(store) as host:
+        host.register(order())
+        await (await host.start_workflow("order", _data(1, "Aarhus"))).wait(10)
+    async with WorkflowHost(store, search=index, **options) as host:
+        assert await host.reindex() == 2
+
+    assert index.free is False
+    assert await store.try_acquire("search-feeder", other, 1)  # nobody else has to wait for it
+
+
+async def test_an_index_that_another_host_keeps_is_not_emptied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, index = MemoryStore(), Index()
+    other = await store.register(WorkerInfo(name="other", host="h", pid=1))
+    assert await store.try_acquire("search-feeder", other, 3_600_000_000)
+    monkeypatch.setattr(feeding, "_PATIENCE", 0)
+    async with WorkflowHost(store, search=index) as host:
+        host.register(order())
+        await (await host.start_workflow("order", _data(1, "Aarhus"))).wait(10)
+        await index.search_apply([], [], "where the other one is")
+
+        with pytest.raises(ProviderError, match="another host feeds the search index"):
+            await host.reindex()
+
+        assert (await index.search_cursors())[0] == "where the other one is"
+
+
+@pytest.mark.memory_only("the test is the other host")
+async def test_who_feeds_lets_go_when_another_wants_to_fill_the_index_anew() -> None:
+    index = Index()
+    async with WorkflowTest(order(), search=index) as test:
+        store = test.store
+        other = await store.register(WorkerInfo(name="other", host="h", pid=1))
+        await test.run("order", _data(1, "Aarhus"))
+        await _advance(test, 2)
+        assert set(index.applied) == {1}
+        assert not await store.try_acquire("search-feeder", other, 1)
+
+        assert await store.try_acquire("search-rebuild", other, 60_000_000)
+        await _advance(test, 20)  # half of its lease is over
+        await test.run("order", _data(2, "Aarhus"))
+        await _advance(test, 15)
+        assert set(index.applied) == {1}
+        assert await store.try_acquire("search-feeder", other, 1)
+
+        await _advance(test, 120)
+        assert set(index.applied) == {1, 2}
 
 
 @pytest.mark.memory_only("it damages what is stored")

@@ -152,6 +152,9 @@ class Ours:
     def problem(self) -> Any:
         return self.opened.problem
 
+    def interruption(self, error: BaseException | None) -> Any:
+        return self.opened.interruption(error)
+
     async def commit(self, item: Item) -> Outcome:
         outcome: Outcome = await self.meddle(self, item)
         return outcome

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from cli_processes import Running, finished
 
+from wfe.host import WorkflowHost
+from wfe.host.cli import store
+
 QUICK = """\
 workflow:
   id: quick
@@ -226,3 +229,32 @@ def _until_file(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < end, f"{path.name} was never written"
         time.sleep(0.01)  # noqa: TID251 - another process
+
+
+def test_a_run_that_is_left_to_nobody_is_warned_of(
+    folder: Path, worker: Callable[..., Running]
+) -> None:
+    alone = finished(folder, "run", "quick.yaml", "--detach", *DB)
+    worker("slow.yaml")
+    unknown = finished(folder, "run", "quick.yaml", "--detach", "--json", *DB)
+    worker("quick.yaml")
+    taken = finished(folder, "run", "quick.yaml", "--detach", *DB)
+
+    assert (alone.returncode, unknown.returncode, taken.returncode) == (0, 0, 0)
+    id_ = alone.stdout.strip()
+    assert f"warning: run {id_} waits: no worker is there to drive it" in alone.stderr
+    assert "start one that has it: wfe worker quick.yaml --db sqlite:///runs.db" in alone.stderr
+    busy = "nobody took it within a second: 1 worker is there, but busy, or without its definition"
+    assert busy in unknown.stderr
+    assert json.loads(unknown.stdout)["definition"] == "quick"
+    assert "warning" not in taken.stderr
+
+
+def test_a_command_that_reads_is_no_worker(folder: Path) -> None:
+    """One that is killed must not look like a worker for as long as a lease."""
+    finished(folder, "run", "quick.yaml", *DB)
+
+    async def work(host: WorkflowHost) -> list[str]:
+        return [each["name"] for each in (await host.health())["workers"]]
+
+    assert store.on_store(f"sqlite:///{folder}/runs.db", work) == []

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     )
     from wfe.core.dag import Dag
     from wfe.core.definition import WorkflowDefinition
-    from wfe.core.durable import DurableFunction, Saga, WorkflowContext, workflow
+    from wfe.core.durable.context import WorkflowContext
+    from wfe.core.durable.functions import DurableFunction, workflow
+    from wfe.core.durable.saga import Saga
     from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware
     from wfe.core.errors import (
         ActivityTokenError,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         PluginNotFoundError,
         ProviderError,
         ScheduleNotFoundError,
+        StepCrashedError,
         StepFailedError,
         StepTimeoutError,
         TransactionError,
@@ -165,6 +168,7 @@ __all__ = [
     "SecretsProvider",
     "StepBody",
     "StepBuilder",
+    "StepCrashedError",
     "StepExecutionContext",
     "StepFailedError",
     "StepMiddleware",
@@ -218,12 +222,12 @@ _HOMES = {
         "transient",
     ),
     "wfe.core.definition": ("WorkflowDefinition",),
-    "wfe.core.durable": (
+    "wfe.core.durable.context": ("WorkflowContext",),
+    "wfe.core.durable.functions": (
         "DurableFunction",
-        "Saga",
-        "WorkflowContext",
         "workflow",
     ),
+    "wfe.core.durable.saga": ("Saga",),
     "wfe.core.engine.middleware": (
         "StepMiddleware",
         "WorkflowMiddleware",
@@ -243,6 +247,7 @@ _HOMES = {
         "PluginNotFoundError",
         "ProviderError",
         "ScheduleNotFoundError",
+        "StepCrashedError",
         "StepFailedError",
         "StepTimeoutError",
         "TransactionError",

@@ -37,7 +37,7 @@ class SystemClock:
     def now(self) -> int:
         """Return µs since 1970, UTC."""
         now = (self._offset + self._monotonic()) // 1000
-        return max(now, self._floor)
+        return now if now > self._floor else self._floor  # noqa: FURB136 - max() takes twice as long
 
     def sync(self) -> int:
         """Measure the wall clock again; return by how many µs it had moved (either way).

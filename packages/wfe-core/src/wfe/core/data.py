@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import attrs
@@ -20,8 +20,10 @@ from wfe.core.errors import DataTypeError, DefinitionError
 from wfe.core.fields import DataField, data_fields
 from wfe.core.merging import Merge, merge_of
 from wfe.core.nearest import nearest
-from wfe.core.rules.inputs import Writes
-from wfe.core.rules.plan import Reducer
+from wfe.core.rules.writes import Writes
+
+if TYPE_CHECKING:
+    from wfe.core.rules.plan import Reducer
 
 __all__ = ["DataModel", "model_for", "same"]
 

@@ -7,7 +7,6 @@ code under the same names.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
@@ -506,6 +505,8 @@ class WorkflowDefinition:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of :attr:`body` in hexadecimal: what identifies the contents."""
+        import hashlib  # noqa: PLC0415 - loads OpenSSL; not to define a workflow
+
         return hashlib.sha256(self.body.encode()).hexdigest()
 
     def walk(self) -> Iterator[Node]:

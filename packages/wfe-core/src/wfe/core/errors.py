@@ -45,6 +45,7 @@ __all__ = [
     "PluginNotFoundError",
     "ProviderError",
     "ScheduleNotFoundError",
+    "StepCrashedError",
     "StepFailedError",
     "StepTimeoutError",
     "StoreCorruptError",
@@ -210,6 +211,10 @@ class StepFailedError(WfeError):
 
 class StepTimeoutError(StepFailedError):
     """A step or a wait took longer than it may."""
+
+
+class StepCrashedError(StepFailedError):
+    """The worker process that ran a ``process=True`` body died."""
 
 
 @attrs.define(eq=False)

@@ -132,7 +132,10 @@ class MemoryStore(MemoryKeeping, MemoryResults, MemorySearch):
         self._queue.forget(epoch)
 
     async def workers(self) -> Sequence[WorkerRow]:
-        return [w for w in self._workers.values() if w.fenced is None or self._runs.owned[w.epoch]]
+        rows = [
+            attrs.evolve(w, owns=bool(self._runs.owned[w.epoch])) for w in self._workers.values()
+        ]
+        return [w for w in rows if w.fenced is None or w.owns]
 
     async def fence(self, epochs: Sequence[int], *, lease: int | None) -> Sequence[int]:
         now = self.clock.now()
@@ -166,6 +169,10 @@ class MemoryStore(MemoryKeeping, MemoryResults, MemorySearch):
     # -- commit -------------------------------------------------------------------------------
 
     async def commit(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome]:
+        return self.commit_now(epoch, items)
+
+    def commit_now(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome]:
+        """Do what :meth:`commit` does, in no task."""
         if epoch is not None and not self._alive(epoch):
             return [_FENCED] * len(items)
         return self._runs.commit(epoch, items, self.clock.now())
@@ -192,6 +199,10 @@ class MemoryStore(MemoryKeeping, MemoryResults, MemorySearch):
         for run in runs:
             self._runs.own(run, epoch)
         return [Claimed(run.new.n, run.new.d, run.takeovers) for run in runs]
+
+    async def owned(self, epoch: int) -> Sequence[Claimed]:
+        runs = sorted(self._runs.owned[epoch].items())
+        return [Claimed(n, run.new.d, run.takeovers) for n, run in runs]
 
     async def due(self, definitions: Sequence[int]) -> int | None:
         heads = [wake for d in definitions if (wake := self._runs.due.earliest(d)) is not None]

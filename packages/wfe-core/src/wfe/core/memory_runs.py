@@ -68,7 +68,7 @@ class MemoryRuns:
             problem = self._problem(item, epoch)
             if problem is not None:
                 outcomes.append(problem)
-            elif _only_rows(item):
+            elif item.only_rows:
                 self.by_n[item.n].rows.extend([(now, text) for text in item.rows])
                 outcomes.append(plain)
             else:
@@ -354,26 +354,6 @@ class MemoryRuns:
             self.release(run, commit.now)
         commit.woken[run.new.n] = run
         return True
-
-
-def _only_rows(item: Item) -> bool:
-    return item.n != 0 and not (
-        item.header
-        or item.new
-        or item.fold
-        or item.consumed
-        or item.subscribe
-        or item.unsubscribe
-        or item.messages
-        or item.publish
-        or item.starts
-        or item.alive
-        or item.activities
-        or item.end_activities
-        or item.hold
-        or item.unhold
-        or item.fire
-    )
 
 
 def _needs_seen(item: Item) -> bool:

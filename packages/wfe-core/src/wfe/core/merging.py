@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -13,7 +13,9 @@ from wfe.core.codec import decode, encode
 from wfe.core.definition import Json
 from wfe.core.fields import DataField
 from wfe.core.reducers import difference, reducer_name
-from wfe.core.rules.plan import Reducer
+
+if TYPE_CHECKING:
+    from wfe.core.rules.plan import Reducer
 
 __all__ = ["Merge", "merge_of"]
 
@@ -49,6 +51,8 @@ class Merge:
 
     def reducer(self) -> Reducer:
         """Return the form that the rules take."""
+        from wfe.core.rules.plan import Reducer  # noqa: PLC0415 - once for each definition
+
         return Reducer(self.name, self.merge)
 
 

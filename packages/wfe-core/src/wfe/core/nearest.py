@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = ["nearest"]
@@ -10,6 +9,8 @@ __all__ = ["nearest"]
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?``, or what there is when nothing is near."""
+    import difflib  # noqa: PLC0415 - only for mistakes
+
     names = list(known)
     found = difflib.get_close_matches(name, names, 1)
     if found:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from wfe.core.errors import PluginConflictError, PluginNotFoundError
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 __all__ = ["GROUPS", "described", "installed", "load"]
 
@@ -43,7 +43,12 @@ _PIP: Final = {
     "deno": "deno",
 }
 
-_everything = cache(entry_points)  # one walk over sys.path, whatever the number of groups
+
+@cache  # one walk over sys.path, whatever the number of groups
+def _everything() -> EntryPoints:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - imports e-mail, zip files …
+
+    return cast("EntryPoints", entry_points())  # in 3.11 a class that has all of its methods
 
 
 @cache
@@ -95,8 +100,12 @@ def load(group: str, name: str) -> Any:
         if extra is not None and _offers(name):  # it is there, and is something else
             extra = None
         install = f'pip install "wfe[{extra}]"' if extra else None
+        from wfe.core.errors import PluginNotFoundError  # noqa: PLC0415 - not for `wfe --help`
+
         raise PluginNotFoundError(group, name, installed(group), install)
     first, *others = points
     if others:
+        from wfe.core.errors import PluginConflictError  # noqa: PLC0415 - as above
+
         raise PluginConflictError(group, name, tuple(_distribution(point) for point in points))
     return first.load()

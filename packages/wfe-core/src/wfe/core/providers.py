@@ -130,7 +130,10 @@ class PersistenceProvider(Protocol):
 
     @property
     def features(self) -> frozenset[str]:
-        """Which of ``queue`` and ``lock`` this object does itself (fused)."""
+        """Which of ``queue`` and ``lock`` this object does itself (fused), and what else it can.
+
+        ``deaths``: its ``dead`` knows whose process has ended, and is asked beside another lock.
+        """
         ...
 
     @property
@@ -182,6 +185,9 @@ class PersistenceProvider(Protocol):
         A refused, stale or conflicting item leaves no trace and does not keep the others from
         being committed.  *epoch* ``None``: items of a client that owns nothing (starts without
         owner, messages, publications).  A ``Done`` is durable when this returns.
+
+        A class with this method may have ``commit_now`` beside it: the same without ``async``, for
+        a store that often need not wait for anything.  ``None``: it has to, and nothing is written.
         """
         ...
 
@@ -191,6 +197,13 @@ class PersistenceProvider(Protocol):
         """Own up to *limit* unowned instances that are due, earliest first.
 
         Only those of *definitions*; with *hints*, only those numbers.  A fenced worker gets none.
+        """
+        ...
+
+    async def owned(self, epoch: int) -> Sequence[Claimed]:
+        """Return what a worker owns now, however it came to it; lowest number first; read-only.
+
+        Whoever lost the answer to a claim asks what it got.
         """
         ...
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias, cast
 
-import attrs
 import orjson
 
+from wfe.core.lean import lean
 from wfe.core.side_records import ActivityStart, Fire, Hold
 
 __all__ = [
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Header:
     """Columns of a new instance.
 
@@ -80,7 +80,7 @@ class Header:
     dedup: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class HeaderChange:
     """The header after a transition: whole, never partial.
 
@@ -100,7 +100,7 @@ class HeaderChange:
     retain_until: int | None = None
 
 
-@attrs.frozen
+@lean
 class Snapshot:
     """A journal folded up to and including row *seq*.
 
@@ -114,7 +114,7 @@ class Snapshot:
     data: str
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Subscription:
     """A wait for the first event (name, key) with time >= *as_of* and (time, e) > *after*."""
 
@@ -130,7 +130,7 @@ GENTLY: Final = '{"gently":true}'
 """Payload of a ``terminate`` that no person sends: it never cuts off what ends a run already."""
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Message:
     """A row for another instance's inbox; it also bumps ``poke`` and wakes the target.
 
@@ -159,7 +159,7 @@ def superseded(target: int, key: str) -> Message:
     )
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Event:
     """A published event.
 
@@ -188,7 +188,7 @@ def event_payload(pointer: int, e: int, at: int, event: Event) -> str:
     return f'{{"pointer":{pointer},"e":{e},"at":{at},"id":{id_},"payload":{event.payload}}}'
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Item:
     """One atomic change of at most one instance; the items of a batch are independent.
 
@@ -236,8 +236,29 @@ class Item:
     unhold: tuple[int, ...] = ()
     fire: Fire | None = None
 
+    @property
+    def only_rows(self) -> bool:
+        """Whether it appends rows to an instance and does nothing else, as most items."""
+        return bool(self.n and self.rows) and not (
+            self.header
+            or self.new
+            or self.fold
+            or self.consumed
+            or self.subscribe
+            or self.unsubscribe
+            or self.messages
+            or self.publish
+            or self.starts
+            or self.alive
+            or self.activities
+            or self.end_activities
+            or self.hold
+            or self.unhold
+            or self.fire
+        )
 
-@attrs.frozen
+
+@lean
 class Done:
     """The item is committed.
 
@@ -251,17 +272,17 @@ class Done:
     woken: tuple[tuple[int, int, int | None], ...] = ()
 
 
-@attrs.frozen
+@lean
 class Stale:
     """A message arrived meanwhile: read the inbox and decide again.  Nothing was written."""
 
 
-@attrs.frozen
+@lean
 class Conflict:
     """Not the owner, or *base* is not the last row: load again.  Nothing was written."""
 
 
-@attrs.frozen
+@lean
 class Refused:
     """The item can never be applied.  Nothing was written.
 
@@ -275,7 +296,7 @@ class Refused:
     existing: str | None = None
 
 
-@attrs.frozen
+@lean
 class Fenced:
     """The worker was fenced: nothing of the batch that it owns was written."""
 
@@ -283,7 +304,7 @@ class Fenced:
 Outcome: TypeAlias = Done | Stale | Conflict | Refused | Fenced
 
 
-@attrs.frozen
+@lean
 class StoreInfo:
     """What :meth:`PersistenceProvider.open` found.
 
@@ -298,7 +319,7 @@ class StoreInfo:
     version: str
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class WorkerInfo:
     """A host that registers."""
 
@@ -307,9 +328,15 @@ class WorkerInfo:
     pid: int
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class WorkerRow:
-    """A registered host; *fenced* is ``None`` while it may write."""
+    """A registered host.
+
+    Attributes:
+        fenced: When it was fenced, µs; ``None`` while it may write.
+        owns: Whether it owns an instance.  Who owns none need not beat, and there is nothing to
+            take over from it; a store that cannot tell says ``True``.
+    """
 
     epoch: int
     name: str
@@ -318,9 +345,10 @@ class WorkerRow:
     started: int
     beat: int
     fenced: int | None
+    owns: bool = True
 
 
-@attrs.frozen
+@lean
 class DefinitionRow:
     """A stored definition; *current*: new runs of (id, version) get it."""
 
@@ -332,7 +360,7 @@ class DefinitionRow:
     current: bool
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class StoredInstance:
     """A header as read."""
 
@@ -361,7 +389,7 @@ class StoredInstance:
     retain_until: int | None = None
 
 
-@attrs.frozen
+@lean
 class Claimed:
     """An instance that this worker owns now."""
 
@@ -370,7 +398,7 @@ class Claimed:
     takeovers: int
 
 
-@attrs.frozen
+@lean
 class Row:
     """A journal row."""
 
@@ -379,7 +407,7 @@ class Row:
     event: str
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class InboxRow:
     """A message that waits to be consumed; consumed in order of *i*."""
 
@@ -392,7 +420,7 @@ class InboxRow:
     reason: str | None
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Loaded:
     """All that is needed to go on with an instance; ``header.poke`` belongs to *inbox*."""
 
@@ -402,7 +430,7 @@ class Loaded:
     inbox: tuple[InboxRow, ...]
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class InstanceQuery:
     """Which instances to list.
 
@@ -423,7 +451,7 @@ class InstanceQuery:
     after: tuple[int, int] | None = None
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class PurgeQuery:
     """Which finished families may be deleted: a root run with everything below it, all final.
 
@@ -443,7 +471,7 @@ class PurgeQuery:
     limit: int = 500
 
 
-@attrs.frozen
+@lean
 class Hint:
     """Instance *n* of definition *d* has work; *owner* is who owns it, ``None``: nobody."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar, overload
@@ -65,6 +66,24 @@ def _duration(given: object, name: str | None) -> timedelta | None:
     return found
 
 
+def _check_process(body: Callable[..., Any]) -> None:
+    """Refuse what no worker process could be told to call."""
+    name = getattr(body, "__qualname__", None)
+    code = getattr(inspect.unwrap(body), "__code__", None)
+    if inspect.isclass(body) or code is None or inspect.iscoroutinefunction(body):
+        problem = f"process=True is for sync functions, {body!r} is none"
+        hint = "call such a function in the body's place"
+    elif name is None or "<" in name:
+        problem = "a worker process cannot import what stands inside of a function, or a lambda"
+        hint = "put it at the top of a module"
+    elif "ctx" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        problem = "ctx cannot be handed to a worker process"
+        hint = "take what the function needs as parameters"
+    else:
+        return
+    raise DefinitionError(problem, name, hint)
+
+
 @overload
 def step(body: F, /) -> F: ...
 @overload
@@ -91,16 +110,19 @@ def step(
         name: Instead of the function's or class's own.
         retry: Number of retries (2 retries are 3 attempts), or a policy.
         timeout: Of one attempt; a number is seconds.
-        process: Run the (sync, importable) function in a process pool.
+        process: Run the function in a process pool.  It is sync, stands at the top of a module,
+            and takes and returns what can be pickled: not ``ctx``.
 
     Raises:
-        DefinitionError: *retry* or *timeout* is negative.
+        DefinitionError: *retry* or *timeout* is negative, or *process* is not for this body.
     """
     settings = StepSettings(
         name=name, retry=_retries(retry, name), timeout=_duration(timeout, name), process=process
     )
 
     def mark(body: F) -> F:
+        if process:
+            _check_process(body)
         setattr(body, "__wfe_step__", settings)  # noqa: B010 - a plain assignment does not type
         return body
 

@@ -12,6 +12,7 @@ import attrs
 from typing_extensions import TypeVar
 
 from wfe.core.errors import TransactionError
+from wfe.core.lean import lean
 
 if TYPE_CHECKING:
     from wfe.core.artifacts import StepArtifacts
@@ -171,7 +172,7 @@ class CancelToken:
             loop.call_soon_threadsafe(event.set)
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class InstanceRef:
     """The run that a body belongs to; without a name of its own it is ``<definition>-<n>``."""
 
@@ -184,7 +185,7 @@ class InstanceRef:
     root_id: str
 
 
-@attrs.frozen
+@lean
 class PointerRef:
     """The place in the run that a body stands at; *scope* are the containers' pointer ids."""
 

@@ -58,10 +58,11 @@ def task(
         name: Instead of the function's own.
         retry: Number of retries (2 retries are 3 attempts), or a policy.
         timeout: Of one attempt; a number is seconds.
-        process: Run the (sync, importable) function in a process pool.
+        process: Run the function in a process pool.  It is sync, stands at the top of a module,
+            and takes and returns what can be pickled.
 
     Raises:
-        DefinitionError: *retry* or *timeout* is negative.
+        DefinitionError: *retry* or *timeout* is negative, or *process* is not for this function.
     """
     mark = step(name=name, retry=retry, timeout=timeout, process=process)
     return mark if function is None else mark(function)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
-from wfe.core.errors import TransactionError
+from wfe.core.errors import ProviderError, TransactionError
 from wfe.core.records import Item, Outcome
 
-__all__ = ["StepTransaction", "Transaction", "TransactionProvider"]
+__all__ = ["StepTransaction", "Transaction", "TransactionProvider", "errors_in"]
 
 
 class StepTransaction(Protocol):
@@ -62,6 +63,19 @@ class Transaction(Protocol):
         """Why the store ended it already; ``None``: it did not."""
         ...
 
+    def interruption(self, error: BaseException | None) -> ProviderError | None:
+        """Return the store's failure that ended what the body did; ``None``: there was none.
+
+        Its connection was lost, or there is no more room: the same body may succeed later, so the
+        step runs again.  What the database has to say about the statements themselves (a
+        constraint, another transaction in the way) is the body's own failure.
+
+        Args:
+            error: What left the body, maybe caused by the driver's error; ``None``: nothing that
+                is known.
+        """
+        ...
+
     async def commit(self, item: Item) -> Outcome:
         """Apply *item* in the transaction and commit both, or neither.
 
@@ -108,3 +122,18 @@ class TransactionProvider(Protocol):
             ProviderError: The store failed, or is too busy.
         """
         ...
+
+
+def errors_in(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield *error*, what it was raised from, and for groups what is in them."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting.append(each.__cause__ or (None if each.__suppress_context__ else each.__context__))
+        if isinstance(each, BaseExceptionGroup):
+            waiting.extend(each.exceptions)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]

@@ -41,7 +41,7 @@ def _translate(error: OpenSearchException, address: Address) -> ProviderError:
 
     where = f"OpenSearch at {address.shown}"
     if isinstance(error, NoConnectionError):
-        cause: object = error.info
+        cause: object = getattr(error.info, "os_error", None) or error.info
         problem = f"{where} cannot be reached: {_short(cause)}"
         return ProviderError("opensearch", problem, unknown=True)
     status: object = error.status_code if isinstance(error, TransportError) else None

@@ -11,6 +11,7 @@ import psycopg
 
 from wfe.core.clocks import SystemClock
 from wfe.core.errors import ProviderError, StoreUnavailableError
+from wfe.core.local_deaths import LocalDeaths
 from wfe.core.providers import Claimed, Clock, Item, Outcome, StoreInfo, WorkerInfo, WorkerRow
 from wfe.postgres import due, ownership
 from wfe.postgres.clock import ServerClock
@@ -79,6 +80,7 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
             prepare=prepare,
         )
         self.notify: bool = notify
+        self._deaths = LocalDeaths()
         self._create = create
         self._is_open = False
         self._version = ""
@@ -116,13 +118,18 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
                 await conn.close()
             await db.open()
             self._is_open = True
-            await self._open_outbox()
+            try:
+                await self._open_outbox()
+            except BaseException:  # nobody closes what could not be opened
+                await self.close()
+                raise
         return StoreInfo("postgres", durable=True, version=self._version)
 
     async def close(self) -> None:
         if self._is_open:
             await self._close_queue()
             self._close_locks()
+            self._deaths.close()
             self._is_open = False
         await self._database.close()
 
@@ -170,10 +177,12 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
         epoch = secrets.randbits(63) or 1
         await self._start_queue()
         await ownership.register(self._opened, epoch, worker, self._now)
+        self._deaths.hold(epoch)
         return epoch
 
     async def unregister(self, epoch: int) -> None:
         await ownership.unregister(self._opened, epoch, self._now)
+        self._deaths.drop(epoch)
         self._forget_mail(epoch)
 
     async def workers(self) -> Sequence[WorkerRow]:
@@ -196,6 +205,9 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
         self, epoch: int, definitions: Sequence[int], limit: int, hints: Sequence[int] | None = None
     ) -> Sequence[Claimed]:
         return await due.claim(self._opened, epoch, definitions, limit, hints, self._now)
+
+    async def owned(self, epoch: int) -> Sequence[Claimed]:
+        return await ownership.owned(self._opened, epoch)
 
     async def fault(self, epoch: int, n: int, wake: int, reason: str, limit: int) -> None:
         await ownership.fault(self._opened, epoch, n, wake, reason, limit)

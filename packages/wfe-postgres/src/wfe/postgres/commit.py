@@ -106,13 +106,12 @@ async def commit_in(
     # Inside a transaction nothing can be tried again when another came first: so it is looked,
     # under the locks, before anything is done.
     outcomes = await work.first(bulk=bulk and _is_alone(conn))
-    left = [k for k in range(len(items)) if k not in outcomes]
-    if left:
+    if len(outcomes) < len(items):
         # Why they were not accepted, the function says; or it can do what the statement cannot.
-        outcomes.update(await work.apply(left))
+        outcomes.update(await work.apply([k for k in range(len(items)) if k not in outcomes]))
     done = [outcomes[k] for k in range(len(items))]
     db.stats.rows += sum(
-        len(item.rows) for item, o in zip(items, done, strict=True) if isinstance(o, Done)
+        [len(item.rows) for item, o in zip(items, done, strict=True) if isinstance(o, Done)]
     )
     return done
 
@@ -130,10 +129,10 @@ class _Work:
         batch = Batch(self.epoch)
         rare: list[int] = []
         ordered = any(map(sends, self.items))
-        often = Counter(item.n for item in self.items)
+        often = Counter([item.n for item in self.items] if len(self.items) > 1 else ())
         usual: list[int] = []
         for k, item in enumerate(self.items):
-            if bulk and often[item.n] == 1 and batch.add(item, ordered=ordered):
+            if bulk and often[item.n] <= 1 and batch.add(item, ordered=ordered):
                 usual.append(k)
             else:
                 rare.append(k)
@@ -163,9 +162,12 @@ class _Work:
         stats = self.db.stats
         stats.commits += 1
         stats.statements += len(statements)
-        if len(statements) > 1 and _is_alone(self.conn):
+        if _is_alone(self.conn):
             stats.round_trips += 1
-            return await self.db.pipeline(self.conn, statements)
+            if len(statements) > 1:
+                return await self.db.pipeline(self.conn, statements)
+            ((sql, args),) = statements
+            return [await self.conn.ask(self.db.names.sql(sql), args)]
         # One after another inside a transaction: the driver ends a pipeline with a message after
         # which the server does not watch for an idle transaction any more.
         found: list[list[Row]] = []
@@ -176,11 +178,14 @@ class _Work:
         return found
 
     def _accepted(self, places: Sequence[int], batch: Batch, found: Row) -> Outcomes:
-        now, alive, accepted, due, definitions = found
+        now, alive, *more = found
         if not alive:
             return dict.fromkeys(places, _FENCED)
-        done = frozenset(accepted)
         plain = Done(now)
+        if not more:
+            return dict.fromkeys(places, plain)
+        accepted, due, definitions = more
+        done = frozenset(accepted)
         woken = {n: Done(now, ((n, d, None),)) for n, d in zip(due, definitions, strict=True)}
         soon = now + _SOON if self.now is None else now
         for new in batch.starts:

@@ -12,22 +12,21 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 import psycopg
-from psycopg import AsyncConnection
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg.pq import TransactionStatus
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from wfe.core.errors import ProviderError, StoreUnavailableError
 from wfe.postgres.arrays import register
 from wfe.postgres.faults import is_demoted, is_rival, lost, translate
 from wfe.postgres.names import Names
+from wfe.postgres.wire import Args, Row, Wire
 
 __all__ = ["Args", "Connection", "Database", "Row", "Stats"]
 
 T = TypeVar("T")
-Row: TypeAlias = tuple[Any, ...]
-Args: TypeAlias = Mapping[str, Any] | None
-Connection: TypeAlias = AsyncConnection[Row]
+Connection: TypeAlias = Wire
 
 # Every statement is right under READ COMMITTED, and its plan does not depend on what it is given.
 _SESSION: Final = (
@@ -45,6 +44,7 @@ _DEFAULTS: Final[Mapping[str, str]] = {
 _OLDEST: Final = 130_000  # the first server with transaction numbers of 64 bits
 _RIVALS: Final = 12  # times that the same is tried when other transactions are in the way
 _PREPARED: Final = 200  # statements that a connection keeps
+_LIFETIME: Final = 3600.0  # seconds, after which a connection is replaced
 
 
 @attrs.define
@@ -111,6 +111,10 @@ class Database:
         self.size = size
         self._patience = patience
         self._pool: AsyncConnectionPool[Connection] | None = None
+        # One that came back when nobody waited: most of what a host does is done on it.
+        self._spare: Connection | None = None
+        self._wanting = 0  # who wait for the pool
+        self._drained = 0.0  # monotonic seconds; older connections lead nowhere
 
     # -- connections ----------------------------------------------------------------------------
 
@@ -121,21 +125,25 @@ class Database:
             ProviderError: There is none to be had; the driver's error is the cause.
         """
         try:
-            made = await AsyncConnection.connect(self._conninfo, **self._settings())
+            made = await Wire.connect(self._conninfo, **self._settings())
         except (psycopg.Error, OSError) as error:
             raise translate(error, self.where, sent=False) from error
         await self._configure(made)
         return made
 
     async def open(self) -> None:
-        """Begin to keep connections."""
+        """Begin to keep connections; once it does, do nothing."""
+        if self._pool is not None:
+            return
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,
             min_size=1,
             max_size=self.size,
             open=False,
+            connection_class=Wire,
             kwargs=self._settings(),
             configure=self._configure,
+            max_lifetime=_LIFETIME,
             timeout=self._patience,
             reconnect_timeout=1.0,  # whoever needs one asks anew
             name=f"wfe {self.where}",
@@ -145,13 +153,16 @@ class Database:
         logger = logging.getLogger("psycopg")
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())
+        self._pool = pool  # whoever closes this before it is open closes it, too
         await pool.open()
-        self._pool = pool
 
     async def close(self) -> None:
         """Close all connections of the pool."""
         pool, self._pool = self._pool, None
+        spare, self._spare = self._spare, None
         if pool is not None:
+            if spare is not None:
+                await pool.putconn(spare)
             await pool.close()
 
     @asynccontextmanager
@@ -161,32 +172,31 @@ class Database:
         Raises:
             ProviderError: There is none to be had, or what was done with it failed.
         """
-        conn = await self._take()
+        conn = self._taken() or await self._take()
         try:
             yield conn
         except (psycopg.Error, OSError) as error:
             raise translate(error, self.where) from error
         finally:
-            await self._give(conn)
+            if not self._keeps(conn):
+                await self._give(conn)
 
     # -- statements -----------------------------------------------------------------------------
 
-    async def all(self, sql: str, args: Args = None, *, prepare: bool | None = None) -> list[Row]:
+    async def all(self, sql: str, args: Args = None) -> list[Row]:
         """Return what a statement of its own finds; it is repeated when others are in the way.
 
         Args:
             sql: Names tables ``wfe_x``.  One that begins with SELECT changes nothing that matters:
                 when its connection is lost, it is tried once more on a new one.
             args: By name.
-            prepare: ``False``: planned anew each time, for what the tables are like now.
 
         Raises:
             ProviderError: It failed.
         """
 
         async def run(conn: Connection) -> list[Row]:
-            found = await conn.execute(self.names.sql(sql), args, prepare=prepare)
-            return await found.fetchall() if found.description is not None else []
+            return await conn.ask(self.names.sql(sql), args)
 
         try:
             return await self.run(run)
@@ -239,13 +249,7 @@ class Database:
         Raises:
             psycopg.Error: One of them failed: none was done.
         """
-        cursors = [conn.cursor() for _ in batch]
-        async with conn.pipeline():
-            for cursor, (sql, args) in zip(cursors, batch, strict=True):
-                await cursor.execute(self.names.sql(sql), args)
-        return [
-            await cursor.fetchall() if cursor.description is not None else [] for cursor in cursors
-        ]
+        return await conn.ask_all([(self.names.sql(sql), args) for sql, args in batch])
 
     async def server_time(self, conn: Connection) -> tuple[int, int, int]:
         """Return the server's time (µs), and the monotonic clock before and after the answer."""
@@ -275,6 +279,28 @@ class Database:
             )
             raise StoreUnavailableError("postgres", problem, transient=False)
 
+    def _taken(self) -> Connection | None:
+        """Return the connection that is at hand, which is somebody's from now on."""
+        conn, self._spare = self._spare, None
+        return conn
+
+    def _keeps(self, conn: Connection) -> bool:
+        """Keep *conn* at hand, unless somebody waits for it or it should be replaced."""
+        if (
+            self._spare is not None
+            or self._wanting
+            or not self._is_ours(conn)
+            or conn.pgconn.transaction_status != TransactionStatus.IDLE
+            or conn.made <= max(self._drained, time.monotonic() - _LIFETIME)
+        ):
+            return False
+        self._spare = conn
+        return True
+
+    def _is_ours(self, conn: Connection) -> bool:
+        """Whether *conn* is of this pool: the store may have been closed and opened meanwhile."""
+        return self._pool is not None and getattr(conn, "_pool", None) is self._pool
+
     async def _take(self) -> Connection:
         pool = self._pool
         if pool is None:
@@ -282,6 +308,7 @@ class Database:
             raise StoreUnavailableError("postgres", problem, transient=False)
         task = asyncio.current_task()
         cancelled = 0 if task is None else task.cancelling()
+        self._wanting += 1
         try:
             conn = await pool.getconn()
         except PoolTimeout as error:
@@ -290,6 +317,11 @@ class Database:
                 f" or all {self.size} connections of this host are busy (?pool=N)"
             )
             raise StoreUnavailableError("postgres", problem) from error
+        except PoolClosed as error:
+            problem = f"the store in {self.where} was closed; await store.open() to go on with it"
+            raise StoreUnavailableError("postgres", problem, transient=False) from error
+        finally:
+            self._wanting -= 1
         if task is not None and task.cancelling() > cancelled:
             # The pool waits by asyncio.wait_for, which forgets a cancellation that comes together
             # with the connection (Python 3.11): a loop that was to end would go on for ever.
@@ -299,28 +331,33 @@ class Database:
 
     async def _give(self, conn: Connection) -> None:
         pool = self._pool
-        if pool is None:
+        if pool is None or not self._is_ours(conn):
             await conn.close()
         else:
             await pool.putconn(conn)
 
     async def _attempt(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        conn = await self._take()
+        conn = self._taken() or await self._take()
         try:
             return await work(conn)
         except psycopg.Error as error:
-            await self._distrust(error)
+            await self.distrust(error)
             raise
         finally:
-            await self._give(conn)
+            if not self._keeps(conn):
+                await self._give(conn)
 
-    async def _distrust(self, error: psycopg.Error) -> None:
+    async def distrust(self, error: psycopg.Error) -> None:
         """Make new connections when *error* says that those that there are lead nowhere.
 
         Nobody should find out one by one: a dead server may take long to be known as such.
         """
         if self._pool is not None and (lost(error) or is_demoted(error)):
+            self._drained = time.monotonic()
             await self._pool.drain()
+            spare = self._taken()
+            if spare is not None:
+                await self._give(spare)
 
 
 def _where(given: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from wfe.postgres.claiming import CLAIMING
 from wfe.postgres.delivering import DELIVERING
 
 __all__ = ["FUNCTIONS"]
@@ -380,5 +381,6 @@ FUNCTIONS: Final[tuple[str, ...]] = (
     _WANT,
     _EFFECTS,
     _APPLY,
+    *CLAIMING,
 )
 """What migration ``0001_tables`` makes, each after those that it calls."""

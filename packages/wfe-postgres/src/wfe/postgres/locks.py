@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from wfe.core.errors import StoreUnavailableError
+from wfe.core.local_deaths import LocalDeaths
 from wfe.postgres.arrays import Ints
 from wfe.postgres.clock import ServerClock
 from wfe.postgres.faults import translate
@@ -123,6 +124,7 @@ class PostgresLocks(PostgresPart):
     """Heartbeats and named locks of a :class:`~wfe.postgres.store.PostgresStore`."""
 
     _beater: Beater | None = None
+    _deaths: LocalDeaths
 
     async def beat(self, epoch: int, lease: int) -> bool:
         """Say that *epoch* lives, and learn the server's time; ``False``: it was fenced.
@@ -140,11 +142,12 @@ class PostgresLocks(PostgresPart):
         return True
 
     async def dead(self, epochs: Sequence[int], lease: int) -> Sequence[int]:
-        """Return who is fenced or unknown, or silent for *lease* µs."""
+        """Return who is fenced or unknown, silent for *lease* µs, or died on this machine."""
         if not epochs:
             return []
         args = {"epochs": Ints(epochs), "lease": lease, "now": self._now}
-        return [epoch for (epoch,) in await self._opened.all(_DEAD, args)]
+        dead = [epoch for (epoch,) in await self._opened.all(_DEAD, args)]
+        return dead + self._deaths.gone(epoch for epoch in epochs if epoch not in dead)
 
     async def try_acquire(self, name: str, epoch: int, lease: int) -> bool:
         args = {"name": name, "epoch": epoch, "lease": lease, "now": self._now}

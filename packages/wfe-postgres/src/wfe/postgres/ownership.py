@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from wfe.core.models import WorkflowStatus
-from wfe.core.providers import WorkerInfo, WorkerRow
+from wfe.core.providers import Claimed, WorkerInfo, WorkerRow
 from wfe.postgres.database import Database
 from wfe.postgres.faults import newer
 from wfe.postgres.names import NOW
 from wfe.postgres.schema import SCHEMA
 
-__all__ = ["fault", "fence", "register", "release_lost", "unregister", "workers"]
+__all__ = ["fault", "fence", "owned", "register", "release_lost", "unregister", "workers"]
 
 _DAY: Final = 86_400_000_000  # µs
 _MANY: Final = 5000  # instances that one statement hands back
@@ -47,10 +47,18 @@ _RELEASE_LOST: Final = f"""
 UPDATE wfe_instances SET owner = NULL, wake = {NOW}, takeovers = takeovers + 1 WHERE n IN (
     SELECT i.n FROM wfe_workers w JOIN wfe_instances i ON i.owner = w.epoch
     WHERE w.fenced IS NOT NULL ORDER BY i.n LIMIT %(limit)s::bigint FOR NO KEY UPDATE OF i)"""  # noqa: S608 - constants
+# As a range in order, so that no statistics, however old, talk the planner out of the index: this
+# is asked by each host at each look.
 _WORKERS: Final = """
-SELECT epoch, name, host, pid, started, beat, fenced FROM wfe_workers w
-WHERE fenced IS NULL OR EXISTS (SELECT 1 FROM wfe_instances i WHERE i.owner = w.epoch)
+SELECT epoch, name, host, pid, started, beat, fenced, owns FROM (
+    SELECT *, coalesce((
+        SELECT true FROM wfe_instances i WHERE i.owner >= w.epoch AND i.owner <= w.epoch
+        ORDER BY i.owner LIMIT 1), false) AS owns
+    FROM wfe_workers w) AS known
+WHERE fenced IS NULL OR owns
 ORDER BY started, epoch"""
+_OWNED: Final = """
+SELECT n, d, takeovers FROM wfe_instances WHERE owner = %(epoch)s::bigint ORDER BY n"""
 # Who was final, and whose deduplication text another has by now, gives it up.
 _OVER: Final = "i.faults + 1 >= %(limit)s::bigint"
 _FAULT: Final = f"""
@@ -99,9 +107,16 @@ async def workers(db: Database) -> list[WorkerRow]:
     """Return those that are not fenced, or still own something."""
     return [
         WorkerRow(
-            epoch=epoch, name=name, host=host, pid=pid, started=started, beat=beat, fenced=fenced
+            epoch=epoch,
+            name=name,
+            host=host,
+            pid=pid,
+            started=started,
+            beat=beat,
+            fenced=fenced,
+            owns=owns,
         )
-        for epoch, name, host, pid, started, beat, fenced in await db.all(_WORKERS)
+        for epoch, name, host, pid, started, beat, fenced, owns in await db.all(_WORKERS)
     ]
 
 
@@ -119,6 +134,11 @@ async def fence(
 async def release_lost(db: Database, limit: int, now: int | None) -> int:
     """Release up to *limit* instances of fenced workers; return how many."""
     return await db.count(_RELEASE_LOST, {"now": now, "limit": limit})
+
+
+async def owned(db: Database, epoch: int) -> list[Claimed]:
+    """Return what a worker owns."""
+    return [Claimed(*row) for row in await db.all(_OWNED, {"epoch": epoch})]
 
 
 async def fault(db: Database, epoch: int, n: int, wake: int, reason: str, limit: int) -> None:

@@ -48,5 +48,15 @@ class PostgresStore(
     """
 
     features: frozenset[str] = frozenset(
-        {"queue", "lock", "outbox", "cache", "artifacts", "changes", "search", "transaction"}
+        {
+            "queue",
+            "lock",
+            "deaths",
+            "outbox",
+            "cache",
+            "artifacts",
+            "changes",
+            "search",
+            "transaction",
+        }
     )

@@ -20,8 +20,14 @@ import psycopg
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
-from wfe.core.errors import ProviderError, TransactionError, TransactionTimeoutError
+from wfe.core.errors import (
+    ProviderError,
+    StoreUnavailableError,
+    TransactionError,
+    TransactionTimeoutError,
+)
 from wfe.core.providers import Done, Item, Outcome, Transaction
+from wfe.core.transaction_provider import errors_in
 from wfe.postgres.commit import commit_in
 from wfe.postgres.database import Connection, Database
 from wfe.postgres.faults import is_rival, lost, translate
@@ -56,6 +62,13 @@ _OURS: Final = (
     " raises; use connection.transaction() for a savepoint"
 )
 _ENDED: Final = "the transaction of this step has ended, and its connection with it"
+_FATAL: Final = ("FATAL", "PANIC")
+# What the server ends a session for that has a transaction open, by SQLSTATE.
+_IDLE: Final = "25P03"
+_TOO_LONG: Final = {
+    _IDLE: "nothing happened in it for too long (idle_in_transaction_session_timeout)",
+    "25P04": "it was open for too long (transaction_timeout)",
+}
 
 
 def _refuse(what: str) -> NoReturn:
@@ -71,11 +84,18 @@ def _check_text(query: object) -> None:
 
 
 class _Guard:
-    """Whether the connection may be used."""
+    """Whether the connection may be used.
+
+    Attributes:
+        over: Whether the transaction is, for the body.
+        ended: Set when whoever still waits for an answer should give up.
+        fault: What ended the connection while it was lent; ``None``: nothing did.
+    """
 
     def __init__(self) -> None:
         self.over: bool = False
         self.ended: asyncio.Event = asyncio.Event()
+        self.fault: psycopg.Error | OSError | None = None
 
     def check(self, status: int) -> None:
         if self.over:
@@ -83,6 +103,22 @@ class _Guard:
         if status == TransactionStatus.IDLE:
             problem = f"a statement of the step ended the transaction: {_OURS}"
             raise TransactionError(problem)
+
+    def note(self, error: psycopg.Error | OSError, *, closed: bool) -> None:
+        """Remember what ended the connection; other errors are the statement's own."""
+        # By its SQLSTATE alone one may be of a connection that the statement made, to elsewhere.
+        if self.fault is None and not self.over and (closed or _is_fatal(error)):
+            self.fault = error
+
+
+def _too_long(error: BaseException) -> str | None:
+    """Return for what the server ended the transaction, if it was for a time-out of its own."""
+    return _TOO_LONG.get(getattr(error, "sqlstate", None) or "")
+
+
+def _is_fatal(error: psycopg.Error | OSError) -> bool:
+    """Whether the server said that it ends the connection."""
+    return isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized in _FATAL
 
 
 class _AsyncCursor(psycopg.AsyncCursor[Any]):
@@ -111,7 +147,11 @@ class LentAsyncConnection(psycopg.AsyncConnection[Any]):
 
     async def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
         self.guard.check(self.pgconn.transaction_status)
-        return await self._while_lent(super().wait(gen, *args, **options))
+        try:
+            return await self._while_lent(super().wait(gen, *args, **options))
+        except (psycopg.Error, OSError) as error:
+            self.guard.note(error, closed=self.closed)
+            raise
 
     async def _while_lent(self, work: Coroutine[Any, Any, R]) -> R:
         """Return what *work* gives, unless the transaction ends before it does.
@@ -161,7 +201,11 @@ class LentConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
         self.guard.check(self.pgconn.transaction_status)
-        return super().wait(gen, *args, **options)
+        try:
+            return super().wait(gen, *args, **options)
+        except (psycopg.Error, OSError) as error:
+            self.guard.note(error, closed=self.closed)
+            raise
 
     def commit(self) -> None:
         _refuse("commit()")
@@ -189,8 +233,6 @@ class PostgresTransaction:
         now: As in :func:`~wfe.postgres.commit.commit_in`.
     """
 
-    problem: TransactionError | None = None
-
     def __init__(self, db: Database, epoch: int, lease: int, now: int | None) -> None:
         self._db = db
         self._epoch = epoch
@@ -200,11 +242,31 @@ class PostgresTransaction:
         self._stack = AsyncExitStack()
         self._lender: Connection | None = None
         self._lent: Lent | None = None
+        self._closing = False
 
     @property
     def connection(self) -> Any:
         """The driver's connection, inside the transaction."""
         return self._lent
+
+    @property
+    def problem(self) -> TransactionError | None:
+        """Why the server ended it already."""
+        fault = self._fault
+        return None if fault is None else _timeout(fault)
+
+    @property
+    def _fault(self) -> psycopg.Error | OSError | None:
+        return None if self._lent is None else self._lent.guard.fault
+
+    def interruption(self, error: BaseException | None) -> ProviderError | None:
+        """Return the store's failure that ended what the body did."""
+        fault = self._fault
+        if fault is not None:
+            return None if _too_long(fault) else translate(fault, self._db.where, sent=False)
+        full = (each for each in errors_in(error) if isinstance(each, errors.DiskFull))
+        found = next(full, None)
+        return None if found is None else translate(found, self._db.where, sent=False)
 
     async def open(self, *, blocking: bool) -> None:
         """Take a connection and begin.
@@ -217,6 +279,7 @@ class PostgresTransaction:
             try:
                 await conn.execute(cast("Any", _BEGIN.format(token=self._token)), prepare=False)
             except psycopg.Error as error:
+                await self._db.distrust(error)
                 await self._stack.aclose()
                 if last or not lost(error):
                     raise translate(error, self._db.where, sent=False) from error
@@ -244,7 +307,8 @@ class PostgresTransaction:
         if isinstance(outcome, Done):
             await self._commit(conn)
         else:
-            await conn.execute("ROLLBACK", prepare=False)
+            with suppress(psycopg.Error, OSError):  # else it is rolled back as its connection ends
+                await conn.execute("ROLLBACK", prepare=False)
         return outcome
 
     async def _applied(self, conn: Connection, item: Item) -> Outcome:
@@ -253,6 +317,7 @@ class PostgresTransaction:
         if found is None or found[0] != self._token:
             problem = f"a statement of the step ended the transaction: {_OURS}"
             raise TransactionError(problem)
+        self._closing = True
         (outcome,) = await commit_in(self._db, conn, self._epoch, [item], self._now)
         return outcome
 
@@ -267,14 +332,20 @@ class PostgresTransaction:
             raise  # a constraint that was deferred: the step's own
 
     def _judge(self, error: Exception) -> None:
-        if isinstance(error, errors.IdleInTransactionSessionTimeout):
-            problem = "the server ended the transaction: nothing happened in it for too long"
-            raise TransactionTimeoutError(problem) from error
+        if self._closing and getattr(error, "sqlstate", None) == _IDLE:
+            where = self._db.where
+            problem = f"{where} ended a transaction whose host stopped just before its commit"
+            raise StoreUnavailableError("postgres", problem) from error
+        timeout = _timeout(error)
+        if timeout is not None:
+            raise timeout from error
 
     async def give_back(self) -> None:
         """Roll back unless it was committed, and give the connection back."""
         try:
             conn = await self._alone()
+            if isinstance(self._fault, psycopg.Error):
+                await self._db.distrust(self._fault)
             if conn.pgconn.transaction_status in _OPEN:
                 await conn.execute("ROLLBACK", prepare=False)
             await conn.execute(_CLEAN, prepare=False)
@@ -309,6 +380,14 @@ class PostgresTransaction:
                 if not await _unused(lent):
                     raise ProviderError("postgres", "a step does not let go of its connection")
         return lender
+
+
+def _timeout(error: Exception) -> TransactionTimeoutError | None:
+    """Return our error for a time-out of the server that ended a transaction."""
+    found = _too_long(error)
+    if found is None:
+        return None
+    return TransactionTimeoutError(f"the server ended the transaction: {found}")
 
 
 _OPEN: Final = (TransactionStatus.INTRANS, TransactionStatus.INERROR, TransactionStatus.ACTIVE)

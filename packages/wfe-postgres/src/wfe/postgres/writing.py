@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -105,7 +105,17 @@ _ANSWER: Final = "SELECT (SELECT now FROM t), (SELECT count(*) FROM me), ARRAY(S
 _NOBODY: Final = ", ARRAY[]::bigint[], ARRAY[]::bigint[]"
 _DUE: Final = ", ARRAY(SELECT n FROM upd WHERE due), ARRAY(SELECT d FROM upd WHERE due)"
 
-_START_COLUMNS: Final[Mapping[str, type[Ints | Texts]]] = {
+# Most of all: rows alone.  All of them, or none when the worker is fenced.
+_MERE: Final = f"""
+WITH {_TIME}, {_ME}, jr AS (
+    INSERT INTO wfe_journal (instance, seq, at, event)
+    SELECT r.n, r.seq, t.now, r.event
+    FROM t CROSS JOIN me CROSS JOIN unnest(%(jn)s::bigint[], %(jseq)s::bigint[],
+        %(jevent)s::text[]) AS r (n, seq, event))
+SELECT (SELECT now FROM t), (SELECT count(*) FROM me)"""  # noqa: S608 - constants
+
+_Columns: TypeAlias = Mapping[str, type[Ints | Texts]]
+_START_COLUMNS: Final[_Columns] = {
     "n": Ints,
     "id": Texts,
     "d": Ints,
@@ -124,6 +134,9 @@ _START_COLUMNS: Final[Mapping[str, type[Ints | Texts]]] = {
     "priority": Ints,
     "dedup": Texts,
 }
+_ROW_COLUMNS: Final[_Columns] = {"jn": Ints, "jseq": Ints, "jevent": Texts}
+_FOLD_COLUMNS: Final[_Columns] = {"fn": Ints, "fseq": Ints, "fstate": Texts, "fdata": Texts}
+_CONSUMED_COLUMNS: Final[_Columns] = {"xi": Ints, "xn": Ints}
 
 
 @lru_cache(maxsize=256)
@@ -202,7 +215,13 @@ class Batch:
         return not (self.heads or self.starts or self.plain)
 
     def sql(self) -> str:
-        """Return the statement for just these items."""
+        """Return the statement for just these items.
+
+        Its one row is the time, how many workers there are, who was accepted, who is due and of
+        which definition; it ends after the first two when the items are rows alone.
+        """
+        if self.rows and not (self.heads or self.starts or self.folds or self.consumed):
+            return _MERE
         parts = {
             "client": self.epoch is None,
             "head": self.heads,
@@ -227,11 +246,12 @@ class Batch:
             self.starts.sort(key=_turn)
             for name, kind in _START_COLUMNS.items():
                 found[f"s{name}"] = kind([getattr(new, name) for new in self.starts])
-        found.update(_columns({"jn": Ints, "jseq": Ints, "jevent": Texts}, self.rows))
-        found.update(
-            _columns({"fn": Ints, "fseq": Ints, "fstate": Texts, "fdata": Texts}, self.folds)
-        )
-        found.update(_columns({"xi": Ints, "xn": Ints}, self.consumed))
+        if self.rows:
+            found.update(_columns(_ROW_COLUMNS, self.rows))
+        if self.folds:
+            found.update(_columns(_FOLD_COLUMNS, self.folds))
+        if self.consumed:
+            found.update(_columns(_CONSUMED_COLUMNS, self.consumed))
         return found
 
     def _add_effects(self, item: Item) -> None:
@@ -288,7 +308,6 @@ def _head_columns(items: Sequence[Item]) -> dict[str, Any]:
     }
 
 
-def _columns(
-    kinds: Mapping[str, type[Ints | Texts]], rows: Sequence[tuple[Any, ...]]
-) -> dict[str, Any]:
-    return {name: kind([row[k] for row in rows]) for k, (name, kind) in enumerate(kinds.items())}
+def _columns(kinds: _Columns, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    columns = zip(kinds.items(), zip(*rows, strict=True), strict=True)
+    return {name: kind(column) for (name, kind), column in columns}

@@ -34,6 +34,9 @@ INSERT INTO wfe_instances (n, id, d, definition, version, name, reference, statu
     parent, parent_pointer, parent_id, root_id, idem, priority, dedup, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _ROW: Final = "INSERT INTO wfe_journal (instance, seq, at, event) VALUES (?, ?, ?, ?)"
+_ROW_IF_ALIVE: Final = """
+INSERT INTO wfe_journal (instance, seq, at, event) SELECT ?, ?, ?, ?
+WHERE EXISTS (SELECT 1 FROM wfe_workers WHERE epoch = ? AND fenced IS NULL)"""
 _FOLD: Final = """
 INSERT OR REPLACE INTO wfe_snapshots (n, seq, at, state, data) VALUES (?, ?, ?, ?, ?)"""
 _CONSUME: Final = "DELETE FROM wfe_inbox WHERE i = ? AND instance = ?"
@@ -116,6 +119,9 @@ class Commit:
         Raises:
             BulkFailedError: Of the many at a time, one cannot be applied; use :meth:`one_by_one`.
         """
+        if len(items) == 1 and items[0].only_rows and self._append(items[0]):
+            self._count(items)
+            return [Done(self._now)]
         if self._fenced():
             return [_FENCED] * len(items)
         plain = Done(self._now)
@@ -162,6 +168,23 @@ class Commit:
         if self._epoch is None:
             return False
         return self._run(_ALIVE, (self._epoch,)).fetchone() is None
+
+    def _append(self, item: Item) -> bool:
+        """Append the rows of an item that has nothing else; ``False``: the worker is fenced.
+
+        Whether it may, and whether the base is right, the statement and its index say.
+        """
+        seq = item.base
+        for event in item.rows:
+            seq += 1
+            args = (item.n, seq, self._now, event, self._epoch)
+            try:
+                if self._run(_ROW_IF_ALIVE, args).rowcount != 1:
+                    return False
+            except sqlite3.IntegrityError as error:
+                raise BulkFailedError from error
+            self._rows += 1
+        return True
 
     # -- many at a time -----------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ __all__ = [
     "check_library",
     "check_place",
     "is_busy",
+    "is_the_disks",
     "locked",
     "newer",
     "translate",
@@ -156,6 +157,11 @@ def _writer_pid(path: Path) -> int | None:
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether somebody else holds the lock that was wanted."""
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_the_disks(error: sqlite3.Error) -> bool:
+    """Whether the disk has no room, or cannot be read or written."""
+    return _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 def _code(error: BaseException) -> int:

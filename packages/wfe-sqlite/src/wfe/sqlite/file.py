@@ -20,6 +20,7 @@ from wfe.core.memory_queue import MemoryQueue
 from wfe.core.providers import Clock, StoreInfo, Transaction
 from wfe.sqlite.faults import check_library, check_place, locked, translate
 from wfe.sqlite.gate import Gate, open_gate
+from wfe.sqlite.log_file import lengthen
 from wfe.sqlite.reads import Reader
 from wfe.sqlite.schema import ensure_schema
 from wfe.sqlite.transactions import Lending, LentConnection, SqliteTransaction
@@ -185,6 +186,8 @@ class SqliteFile:
             db.execute("PRAGMA journal_mode = WAL").fetchone()
         self._make_durable(db)
         ensure_schema(db, self.path)
+        if not self._in_memory:
+            lengthen(db, self.path)
         db.execute("PRAGMA busy_timeout = 0")
 
     def _make_durable(self, db: sqlite3.Connection) -> None:
@@ -253,3 +256,12 @@ class SqliteFile:
         """Run *work* with the connection and the time inside a write transaction."""
         writer = self._opened.writer
         return await writer.run(lambda: work(writer.db, self.clock.now()), size)
+
+    def _write_now(self, work: Callable[[sqlite3.Connection, int], T], size: int = 1) -> T:
+        """Do it here and now.
+
+        Raises:
+            NotNowError: Something has to be waited for; nothing was written.
+        """
+        writer = self._opened.writer
+        return writer.run_now(lambda: work(writer.db, self.clock.now()), size)

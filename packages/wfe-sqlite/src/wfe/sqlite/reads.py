@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from wfe.core.providers import (
+    Claimed,
     DefinitionRow,
     InboxRow,
     InstanceQuery,
@@ -49,8 +50,10 @@ _HINTED_DUE: Final = f"""
 SELECT 1 FROM wfe_instances
 WHERE n IN {_MANY} AND owner IS NULL AND wake <= ? LIMIT 1"""  # noqa: S608 - constants
 _WORKERS: Final = """
-SELECT epoch, name, host, pid, started, beat, fenced FROM wfe_workers w
-WHERE fenced IS NULL OR EXISTS (SELECT 1 FROM wfe_instances WHERE owner = w.epoch)"""
+SELECT epoch, name, host, pid, started, beat, fenced, owns FROM (
+    SELECT *, EXISTS (SELECT 1 FROM wfe_instances WHERE owner = w.epoch) AS owns FROM wfe_workers w)
+WHERE fenced IS NULL OR owns"""
+_OWNED: Final = "SELECT n, d, takeovers FROM wfe_instances WHERE owner = ? ORDER BY n"
 _BEATS: Final = f"""
 SELECT epoch, beat FROM wfe_workers WHERE fenced IS NULL AND epoch IN {_MANY}"""  # noqa: S608 - constants
 _ORPHANED: Final = """
@@ -120,9 +123,13 @@ class Reader:
                 started=started,
                 beat=beat,
                 fenced=fenced,
+                owns=bool(owns),
             )
-            for epoch, name, host, pid, started, beat, fenced in self.all(_WORKERS)
+            for epoch, name, host, pid, started, beat, fenced, owns in self.all(_WORKERS)
         ]
+
+    def owned(self, epoch: int) -> list[Claimed]:
+        return [Claimed(*row) for row in self.all(_OWNED, epoch)]
 
     def beats(self, epochs: Sequence[int]) -> dict[int, int]:
         """Return the last beat of those of *epochs* that are not fenced."""

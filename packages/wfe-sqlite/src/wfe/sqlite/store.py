@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from wfe.core.clocks import SystemClock
@@ -34,6 +34,7 @@ from wfe.sqlite.results import SqliteResults
 from wfe.sqlite.schedules import SqliteSchedules
 from wfe.sqlite.searching import SqliteChanges, SqliteSearch
 from wfe.sqlite.tx import Tx
+from wfe.sqlite.writer import NotNowError
 
 if TYPE_CHECKING:
     from wfe.core.examining import Finding
@@ -41,7 +42,17 @@ if TYPE_CHECKING:
 __all__ = ["SqliteStore"]
 
 _FEATURES: Final = frozenset(
-    {"queue", "lock", "outbox", "cache", "artifacts", "changes", "search", "transaction"}
+    {
+        "queue",
+        "lock",
+        "deaths",
+        "outbox",
+        "cache",
+        "artifacts",
+        "changes",
+        "search",
+        "transaction",
+    }
 )
 _DROP_CURRENT: Final = "UPDATE wfe_definitions SET current = 0 WHERE id = ? AND version = ?"
 _PUT_DEFINITION: Final = """
@@ -128,16 +139,29 @@ class SqliteStore(
             return []
         stats = self._stats
 
-        def bulk(db: sqlite3.Connection, now: int) -> Sequence[Outcome]:
-            return Commit(db, epoch, now, stats).bulk(items)
-
         def one_by_one(db: sqlite3.Connection, now: int) -> Sequence[Outcome]:
             return Commit(db, epoch, now, stats).one_by_one(items)
 
         try:
-            return await self._write(bulk, len(items))
+            return await self._write(self._bulk(epoch, items), len(items))
         except BulkFailedError:
             return await self._write(one_by_one, len(items))
+
+    def commit_now(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome] | None:
+        """Do what :meth:`commit` does; ``None``: that needs waiting, or one item is refused.
+
+        Raises:
+            ProviderError: The database failed, and nothing was written.
+        """
+        try:
+            return self._write_now(self._bulk(epoch, items), len(items))
+        except (BulkFailedError, NotNowError):
+            return None
+
+    def _bulk(
+        self, epoch: int | None, items: Sequence[Item]
+    ) -> Callable[[sqlite3.Connection, int], Sequence[Outcome]]:
+        return lambda db, now: Commit(db, epoch, now, self._stats).bulk(items)
 
     async def claim(
         self, epoch: int, definitions: Sequence[int], limit: int, hints: Sequence[int] | None = None
@@ -147,6 +171,9 @@ class SqliteStore(
         return await self._write(
             lambda db, now: ownership.claim(db, epoch, definitions, limit, hints, now)
         )
+
+    async def owned(self, epoch: int) -> Sequence[Claimed]:
+        return self._opened.reader.owned(epoch)
 
     async def fault(self, epoch: int, n: int, wake: int, reason: str, limit: int) -> None:
         await self._write(lambda db, _: ownership.fault(db, epoch, n, wake, reason, limit))

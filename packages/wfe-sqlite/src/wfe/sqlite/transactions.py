@@ -20,10 +20,11 @@ from typing import Final, Literal, NoReturn, TypeVar
 
 import attrs
 
-from wfe.core.errors import TransactionError, TransactionTimeoutError, WfeError
+from wfe.core.errors import ProviderError, TransactionError, TransactionTimeoutError, WfeError
 from wfe.core.providers import Done, Item, Outcome
+from wfe.core.transaction_provider import errors_in
 from wfe.sqlite.commit import Commit
-from wfe.sqlite.faults import is_busy, locked, translate
+from wfe.sqlite.faults import is_busy, is_the_disks, locked, translate
 from wfe.sqlite.writer import Job, Loan, Stats
 
 __all__ = ["Lending", "LentConnection", "SqliteTransaction"]
@@ -118,6 +119,13 @@ class SqliteTransaction(Loan):
         if db is None:
             raise self.problem or TransactionError(_ENDED)
         return db
+
+    def interruption(self, error: BaseException | None) -> ProviderError | None:
+        """Return the disk's failure that ended what the body did; nothing else can be lost."""
+        for each in errors_in(error):
+            if isinstance(each, sqlite3.Error) and is_the_disks(each):
+                return translate(each, self._lending.path)
+        return None
 
     async def commit(self, item: Item) -> Outcome:
         """Apply *item* and commit everything, or nothing."""

@@ -18,8 +18,9 @@ import attrs
 
 from wfe.sqlite.faults import is_busy, locked, translate
 from wfe.sqlite.gate import Gate
+from wfe.sqlite.log_file import lengthen
 
-__all__ = ["Job", "Loan", "Stats", "Writer"]
+__all__ = ["Job", "Loan", "NotNowError", "Stats", "Writer"]
 
 T = TypeVar("T")
 
@@ -51,6 +52,10 @@ class Stats:
 
 class _BusyError(Exception):
     """A foreign program holds SQLite's write lock; nothing was written."""
+
+
+class NotNowError(Exception):
+    """A transaction has to wait: for others, for the disk, or because it is big."""
 
 
 class _Asked:
@@ -145,19 +150,30 @@ class Writer:
         Raises:
             ProviderError: The database failed, and nothing was written.
         """
+        try:
+            return self.run_now(work, size)
+        except NotNowError:
+            return await self._hand_over(work)
+
+    def run_now(self, work: Callable[[], T], size: int = 1) -> T:
+        """Run *work* in a write transaction here, if it is small and nothing need be waited for.
+
+        Raises:
+            NotNowError: It is not, or something does; nothing was written.
+            ProviderError: The database failed, and nothing was written.
+        """
         # The thread waits for the gate to shorten the log: when it waits in vain, go behind it.
         behind = self._shortening and self._changes >= 2 * self._checkpoint_at
-        inline = size <= _SMALL and self._average < _FAST and not behind
-        if inline and self.gate.try_enter():
-            try:
-                return self._transact(work)
-            except _BusyError:
-                pass
-            finally:
-                self.gate.leave()
-                if self._changes >= self._checkpoint_at and not self._shortening:
-                    self._checkpoint_later("PASSIVE")
-        return await self._hand_over(work)
+        if behind or size > _SMALL or self._average >= _FAST or not self.gate.try_enter():
+            raise NotNowError
+        try:
+            return self._transact(work)
+        except _BusyError:
+            raise NotNowError from None
+        finally:
+            self.gate.leave()
+            if self._changes >= self._checkpoint_at and not self._shortening:
+                self._checkpoint_later("PASSIVE")
 
     async def lend(self, loan: Loan) -> None:
         """Return when *loan* has begun; it waits in line.
@@ -174,14 +190,12 @@ class Writer:
         self._idle_at = self._changes
 
     def close(self) -> None:
-        """End the thread, empty the log and close the connection; blocks."""
+        """End the thread and close the connection, which empties the log; blocks."""
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join(self._patience)
         entered = self.gate.enter_within(self._patience)
         try:
-            if entered:
-                self._checkpoint("TRUNCATE")
             self.db.close()
         finally:
             if entered:
@@ -307,6 +321,8 @@ class Writer:
         try:
             _, frames, _ = self.db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
             (page,) = self.db.execute("PRAGMA page_size").fetchone()
+            if mode == "TRUNCATE":
+                lengthen(self.db, self._path)
         except sqlite3.Error:
             return  # a full disk, a reader: the log is kept, and the next one tries again
         if mode == "PASSIVE" and frames > 0 and changes:

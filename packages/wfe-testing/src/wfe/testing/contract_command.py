@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from wfe.core.errors import ProviderError
 from wfe.host.cli.errors import CommandError, Exit
 from wfe.testing.contract_runs import ContractError, Law, Seam, run_contracts
 
@@ -38,7 +39,8 @@ def contract(
 
     Each law gets an empty store: `{n}` in the URL becomes a number, another one for each. For
     sqlite, file, postgresql, valkey and opensearch it is inserted, and what was made is removed at
-    the end. A store in which there is something is refused. Exits with 1 when a law is not kept.
+    the end. A store in which there is something is refused. Exits with 1 when a law is not kept,
+    with 2 when none could be tried, for example because nobody answers.
     """
     if sys.stderr.isatty():
         click.echo("trying the laws, which can take minutes …", err=True)
@@ -46,6 +48,9 @@ def contract(
         found = run_contracts(url, seams=seams, without=without, keyword=keyword, loud=verbose)
     except ContractError as error:
         raise CommandError(str(error)) from error
+    except ProviderError as error:
+        hint = "no law was tried: see that it runs and lets you in, or name another URL"
+        raise CommandError(str(error), hint) from error
     if as_json:
         click.echo(json.dumps([_row(seam) for seam in found], ensure_ascii=False, indent=2))
     else:

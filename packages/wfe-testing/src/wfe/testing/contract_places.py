@@ -10,6 +10,7 @@ from typing import Final, cast
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from wfe.core.errors import ProviderError
+from wfe.testing.services.opensearch_client import forget_prefix
 from wfe.testing.services.valkey import ask_valkey
 
 __all__ = ["NUMBER", "places"]
@@ -45,12 +46,18 @@ def places(url: str, token: str) -> Generator[str]:
         elif scheme in _VALKEY:
             url, clean = _keys(url, mark)
         elif scheme in _OPENSEARCH:
-            url = _with(url, "prefix", lambda given: f"{given or 'wfe'}-{mark}{NUMBER}")
+            url, clean = _search_indices(url, mark)
     try:
         yield url
-    finally:
-        if clean is not None:
-            clean()
+    except BaseException as error:
+        try:
+            if clean is not None:
+                clean()
+        except (OSError, ProviderError) as left:  # what went wrong first is to be told
+            error.add_note(str(left))
+        raise
+    if clean is not None:
+        clean()
 
 
 def _with(url: str, key: str, change: Callable[[str], str]) -> str:
@@ -103,6 +110,21 @@ def _schemas(url: str, prefix: str) -> tuple[str, Callable[[], object]]:
             raise ProviderError("contract", problem, transient=True) from error
 
     return _with(url, "schema", lambda _: f"{prefix}{NUMBER}"), clean
+
+
+def _search_indices(url: str, mark: str) -> tuple[str, Callable[[], object]]:
+    parts = urlsplit(url)
+    given = dict(parse_qsl(parts.query)).get("prefix", "wfe").rstrip("-")
+    prefix = f"{given}-{mark}"
+
+    def clean() -> None:
+        try:
+            forget_prefix(urlunsplit(parts._replace(query="")), prefix)
+        except OSError as error:
+            problem = f"the indices and templates {prefix}… are left behind, delete them: {error}"
+            raise ProviderError("contract", problem, transient=True) from error
+
+    return _with(url, "prefix", lambda _: f"{prefix}{NUMBER}"), clean
 
 
 def _keys(url: str, mark: str) -> tuple[str, Callable[[], object]]:

@@ -172,10 +172,15 @@ async def _suites(groups: Sequence[str], url: str, given: str) -> list[_Suite]:
             found.append(_suite("lifecycle", "LifecycleOfUrl", target, shared))
         elif group == "wfe.lock":
             lock = target.make(_first(target))
+            await lock.dead([1], 1)  # a server that is away is told of once, not at each law
             separate = isinstance(lock, SeparateLock)
             can = frozenset({"fences"} if separate else ())
             found.append(_suite("lock", "LockOfUrl", target, can))
+            if isinstance(lock, SeparateLock):
+                await lock.close()
         else:
+            if group == "wfe.search" and (used := await in_use(target, _first(target))) is not None:
+                raise ContractError(f"{used}; the laws are tried on empty stores only")
             found.append(_suite(*_OF_URL[group], target))
     return found
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from wfe.core.cancelling import check_cancelled
 from wfe.core.engine.activities import check_names
 from wfe.core.engine.sizes import text_of
 from wfe.core.errors import ActivityTokenError, HostStoppingError, ProviderError
@@ -158,6 +159,7 @@ class Activities:
         self, name: str | Sequence[str], handler: Handler, worker: str | None, lease: timedelta
     ) -> None:
         while True:
+            check_cancelled()
             try:
                 activity = await self.claim(name, worker, wait=_PATIENCE, lease=lease)
                 if activity is not None:
@@ -167,6 +169,7 @@ class Activities:
             except ActivityTokenError as error:
                 _LOG.warning("an activity was lost to another worker, or its run ended: %s", error)
             except ProviderError as error:
+                check_cancelled()
                 _LOG.warning("the store failed, trying again: %s", error)
                 await self._pause(self._engine.settings.poll)
 
@@ -178,6 +181,7 @@ class Activities:
         work = asyncio.ensure_future(_called(handler, activity))
         beats = asyncio.ensure_future(self._beat(activity.token, lease))
         try:
+            check_cancelled()
             await asyncio.wait({work, beats}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 beats.result()  # raises: the claim does not count any more
@@ -207,6 +211,7 @@ class Activities:
     async def _beat(self, token: str, lease: timedelta) -> None:
         while True:
             await self._pause(to_micros(lease) // 3)
+            check_cancelled()
             try:
                 await self.heartbeat(token, lease=lease)
             except ProviderError as error:

@@ -43,7 +43,7 @@ def definitions_in(source: Any) -> Iterator[WorkflowDefinition]:
 
 
 def _of_module(module: ModuleType) -> Iterator[WorkflowDefinition]:
-    from wfe.core.durable import DurableFunction  # noqa: PLC0415 - files of workflows have none
+    from wfe.core.durable.functions import DurableFunction  # noqa: PLC0415 - files of workflows have none
 
     values = vars(module).values()
     found = [

@@ -93,6 +93,7 @@ SETTINGS: Final[Mapping[str, Any]] = {
     "max_data": _count,
     "max_history": _count,
     "threads": _count,
+    "processes": _count,
     "strict_versions": _flag,
     "retention": _span_or_never,
     "event_retention": _span_or_never,

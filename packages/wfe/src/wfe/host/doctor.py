@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from wfe.core.engine.membership import FOREVER, rarely
 from wfe.core.errors import WfeError
 from wfe.core.examining import Examined, Finding
 from wfe.core.models import WorkflowStatus
@@ -107,25 +108,38 @@ async def _workers(engine: Engine, lock: LockProvider, owned: Mapping[int, int])
     mine = engine.epoch if engine.running else 0
     workers = [each for each in await engine.store.workers() if each.epoch != mine]
     alive = [each for each in workers if each.fenced is None]
-    gone = set(await lock.dead([each.epoch for each in alive], lease))
-    living = [each for each in alive if each.epoch not in gone]
-    names = f": {', '.join(map(_named, living[:_SHOWN]))}" if living else ""
-    # Who has nothing to do says nothing, and may count as dead until it has.
-    text = f"{len(living)} heard of within a lease{names}"
-    found = [Finding(level="ok" if living else "note", topic="workers", text=text)]
-    for each in workers:
-        runs = owned.get(each.epoch, 0)
-        if each in living or not runs:
-            continue
-        state = "was fenced" if each.fenced is not None else "is dead, or silent for a lease,"
-        text = f"{_named(each)} {state} and still owns {_runs_text(runs)}"
+    gone = set(await lock.dead([each.epoch for each in alive if each.owns], lease))
+    gone.update(await lock.dead([each.epoch for each in alive if not each.owns], FOREVER))
+    now = engine.clock.now()
+    told = [_worker(each, owned.get(each.epoch, 0), gone, now, lease) for each in workers]
+    found = [each for each in told if each is not None]
+    living = sum(each.level == "ok" for each in found)
+    text = f"{living} alive"
+    return [Finding(level="ok" if living else "note", topic="workers", text=text), *found]
+
+
+def _worker(
+    worker: WorkerRow, runs: int, gone: Collection[int], now: int, lease: int
+) -> Finding | None:
+    """Tell of one worker; ``None``: it is over, and there is nothing to do about it."""
+    named = f"{worker.name} ({worker.host}, pid {worker.pid})"
+    over = worker.fenced is not None or worker.epoch in gone
+    if over and runs:
+        state = "was fenced" if worker.fenced is not None else "is dead, or silent for a lease,"
+        text = f"{named} {state} and still owns {_runs_text(runs)}"
         hint = "any running worker takes over; start one if there is none: wfe worker FILE"
-        found.append(Finding(level="problem", topic="workers", text=text, hint=hint))
-    return found
-
-
-def _named(worker: WorkerRow) -> str:
-    return f"{worker.name} ({worker.host}, pid {worker.pid})"
+        return Finding(level="problem", topic="workers", text=text, hint=hint)
+    if over:
+        return None
+    if worker.owns:
+        text = f"{named} is at work on {_runs_text(runs)}" if runs else f"{named} is at work"
+        return Finding(level="ok", topic="workers", text=text)
+    heard = now - worker.beat
+    if heard > 2 * rarely(lease) + lease:  # two beats of an idle one were missed
+        text = f"{named} owns nothing, and was heard of {_ago(heard)} ago: probably gone"
+        return Finding(level="note", topic="workers", text=text)
+    text = f"{named} is idle, heard of {_ago(max(heard, 0))} ago"
+    return Finding(level="ok", topic="workers", text=text)
 
 
 def _runs_text(count: int) -> str:

@@ -10,49 +10,37 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from uuid import UUID
 
 from wfe.core.definition import WorkflowDefinition
-from wfe.core.engine import Engine, Settings, StepMiddleware, WorkflowMiddleware
-from wfe.core.engine.lifecycle import Subscription
-from wfe.core.engine.options import StartOptions
-from wfe.core.engine.retention import Archive
 from wfe.core.errors import DefinitionConflictError, ProviderError
-from wfe.core.models import (
-    LifecycleEvent,
-    to_micros,
-)
-from wfe.core.providers import (
-    BlobProvider,
-    LockProvider,
-    PayloadCodec,
-    PersistenceProvider,
-    QueueProvider,
-)
-from wfe.core.secrets import SecretsGiven, open_secrets
-from wfe.host.activities import Activities
-from wfe.host.checks import (
-    checked_caching,
-    checked_labels,
-    checked_middleware,
-    counts,
-    durations,
-    functions,
-)
+from wfe.core.models import to_micros
 from wfe.host.collect import Buildable, definitions_in
-from wfe.host.connect import connect, connect_part
 from wfe.host.controls import Controls
 from wfe.host.keeping import Keeping
 from wfe.host.reads import Reads
-from wfe.host.results import Artifacts, Cache
 from wfe.host.runs import WorkflowRun, seconds
-from wfe.host.schedules import Schedules
 from wfe.host.searching import Searches, search_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from wfe.core.artifact_index import ArtifactStore
+    from wfe.core.engine import StepMiddleware, WorkflowMiddleware
+    from wfe.core.engine.lifecycle import Subscription
+    from wfe.core.engine.retention import Archive
     from wfe.core.examining import Finding
     from wfe.core.lifecycle_provider import LifecyclePublisher, LifecycleSubscription
+    from wfe.core.models import LifecycleEvent
+    from wfe.core.providers import (
+        BlobProvider,
+        LockProvider,
+        PayloadCodec,
+        PersistenceProvider,
+        QueueProvider,
+    )
     from wfe.core.search import SearchProvider
+    from wfe.core.secrets import SecretsGiven
+    from wfe.host.activities import Activities
+    from wfe.host.results import Artifacts, Cache
+    from wfe.host.schedules import Schedules
 
 __all__ = ["WorkflowHost"]
 
@@ -74,6 +62,7 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
         max_live: int = 1000,
         linger: timedelta = timedelta(seconds=5),
         threads: int = 64,
+        processes: int | None = None,
         strict_versions: bool = False,
         own_runs_only: bool = False,
         labels: Collection[str] = (),
@@ -110,9 +99,12 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
                 starts runs and asks, and leaves driving them to others.
             linger: How long a waiting run stays in memory before it is given up.
             threads: For sync bodies.
+            processes: Worker processes for bodies with ``process=True``, started when they are
+                needed; ``None``: one for each core.
             strict_versions: Refuse a definition whose id and version is stored with other contents.
             own_runs_only: Drive only the runs that are started here or given to :meth:`drive`, and
-                their sub-workflows; other hosts on the store are left their work.
+                their sub-workflows; other hosts on the store are left their work.  With a
+                *max_live* of 0 this host is no worker at all: nobody sees or waits for it.
             labels: What this host can do; definitions that ``require`` others are left to hosts
                 that have them.
             max_steps: Bodies that run at a time on this host; ``None``: no limit.
@@ -152,30 +144,36 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
             TypeError: An option is of a wrong type.
             ValueError: A duration is negative, or a number less than 1.
         """
-        durations({"lease": lease}, least=timedelta(milliseconds=10))
-        durations({"linger": linger, "retention": retention, "event_retention": event_retention})
-        counts(
+        from wfe.host import parts  # noqa: PLC0415 - most of the library
+
+        parts.durations({"lease": lease}, least=timedelta(milliseconds=10))
+        parts.durations(
+            {"linger": linger, "retention": retention, "event_retention": event_retention}
+        )
+        parts.counts(
             {
                 "max_interruptions": max_interruptions,
                 "threads": threads,
+                "processes": 1 if processes is None else processes,
                 "max_steps": 1 if max_steps is None else max_steps,
             }
         )
-        counts({"max_inline": max_inline, "max_data": max_data, "max_history": max_history})
-        functions({"step_factory": step_factory, "archive": archive})
-        self._providers = providers = connect(persistence or url, queue, lock)
-        self._engine = Engine(
+        parts.counts({"max_inline": max_inline, "max_data": max_data, "max_history": max_history})
+        parts.functions({"step_factory": step_factory, "archive": archive})
+        self._providers = providers = parts.connect(persistence or url, queue, lock)
+        self._engine = parts.Engine(
             providers.persistence,
             queue=providers.queue,
             lock=providers.lock,
-            settings=Settings(
+            settings=parts.Settings(
                 lease=to_micros(lease),
                 max_live=max_live,
                 linger=to_micros(linger),
                 threads=threads,
+                processes=processes,
                 strict_versions=strict_versions,
                 own_runs_only=own_runs_only,
-                labels=checked_labels(labels),
+                labels=parts.checked_labels(labels),
                 max_steps=max_steps,
                 max_interruptions=max_interruptions,
                 name=name,
@@ -187,22 +185,22 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
             ),
             app=app,
             step_factory=step_factory,
-            middleware=checked_middleware(middleware),
+            middleware=parts.checked_middleware(middleware),
             archive=archive,
             codec=codec,
-            blobs=connect_part("wfe.blobs", blobs),
-            secrets=open_secrets(secrets),
-            artifacts=connect_part("wfe.artifacts", artifacts),
-            caching=checked_caching(caching),
-            lifecycle=connect_part("wfe.lifecycle", lifecycle),
+            blobs=parts.connect_part("wfe.blobs", blobs),
+            secrets=parts.open_secrets(secrets),
+            artifacts=parts.connect_part("wfe.artifacts", artifacts),
+            caching=parts.checked_caching(caching),
+            lifecycle=parts.connect_part("wfe.lifecycle", lifecycle),
             search=search_settings(
                 search, providers.persistence, search_fields, coded=codec is not None
             ),
         )
-        self._cache = Cache(self._engine)
-        self._artifacts = Artifacts(self._engine)
-        self._activities = Activities(self._engine)
-        self._schedules = Schedules(self._engine)
+        self._cache = parts.Cache(self._engine)
+        self._artifacts = parts.Artifacts(self._engine)
+        self._activities = parts.Activities(self._engine)
+        self._schedules = parts.Schedules(self._engine)
 
     @classmethod
     async def from_config(cls, path: str | Path | None = None, **options: Any) -> Self:
@@ -327,6 +325,8 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
                 self.register(definition)
             version = definition.version if version is None else version
             definition = definition.id
+        from wfe.host.parts import StartOptions  # noqa: PLC0415 - a host has imported it
+
         options = StartOptions(
             name=name,
             reference=reference,
@@ -447,6 +447,9 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
             kinds: Which ones, for an async iterator (``None``: all); or a callback, which is
                 called on the host's loop and must not block.
 
+        Of an iterator that is read too slowly the oldest events are dropped: at most 10,000 wait.
+        One of the kind ``events_missed`` comes in their place, with their ``data["count"]``.
+
         Returns:
             The iterator, or a function that ends the callback's subscription.
         """
@@ -458,6 +461,8 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
             observer = kinds
             lifecycle.add(observer)
             return lambda: lifecycle.remove(observer)
+        from wfe.host.parts import Subscription  # noqa: PLC0415 - a host has imported it
+
         return Subscription(lifecycle, kinds)
 
     async def follow(

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from wfe.core.models import StreamItem, WorkflowStatus, to_micros
-from wfe.core.providers import PurgeQuery
 
 if TYPE_CHECKING:
     from wfe.core.engine import Engine
@@ -48,6 +47,8 @@ class Keeping:
         """
         self._engine.check_running()
         now = self._engine.clock.now()
+        from wfe.core.providers import PurgeQuery  # noqa: PLC0415 - a host has imported it
+
         query = PurgeQuery(
             definition=definition,
             status=None if status is None else WorkflowStatus(status).value,

@@ -76,6 +76,8 @@ class WorkflowRun:
             TimeoutError: It took longer.
             HostStoppingError: The host was stopped meanwhile.
         """
+        if timeout is None:
+            return await self._engine.waits.ended(self.id, suspended=suspended)
         async with asyncio.timeout(seconds(timeout)):
             return await self._engine.waits.ended(self.id, suspended=suspended)
 

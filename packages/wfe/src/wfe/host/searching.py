@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from wfe.core.errors import ProviderError
 from wfe.core.models import Page, WorkflowStatus
-from wfe.host.checks import checked_fields
-from wfe.host.connect import connect_part
 
 if TYPE_CHECKING:
     from wfe.core.engine import Engine
@@ -44,6 +42,8 @@ def search_settings(
     if search is None and fields is None and not coded:
         return None
     from wfe.core.engine.feeding import SearchSettings  # noqa: PLC0415 - as the docstring says
+    from wfe.host.checks import checked_fields  # noqa: PLC0415 - as above
+    from wfe.host.connect import connect_part  # noqa: PLC0415 - as above
 
     given: object = search
     index = None if given is store else connect_part("wfe.search", search)
@@ -160,6 +160,8 @@ class Searches:
     async def reindex(self, told: Callable[[int], None] | None = None) -> int:
         """Empty the search index and fill it anew from the store.
 
+        Nobody else feeds the index meanwhile.  A host that does lets go of it within half a minute.
+
         Args:
             told: Called now and then with how many runs and lines are in it so far.
 
@@ -167,7 +169,7 @@ class Searches:
             How many runs and lines are in it.
 
         Raises:
-            ProviderError: The index failed, or the store has none.
+            ProviderError: The index failed, the store has none, or another host fills it anew.
         """
         return await self._engine.searching.rebuild(told)
 

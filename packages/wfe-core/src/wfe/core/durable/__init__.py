@@ -1,9 +1,6 @@
-"""Durable functions: workflows as async functions that survive their process."""
+"""Durable functions: workflows as async functions that survive their process.
+
+``wfe.core`` has their names, and imports the module of each when it is first used.
+"""
 
 from __future__ import annotations
-
-from wfe.core.durable.context import WorkflowContext
-from wfe.core.durable.functions import DurableFunction, workflow
-from wfe.core.durable.saga import Saga
-
-__all__ = ["DurableFunction", "Saga", "WorkflowContext", "workflow"]

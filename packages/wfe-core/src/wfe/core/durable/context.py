@@ -11,24 +11,21 @@ from uuid import UUID
 
 import attrs
 
-from wfe.core.definition import WorkflowDefinition
-from wfe.core.durable import making
-from wfe.core.durable.making import hash_of
 from wfe.core.durable.saga import Saga
-from wfe.core.engine.contexts import call_context
-from wfe.core.engine.gathering import gather
 from wfe.core.engine.strands import STRAND, call_key
-from wfe.core.engine.work import Work, do, shape_of
 from wfe.core.errors import DefinitionError
 from wfe.core.models import from_micros, to_micros
 from wfe.core.policies import Compensate, CompensateThenSuspend, ErrorPolicy, Fail, Retry
-from wfe.core.rules.state import Pointer
-from wfe.core.steps import InstanceRef, StepExecutionContext, StepLog
+from wfe.core.steps import StepExecutionContext, StepLog
 
+# What makes calls is imported by the methods that do: it is a part of the engine, which a program
+# that only has functions to register need not load.  Where one runs it is there already.
 if TYPE_CHECKING:
+    from wfe.core.definition import WorkflowDefinition
     from wfe.core.durable.functions import DurableFunction
     from wfe.core.engine.calls import Calls
     from wfe.core.engine.nodes import StepMiddleware
+    from wfe.core.steps import InstanceRef
 
 __all__ = ["Options", "WorkflowContext"]
 
@@ -101,6 +98,9 @@ class WorkflowContext:
     @property
     def log(self) -> StepLog:
         """Writes to the run's log; what was written before is not written again."""
+        from wfe.core.engine.contexts import call_context  # noqa: PLC0415
+        from wfe.core.rules.state import Pointer  # noqa: PLC0415
+
         calls = self._calls
         shown = Pointer(calls.pointer, calls.step, None, "", 0, None, {})
         log = call_context(calls.run, shown, "log").log
@@ -239,16 +239,18 @@ class WorkflowContext:
         policy: ErrorPolicy | None = None,
         undone: tuple[str, str | None] | None = None,
     ) -> Any:
-        shape, options = shape_of(function), self._options
+        from wfe.core.durable import making  # noqa: PLC0415
+
+        shape, options = making.shape_of(function), self._options
         settings = shape.settings
         name = options.name or shape.name
         if undone is not None:
             name = f"undo {undone[0]}"
-        made = await self._calls.enter(name, hash_of(args, kwargs), site)
+        made = await self._calls.enter(name, making.hash_of(args, kwargs), site)
         timeout = options.timeout
         if timeout is None and settings.timeout is not None:
             timeout = to_micros(settings.timeout)
-        work = Work(
+        work = making.Work(
             function=function,
             args=args,
             kwargs=kwargs,
@@ -259,16 +261,20 @@ class WorkflowContext:
             undone=undone[0] if undone else None,
             undoes=undone[1] if undone else None,
         )
-        return await do(self._calls, made, work)
+        return await making.do(self._calls, made, work)
 
     # -- waiting
 
     def sleep(self, duration: timedelta) -> Coroutine[Any, Any, None]:
         """Go on after *duration*; meanwhile the run costs nothing, and needs no process."""
+        from wfe.core.durable import making  # noqa: PLC0415
+
         return making.sleep(self._calls, self._options.name, duration, None, _site(2))
 
     def sleep_until(self, when: datetime) -> Coroutine[Any, Any, None]:
         """Go on at *when* (aware)."""
+        from wfe.core.durable import making  # noqa: PLC0415
+
         return making.sleep(self._calls, self._options.name, None, when, _site(2))
 
     def wait_for(
@@ -291,6 +297,8 @@ class WorkflowContext:
         Raises:
             StepTimeoutError: It took longer.
         """
+        from wfe.core.durable import making  # noqa: PLC0415
+
         return making.wait_for(
             self._calls, self._options.name, event, key, timeout, as_of, _site(2)
         )
@@ -301,6 +309,8 @@ class WorkflowContext:
         Raises:
             StepTimeoutError: It took longer than *timeout*.
         """
+        from wfe.core.durable import making  # noqa: PLC0415
+
         return making.wait_signal(self._calls, self._options.name, name, timeout, _site(2))
 
     def activity(
@@ -312,6 +322,8 @@ class WorkflowContext:
             StepFailedError: The worker failed it.
             StepTimeoutError: It took longer than *timeout*.
         """
+        from wfe.core.durable import making  # noqa: PLC0415
+
         return making.activity(
             self._calls, self._options.name, activity, parameters, timeout, _site(2)
         )
@@ -359,6 +371,8 @@ class WorkflowContext:
         Raises:
             StepFailedError: It failed or was terminated (``StepTimeoutError``: it took longer).
         """
+        from wfe.core.durable import making  # noqa: PLC0415
+
         return making.child(
             self._calls, self._options.name, definition, data, version, reference, timeout, _site(2)
         )
@@ -372,6 +386,8 @@ class WorkflowContext:
         reference: str | None = None,
     ) -> Coroutine[Any, Any, str]:
         """Start another workflow, once, and return its run's id; it goes its own way."""
+        from wfe.core.durable import making  # noqa: PLC0415
+
         return making.detached(
             self._calls, self._options.name, definition, data, version, reference, _site(2)
         )
@@ -384,6 +400,8 @@ class WorkflowContext:
         Raises:
             DataTypeError: A value cannot be stored, or a field is ``input`` or ``result``.
         """
+        from wfe.core.durable import making  # noqa: PLC0415
+
         return making.set_fields(self._calls, self._options.name, fields, _site(2))
 
     # -- order
@@ -414,6 +432,8 @@ class WorkflowContext:
         return self._gather(calls, _site(2))
 
     async def _gather(self, calls: tuple[Awaitable[Any], ...], site: str) -> tuple[Any, ...]:
+        from wfe.core.engine.gathering import gather  # noqa: PLC0415
+
         if not calls:
             return ()
         return tuple(await gather(self._calls, calls, site))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
-from wfe.core.durable.context import WorkflowContext
-from wfe.core.durable.data import function_model
 from wfe.core.errors import DefinitionError
 from wfe.core.models import to_micros
+
+if TYPE_CHECKING:
+    from wfe.core.durable.context import WorkflowContext
 
 __all__ = ["DurableFunction", "workflow"]
 
@@ -99,6 +100,8 @@ class DurableFunction(Generic[P, T]):
             DefinitionError: The function's signature does not fit.
         """
         if self._built is None:
+            from wfe.core.durable.data import function_model  # noqa: PLC0415 - not to define it
+
             function_model(self.function)  # shows early what is wrong with the signature
             code: dict[str, Any] = {f"{self.id}/body": self.function}
             code.update({f"/{role}": handler for role, handler in self._handlers.items()})

@@ -15,6 +15,7 @@ from wfe.core.engine.contexts import call_context
 from wfe.core.engine.live import dumps
 from wfe.core.engine.moments import after
 from wfe.core.engine.sizes import as_key, check_index, check_name
+from wfe.core.engine.work import Work, do, shape_of
 from wfe.core.errors import DataTypeError
 from wfe.core.models import to_micros
 from wfe.core.rules.called import (
@@ -35,11 +36,14 @@ if TYPE_CHECKING:
     from wfe.core.providers import Item
 
 __all__ = [
+    "Work",
     "activity",
     "child",
     "detached",
+    "do",
     "hash_of",
     "set_fields",
+    "shape_of",
     "sleep",
     "wait_for",
     "wait_signal",

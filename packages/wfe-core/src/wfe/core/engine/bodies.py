@@ -109,6 +109,8 @@ class _ClassBody:
         try:
             result = await self._run(body.run, ctx)
         except Exception as error:
+            if ctx.joined is not None and ctx.joined.excused:  # it runs again, whatever it raised
+                raise
             if hasattr(body, "is_retryable"):
                 ctx.retryable = bool(body.is_retryable(error))
             if hasattr(body, "on_failure"):
@@ -221,7 +223,7 @@ class _ProcessBody:
         args, kwargs = _arguments(self.parameters, ctx, inputs)
         loop = asyncio.get_running_loop()
         call = functools.partial(self.target, *args, **kwargs)
-        result = await loop.run_in_executor(self.pools.processes(), _told_apart, call)
+        result = await loop.run_in_executor(self.pools.processes(), call)
         return result, result
 
 

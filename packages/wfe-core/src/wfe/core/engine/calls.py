@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
 import orjson
 
+from wfe.core.engine.patience import patiently
 from wfe.core.engine.sizes import text_of
 from wfe.core.engine.strands import STRAND, Journal, Record, Strand, state_of_row
 from wfe.core.errors import DeterminismError, StepFailedError, StepTimeoutError
@@ -105,7 +107,7 @@ class Calls:
         run, after = self.run, -1
         # A run that was just started here has nothing in its journal but its start.
         while run.state.seq > 0:
-            rows = await self.engine.store.history(run.n, after, _PAGE)
+            rows = await patiently(partial(self.engine.store.history, run.n, after, _PAGE))
             for row in rows:
                 self.journal.take(orjson.loads(row.event), row.at, row.seq)
                 after = row.seq

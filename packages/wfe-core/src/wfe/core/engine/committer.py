@@ -11,11 +11,13 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from wfe.core.cancelling import cancelled
+from wfe.core.engine.instant import instant
 from wfe.core.errors import (
     DuplicateNameError,
     HostStoppingError,
@@ -42,6 +44,7 @@ _LOG: Final = logging.getLogger("wfe.engine")
 _MOST_ITEMS: Final = 1000
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _QUEUE_LIMIT: Final = 10_000  # starts and messages that wait; then callers wait before they queue
+_TURN: Final = 0.001  # seconds that commits at once may take before others have a turn
 _BACKOFF: Final = (0.05, 5.0)  # seconds, first and longest pause after a store's failure
 
 
@@ -49,8 +52,9 @@ _BACKOFF: Final = (0.05, 5.0)  # seconds, first and longest pause after a store'
 class CommitHooks:
     """What the engine does with outcomes."""
 
-    epoch: Callable[[], int]
+    epoch: Callable[[], int | None]
     emitted: Callable[[], Awaitable[None] | None]
+    emitting: Callable[[], bool]
     woken: Callable[[Sequence[tuple[int, int, int | None]]], None]
     offered: Callable[[], None]
     started: Callable[[Sequence[Item], Done], None]
@@ -63,8 +67,13 @@ class CommitHooks:
 class Committer:
     """The pump."""
 
-    def __init__(self, store: PersistenceProvider, hooks: CommitHooks) -> None:
-        """Make one that does not run yet."""
+    def __init__(
+        self,
+        store: PersistenceProvider,
+        hooks: CommitHooks,
+        at_work: AbstractSet[object] = frozenset(),
+    ) -> None:
+        """Make one that does not run yet; what is *at_work* will want something written soon."""
         self._store = store
         self._hooks = hooks
         self._dirty: dict[LiveRun, None] = {}
@@ -77,6 +86,9 @@ class Committer:
         self._room.set()
         self._task: asyncio.Task[None] | None = None
         self._busy = False
+        self._now = instant(store)
+        self._at_work = at_work
+        self._turn: float | None = None  # when the first commit at once of this turn began
         self.trouble: str | None = None
         """Why the store refuses writes now; ``None`` when it does not."""
 
@@ -88,6 +100,57 @@ class Committer:
         """Take note that *run* has something to decide on."""
         self._dirty[run] = None
         self._signal.set()
+
+    def at_once(self, run: LiveRun) -> bool:
+        """Decide on what *run* has and commit it here and now; ``False``: leave it to the pump.
+
+        That saves the way to the pump and back when nothing else is there to go along, and the
+        store can do it without waiting.  Whatever turns out unusual is the pump's again.
+        """
+        if run.poked or not self._alone():
+            return False
+        try:
+            item = run.prepare()
+            if item is None:
+                return True
+            outcome = self._tried(item)
+            if not isinstance(outcome, Done):
+                run.again()
+                return False
+            run.settled(outcome)
+        except Exception as error:  # noqa: BLE001 - the rules failed: the run is set aside
+            self._hooks.broken(run, error)
+        else:
+            self._tell((item,), (outcome,))
+        return True
+
+    def _alone(self) -> bool:
+        """Whether nothing else is to be written soon, and others had their turn."""
+        waiting = self._dirty or self._ready or self._callers or self._holds or self._busy
+        if self._now is None or waiting or self._at_work or self._hooks.emitting():
+            return False
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._turn is None:
+            self._turn = now
+            loop.call_soon(self._turned)
+        return now - self._turn < _TURN
+
+    def _turned(self) -> None:
+        """All that was ready had its turn."""
+        self._turn = None
+
+    def _tried(self, item: Item) -> Outcome | None:
+        """Commit *item* of a run; ``None``: not now, or the store failed, as the pump will see."""
+        try:
+            return self._written(item)
+        except Exception:  # noqa: BLE001 - the pump tries again, and says what is wrong
+            return None
+
+    def _written(self, item: Item) -> Outcome | None:
+        """Commit *item* alone, now; ``None``: that does not go, and nothing is written."""
+        outcomes = None if self._now is None else self._now(self._hooks.epoch(), (item,))
+        return None if outcomes is None or isinstance(outcomes[0], Fenced) else outcomes[0]
 
     async def hold(self, run: LiveRun) -> None:
         """Return when nothing of *run* is being written; nothing will be until :meth:`let_go`.
@@ -137,6 +200,15 @@ class Committer:
             await self._room.wait()
         if self._task is None or self._task.done():
             raise HostStoppingError
+        if self._alone():
+            try:
+                outcome = self._written(item)
+            except Exception:
+                self._abandoned(item)  # it may have been written all the same
+                raise
+            if outcome is not None:
+                self._tell((item,), (outcome,))
+                return outcome
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._callers.append((item, future))
         self._signal.set()
@@ -351,11 +423,11 @@ class Committer:
             self._dirty[run] = None
 
     async def _fenced(
-        self, epoch: int, items: Sequence[Item], callers: Sequence[asyncio.Future[Outcome]]
+        self, epoch: int | None, items: Sequence[Item], callers: Sequence[asyncio.Future[Outcome]]
     ) -> None:
         """Begin anew as another worker; callers' items, which owned nothing, go in again."""
         try:
-            await self._hooks.fenced(epoch)
+            await self._hooks.fenced(epoch or 0)
         finally:  # also when the store did not take the new worker yet: nobody waits in vain
             for item, future in zip(reversed(items), reversed(callers), strict=True):
                 fresh = item.new is None or item.new.owner is None
@@ -369,7 +441,7 @@ def _unowned(item: Item) -> bool:
     return item.new is not None and item.new.owner is None
 
 
-def _reowned(item: Item, epoch: int) -> Item:
+def _reowned(item: Item, epoch: int | None) -> Item:
     new = item.new
     return item if new is None else attrs.evolve(item, new=attrs.evolve(new, owner=epoch))
 

@@ -138,13 +138,14 @@ class Engine:
         self.streams: Streams = Streams(self)
         self.waits: Waits = Waits(self)
         self.live: dict[int, LiveRun] = {}
+        self.at_work: set[object] = set()
         self.report: Reporter = Reporter(self.store, self.live)
         if lifecycle is not None:
             # What is encoded in the store is not told in clear elsewhere.
             self._publish(lifecycle, data=codec is None)
         self._by_id: dict[str, LiveRun] = {}
         self.shared: Shared = Shared()
-        self.pools: WorkerPools = WorkerPools(self.settings.threads)
+        self.pools: WorkerPools = WorkerPools(self.settings.threads, self.settings.processes)
         self.starter: Starter = Starter(self)
         self.reads: Reads = Reads(self)
         self.control: Control = Control(self)
@@ -209,8 +210,9 @@ class Engine:
         self.report.open()
         self.numbers = Numbers(self.store, few=self.settings.own_runs_only)
         hooks = CommitHooks(
-            epoch=lambda: self.epoch,
+            epoch=lambda: self.epoch or None,
             emitted=self.report.emitted,
+            emitting=self.report.emitting,
             woken=self.woken,
             offered=self.activities.offered,
             lost=self.lost,
@@ -219,15 +221,15 @@ class Engine:
             doubt=self.doubt,
             started=self.report.started,
         )
-        self.committer = Committer(self.store, hooks)
-        await self._register()
+        self.committer = Committer(self.store, hooks, self.at_work)
+        self.epoch = 0 if self.settings.guest else await self._registered()
         await self.registry.sync(self.store)
         await self.gates.refresh()
         self.running = True
         self._loop = asyncio.get_running_loop()
         self.committer.start()
         self.seeker = Seeker(self, self._queue, self._lock, foreign=self._foreign)
-        if info.durable:
+        if info.durable and not self.settings.guest:
             self._heartbeat = self._make_heartbeat(
                 self._lock, self.settings.lease, lambda: self.epoch, self._alive
             )
@@ -249,9 +251,14 @@ class Engine:
         stalled = looked is not None and self.clock.now() - looked > _STALLED
         return bool(self.live) and not stalled
 
-    async def _register(self) -> None:
+    async def _registered(self) -> int:
         worker = WorkerInfo(name=self.settings.name, host=socket.gethostname(), pid=os.getpid())
-        self.epoch = await self.store.register(worker)
+        return await self.store.register(worker)
+
+    async def join(self) -> None:
+        """Be a worker from now on, if this host was a guest: only workers hold locks."""
+        async with self._renewing:
+            self.epoch = self.epoch or await self._registered()
 
     async def stop(self, grace: float = 5.0) -> int:
         """Let running bodies end within *grace* seconds, hand the rest back; return how many.
@@ -287,7 +294,8 @@ class Engine:
         if self._heartbeat is not None:
             await self._heartbeat.close()
         try:
-            await self.store.unregister(self.epoch)
+            if self.epoch:
+                await self.store.unregister(self.epoch)
         except ProviderError as error:
             # What is owned is taken over from a dead worker instead: later, but as surely.
             _LOG.warning("the store did not take the good-bye of this host: %s", error)
@@ -393,6 +401,11 @@ class Engine:
     def changed(self, run: LiveRun) -> None:
         """Take note that *run* has inputs to decide on."""
         self.committer.changed(run)
+
+    def finished(self, run: LiveRun) -> None:
+        """A body of *run* is done: decide on it, at once if nothing could go along with it."""
+        if not self.committer.at_once(run):
+            self.committer.changed(run)
 
     def ended(self, run: LiveRun) -> None:
         """A run is final: forget it, tell who waits."""
@@ -532,7 +545,7 @@ class Engine:
                 self.forget(run)
                 run.close()
             await asyncio.gather(*(t for r in runs for t in r.working), return_exceptions=True)
-            await self._register()
+            self.epoch = await self._registered()
             self.seeker.registered()
         if self.publishing is not None:
             self.publishing.fenced()

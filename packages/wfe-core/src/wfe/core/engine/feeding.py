@@ -1,7 +1,8 @@
 """Keeps a search index up to date: on demand, or all the time when it is not the store itself.
 
 The index keeps where the feed stands: one that was emptied fills itself again.  Any number of
-hosts may feed; a named lock only saves them double work.
+hosts may feed; a named lock only saves them double work.  Who fills the index anew takes it too,
+so that nobody moves on where the feed stands meanwhile; whoever feeds lets go of it when asked.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ __all__ = ["Feeder", "SearchSettings"]
 _LOG: Final = logging.getLogger("wfe.engine")
 _SECOND: Final = 1_000_000  # µs
 _LOCK: Final = "search-feeder"
+_WISH: Final = "search-rebuild"  # somebody wants the other lock, or has it to fill the index anew
 _LEASE: Final = 30 * _SECOND
+_GLANCE: Final = _SECOND // 100  # for which the wish is taken to see whether nobody has it
+_PATIENCE: Final = 2 * _LEASE  # until whoever feeds has let go
 _POLL: Final = _SECOND  # between looks of the host that feeds
 _OTHERS: Final = 20 * _SECOND  # between looks of the hosts that do not
 _LONGEST: Final = 60 * _SECOND  # between tries while the index is down
@@ -117,11 +121,52 @@ class Feeder:
             self._open = True
 
     async def rebuild(self, told: Callable[[int], None] | None = None) -> int:
-        """Empty the index and fill it anew; return how many runs and lines are in it."""
+        """Empty the index and fill it anew; return how many runs and lines are in it.
+
+        Raises:
+            ProviderError: Another host feeds the index and does not let go, or it or the store
+                failed.
+        """
+        await self._engine.join()  # only workers hold locks
         async with self._turn:
             await self.open()
+            await self._take_over()
             await self._index.search_clear()
             return await self._catch_up(True, told)
+
+    async def _take_over(self) -> None:
+        """Take the lock, and let whoever has it know.
+
+        Raises:
+            ProviderError: It does not let go.
+        """
+        clock, epoch = self._engine.clock, self._engine.epoch
+        end = clock.now() + _PATIENCE
+        while True:
+            wished = await self._lock.try_acquire(_WISH, epoch, _LEASE)
+            if wished and await self._hold():
+                return
+            if clock.now() >= end:
+                what = "feeds" if wished else "is filling"
+                problem = (
+                    f"another host {what} the search index, and did not let go of it within"
+                    f" {_PATIENCE // _SECOND} s; try again when that is over"
+                )
+                raise ProviderError("search", problem)
+            await clock.sleep_until(clock.now() + _POLL // 2)
+
+    async def _hold(self) -> bool:
+        """Take or keep the lock."""
+        now = self._engine.clock.now()
+        self._feeds = await self._lock.try_acquire(_LOCK, self._engine.epoch, _LEASE)
+        self._away = not self._feeds
+        self._held_until = now + _LEASE if self._feeds else 0
+        return self._feeds
+
+    async def _keep(self) -> None:
+        """Keep the lock in a long feed; who lost it goes on, which costs no more than work."""
+        if 0 < self._held_until < self._engine.clock.now() + _LEASE // 2:
+            await self._hold()
 
     async def _feed_runs(self, cursor: str | None, told: Callable[[int], None] | None) -> int:
         fed, more = 0, True
@@ -130,6 +175,7 @@ class Feeder:
             revs = {each.n: each.rev for each in changes.changed}
             documents = await self._documents(revs)
             if changes.cursor != cursor:
+                await self._keep()
                 await self._index.search_apply(documents, changes.gone, changes.cursor)
                 fed += len(documents) + len(changes.gone)
                 if told is not None:
@@ -158,6 +204,7 @@ class Feeder:
             changes = await self._store.log_changes(cursor, _LINES)
             if changes.cursor != cursor:
                 lines = [line_document(each) for each in changes.lines]
+                await self._keep()
                 await self._index.search_apply_logs(lines, changes.cursor)
                 fed += len(lines)
                 if told is not None:
@@ -226,10 +273,10 @@ class Feeder:
             return False
         if now < self._held_until - _LEASE // 2:
             return True
-        self._feeds = await self._lock.try_acquire(_LOCK, self._engine.epoch, _LEASE)
-        self._away = not self._feeds
-        self._held_until = now + _LEASE if self._feeds else 0
-        return self._feeds
+        if await self._lock.try_acquire(_WISH, self._engine.epoch, _GLANCE):
+            return await self._hold()
+        self._feeds, self._away, self._held_until = False, True, 0
+        return False
 
     async def _has_news(self, now: int) -> bool:
         """Whether something is not in the index yet; the index itself is asked now and then only.

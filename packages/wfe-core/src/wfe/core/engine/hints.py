@@ -66,6 +66,9 @@ class Hints:
     async def listening(self) -> asyncio.Task[Sequence[int]] | None:
         """Return what hears hints; ``None``: the queue just failed, and is left alone."""
         engine = self._engine
+        if engine.settings.guest:  # there is nothing that it could take
+            self.deaf_until = engine.clock.now() + _HOUR
+            return None
         if self._listen is not None and self._heard_as != engine.epoch:
             await cancelled(self._listen)  # hints go to the epoch that this host has now
             self._listen = None

@@ -8,8 +8,7 @@ make of the state is folded in only after the commit, by the same code that read
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -19,9 +18,11 @@ from wfe.core.definition import Kind
 from wfe.core.engine.branches import Branch
 from wfe.core.engine.contexts import make_context
 from wfe.core.engine.endings import to_parent
+from wfe.core.engine.json_text import dumps
 from wfe.core.engine.refusals import RESTORES, RunAgainError, without
 from wfe.core.engine.secrets import guarded
 from wfe.core.engine.views import instance_of
+from wfe.core.engine.watching import unwanted
 from wfe.core.models import PointerStatus, WorkflowInstance, WorkflowStatus
 from wfe.core.providers import HeaderChange, Item, Message, Snapshot
 from wfe.core.rules.decide import decide
@@ -34,7 +35,6 @@ from wfe.core.rules.inputs import (
     Received,
     Recovered,
     Stopped,
-    Unwanted,
     completed_of,
 )
 from wfe.core.rules.state import Pointer, State, apply, folded, state_to_json
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveRun", "dumps"]
 
-_LOG: Final = logging.getLogger("wfe.engine")
+_RUNNABLE: Final = WorkflowStatus.RUNNABLE.value
 _PENDING: Final = PointerStatus.PENDING.value
 _SLEEPING: Final = PointerStatus.SLEEPING.value
 _WAITING: Final = PointerStatus.WAITING_FOR_EVENT.value
@@ -58,11 +58,6 @@ _MAKES_RUNNABLE: Final = frozenset({"p", "t"})
 _LOOKED_UP: Final = RESTORES | {"update"}
 """Messages that mean something only with what the shell looks up or asks for them."""
 _FOLD_FROM: Final = 32 * 1024  # bytes of tail below which no snapshot is worth it
-
-
-def dumps(value: object) -> str:
-    """Return the JSON text of plain *value*."""
-    return orjson.dumps(value).decode()
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -105,18 +100,18 @@ class LiveRun:
     idle_since: int = 0
     inputs: list[Input] = attrs.field(factory=list[Input], init=False)
     branches: dict[int, Branch] = attrs.field(factory=dict[int, Branch], init=False)
-    leaving: set[asyncio.Task[None]] = attrs.field(factory=set[asyncio.Task[None]], init=False)
+    leaving: frozenset[asyncio.Task[None]] = attrs.field(default=frozenset(), init=False)
     services: Any = attrs.field(default=None, init=False)
     turns: asyncio.Lock | None = attrs.field(default=None, init=False)
     masks: Masker | None = attrs.field(default=None, init=False)
     calls: dict[int, Calls] = attrs.field(factory=dict[int, "Calls"], init=False)
-    _taken: list[Input] = attrs.field(factory=list[Input], init=False)
+    _taken: Sequence[Input] = attrs.field(default=(), init=False)
     _decision: Decision | None = attrs.field(default=None, init=False)
     _folded: State | None = attrs.field(default=None, init=False)
     _folded_bytes: int = attrs.field(default=0, init=False)
     _bytes: int = attrs.field(default=0, init=False)
     _known: set[int] | None = attrs.field(default=None, init=False)
-    _woken: list[int] = attrs.field(factory=list[int], init=False)
+    _woken: tuple[int, ...] = attrs.field(default=(), init=False)
     _held: bool = attrs.field(default=False, init=False)
 
     # -- beginning and going on
@@ -147,7 +142,7 @@ class LiveRun:
     @property
     def runnable(self) -> bool:
         """Whether the run's status lets bodies start."""
-        return self.state.status == WorkflowStatus.RUNNABLE.value
+        return self.state.status == _RUNNABLE
 
     @property
     def idle(self) -> bool:
@@ -199,10 +194,14 @@ class LiveRun:
     def feed(self, each: Input) -> None:
         """Add something that happened; it is decided with whatever else arrives."""
         if not self.closed:
-            if self.masks is not None:
-                each = guarded(each, self.masks)
-            self.inputs.append(each)
+            self._take(each)
             self.owner.changed(self)
+
+    def _take(self, each: Input) -> None:
+        """Add what happened; whoever calls this sees to it that it is decided."""
+        if self.masks is not None:
+            each = guarded(each, self.masks)
+        self.inputs.append(each)
 
     def timer(self, key: int | None) -> None:
         """A time has come: a sleeping body runs again, a delay or wait is over."""
@@ -334,11 +333,11 @@ class LiveRun:
         And a retry comes to nothing when another run has taken its place meanwhile.
         """
         self.inputs = [without(each, problem) for each in [*self._taken, *self.inputs]]
-        self._taken, self._decision, self.in_flight = [], None, False
+        self._taken, self._decision, self.in_flight = (), None, False
 
     def again(self) -> None:
         """The transition was not committed: its inputs are decided on anew."""
-        taken, self._taken = self._taken, []
+        taken, self._taken = self._taken, ()
         self._decision, self.in_flight = None, False
         kept: list[Input] = []
         for each in taken:
@@ -363,7 +362,7 @@ class LiveRun:
     def settled(self, done: Done) -> None:
         """The transition is committed: fold it, tell observers, start what is runnable."""
         decision, taken = self._decision, self._taken
-        self._taken, self._decision, self.in_flight = [], None, False
+        self._taken, self._decision, self.in_flight = (), None, False
         if decision is None:
             return
         if self._folded is not None:
@@ -404,32 +403,24 @@ class LiveRun:
     def _begin_anew(self) -> None:
         """Stop what still runs: it was begun in a state that is no more."""
         for branch in self.branches.values():
-            if branch.waiter is None:
+            self.owner.at_work.discard(branch)
+            if not branch.waits:
                 branch.cancel()
                 if branch.task is not None:
-                    self.leaving.add(branch.task)
-                    branch.task.add_done_callback(self.leaving.discard)
+                    self.leaving |= {branch.task}
+                    branch.task.add_done_callback(self._left)
             else:
                 branch.go_on(None)
         self.branches.clear()
 
-    def watch(self) -> None:
-        """Cancel the live nodes whose ``cancel_when`` holds now."""
-        for pointer in list(self.state.pointers.values()):
-            if pointer.step in self.ready.plan.cancellable and pointer.status != _CANCELLED:
-                holds = self.ready.runners[pointer.step].exprs["cancel_when"]
-                try:
-                    unwanted = bool(holds(make_context(self, pointer)))
-                except Exception as error:  # noqa: BLE001 - user code: it does not hold then
-                    _LOG.warning("cancel_when of %s failed: %s", pointer.step, error)
-                    continue
-                if unwanted:
-                    self.feed(Unwanted(pointer.id))
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self.leaving -= {task}
 
-    def _go_on(self, decision: Decision, taken: list[Input]) -> None:
+    def _go_on(self, decision: Decision, taken: Sequence[Input]) -> None:
         free = self._free(taken)
         if self.ready.plan.cancellable:
-            self.watch()
+            for each in unwanted(self):
+                self.feed(each)
         if decision.changed and self.runnable:  # resumed: everything may be runnable
             for key in list(self.state.pointers):
                 self._launch(key, free)
@@ -448,7 +439,7 @@ class LiveRun:
         for each in taken:
             key = getattr(each, "pointer", 0)
             branch = self.branches.get(key)
-            if branch is not None and branch.waiter is not None:
+            if branch is not None and branch.waits:
                 del self.branches[key]
                 free.append(branch)
         return free
@@ -473,7 +464,8 @@ class LiveRun:
             return
         elif self._runnable(pointer):
             if self.in_flight and pointer.status == _SLEEPING:
-                self._woken.append(key)  # it slept yet when what is being committed was decided
+                # It slept yet when what is being committed was decided.
+                self._woken = (*self._woken, key)
             elif key not in self.branches and not self.draining and not self._held:
                 self._start(key, free)
         elif pointer.wake is not None:
@@ -482,8 +474,8 @@ class LiveRun:
     def _wake(self, free: list[Branch]) -> None:
         """Start what woke up during a commit, unless that ended it or is tried again."""
         if self._held:
-            self._held, self._woken = False, [*self.state.pointers]
-        woken, self._woken = self._woken, []
+            self._held, self._woken = False, (*self.state.pointers,)
+        woken, self._woken = self._woken, ()
         for key in woken if not self.closed else ():
             self._launch(key, free)
 
@@ -493,12 +485,15 @@ class LiveRun:
         if "call" in pointer.extra:
             if pointer.parent in self.calls:
                 self.calls[pointer.parent].wake(pointer)
-        elif free:
+            return
+        if free:
             branch = self.branches[key] = free.pop()
             branch.go_on(key)
         else:
             branch = self.branches[key] = Branch()
             branch.task = asyncio.create_task(self._run(branch, key))
+        if not self._is_function(pointer):  # it may last for days, and its calls end meanwhile
+            self.owner.at_work.add(branch)
 
     def _cancel(self, key: int) -> None:
         branch = self.branches.get(key)
@@ -506,16 +501,17 @@ class LiveRun:
             self.feed(Stopped(key))
         elif branch.ctx is not None:
             branch.cancel()
-        elif branch.waiter is None:  # else its outcome waits to be decided on, and ends it
+        elif not branch.waits:  # else its outcome waits to be decided on, and ends it
             # It was handed the pointer and has not begun: nothing would say that it stopped.
             del self.branches[key]
+            self.owner.at_work.discard(branch)
             branch.cancel()
             self.feed(Stopped(key))
 
     async def _run(self, branch: Branch, key: int) -> None:
         """Run the bodies of one branch, one after the other."""
-        loop = asyncio.get_running_loop()
         following: int | None = key
+        at_work = self.owner.at_work
         while following is not None:
             if self.leaving or self.owner.unsure:
                 await self._cleared()
@@ -523,16 +519,21 @@ class LiveRun:
                 outcome = await self._attempt(branch, following)
             except RunAgainError:
                 continue
+            finally:
+                at_work.discard(branch)
             if outcome is None or self.closed:
                 return
-            waiter = branch.waiter = loop.create_future()
-            self.feed(outcome)
-            following = await waiter
+            branch.waits = True
+            self._take(outcome)
+            self.owner.finished(self)
+            if branch.waits:
+                await branch.given()
+            following = branch.following
 
     async def _cleared(self) -> None:
         """Return when bodies may begin."""
         if self.leaving:  # bodies of a state that is no more are awaited
-            await asyncio.wait(set(self.leaving))
+            await asyncio.wait(self.leaving)
         if self.owner.unsure:
             await self.owner.sure()
 
@@ -586,8 +587,13 @@ class LiveRun:
     def close(self) -> None:
         """Stop everything; nothing that still comes from here is wanted."""
         self.closed = True
-        for branch in self.branches.values():
-            if branch.waiter is None:
-                branch.cancel()
-            else:
+        working: dict[int, Branch] = {}
+        for key, branch in self.branches.items():
+            self.owner.at_work.discard(branch)
+            if branch.waits:
                 branch.go_on(None)
+            else:
+                branch.cancel()
+                working[key] = branch
+        # Nothing that is over points back to the run: it goes away at once, not by the collector.
+        self.branches, self.services = working, None

@@ -10,7 +10,7 @@ import orjson
 
 from wfe.core.codec import decode, encode
 from wfe.core.engine.handlers import call_handler
-from wfe.core.errors import ProviderError
+from wfe.core.engine.patience import patiently
 from wfe.core.models import WorkflowStatus
 from wfe.core.rules.inputs import Answered, Received
 from wfe.core.rules.reopening import before_failures
@@ -25,7 +25,6 @@ __all__ = ["Lookups"]
 
 _ENDED_EARLY: Final = (WorkflowStatus.FAILED.value, WorkflowStatus.TERMINATED.value)
 _PAGE: Final = 1000
-_PAUSE: Final = (0.05, 5.0)  # seconds, first and longest pause after a store's failure
 
 
 class Lookups:
@@ -56,26 +55,13 @@ class Lookups:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _feed(self, run: LiveRun, message: Received) -> None:
-        pause = _PAUSE[0]
-        while not run.closed:
-            try:
-                found = await self._found(run, message)
-            except ProviderError as error:
-                if not error.transient:
-                    self._give_up(run, error)
-                    return
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _PAUSE[1])
-            except Exception as error:  # noqa: BLE001 - whatever it is, the run is set aside
-                self._give_up(run, error)
-                return
-            else:
-                run.looked_up(_with(message, found))
-                return
-
-    def _give_up(self, run: LiveRun, error: Exception) -> None:
-        run.looking_up.clear()
-        self._engine.broken(run, error)
+        try:
+            found = await patiently(lambda: self._found(run, message))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run is set aside
+            run.looking_up.clear()
+            self._engine.broken(run, error)
+        else:
+            run.looked_up(_with(message, found))
 
     async def _found(self, run: LiveRun, message: Received) -> Any:
         if message.kind == "update":

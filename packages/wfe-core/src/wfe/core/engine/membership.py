@@ -20,14 +20,17 @@ from wfe.core.providers import (
     WorkerRow,
 )
 
-__all__ = ["Beats", "Heartbeat", "HeartbeatFactory", "Takeover", "leave"]
+__all__ = ["FOREVER", "Beats", "Heartbeat", "HeartbeatFactory", "Takeover", "leave", "rarely"]
 
 A = TypeVar("A")
 
 _LOG: Final = logging.getLogger("wfe.engine")
 _PATIENCE: Final = 1_000_000  # µs for an answer of a lock elsewhere, but no more than lease/10
 _MUTE: Final = 5_000_000  # µs that it is left alone after a failure, but no more than lease/6
-_NEVER: Final = 2**62  # µs: a lease that no silence exceeds
+FOREVER: Final = 2**62
+"""µs: a lease that no silence exceeds; who is dead by it is certainly dead."""
+_RARELY: Final = 300_000_000  # µs between beats of who owns nothing
+_DAY: Final = 86_400_000_000  # µs of silence after which a worker without runs is forgotten
 _GOODBYE: Final = 1.0  # seconds for a lock elsewhere when the host stops
 _RELEASE: Final = 5000  # instances released in one statement
 
@@ -120,14 +123,17 @@ class Takeover:
     """Fences dead workers and releases what they owned: fence, release; the claim is as always.
 
     A worker whose process is certainly gone is fenced at once.  One that is only silent is
-    fenced when this host itself reached the store for a whole lease without a gap: after an
-    outage or a laptop's sleep all beats are old, and nobody may conclude anything from that.
+    fenced when this host itself reached the store for a whole lease without a gap, and saw it own
+    something all the time: after an outage or a laptop's sleep all beats are old, as are those of
+    who had nothing to beat for, and nobody may conclude anything from that.  From who owns nothing
+    there is nothing to take over: it is left alone until it is silent for a day.
     A lock elsewhere that cannot be asked keeps nothing from going on but takeovers.
 
     Attributes:
         seen: When the store said last that this worker is not fenced, µs.
         alive: Set whenever the store says so.
         fenced: The epoch of this host that the store said is fenced; 0: none.
+        others: How many other workers are not fenced, as last seen.
         cut_off: This host was fenced while it could not reach the lock, and others could: it
             takes no work until it reaches it again.
     """
@@ -149,11 +155,14 @@ class Takeover:
         self._foreign = foreign
         self._good_since: int | None = None
         self._last_look: int | None = None
+        self._owning: dict[int, int] = {}  # since when others are seen to own something
+        self._beaten: int = store.clock.now()
         self._mute_until = 0
         self._trouble = False
         self.seen: int = store.clock.now()
         self.alive: asyncio.Event = asyncio.Event()
         self.fenced: int = 0
+        self.others: int = 0
         self.cut_off: bool = False
 
     async def look(self) -> int:
@@ -164,7 +173,9 @@ class Takeover:
         if gap or self._good_since is None:
             self._good_since = now
         self._last_look = now
-        others = [w.epoch for w in workers if w.epoch != mine and w.fenced is None]
+        others = [w for w in workers if w.epoch != mine and w.fenced is None]
+        self.others = len(others)
+        self._owning = {w.epoch: self._owning.get(w.epoch, now) for w in others if w.owns}
         left = any(w.fenced is not None for w in workers)
         if others:
             left = await self._fence(others, now) or left
@@ -193,6 +204,15 @@ class Takeover:
             self.cut_off = self.cut_off or self._trouble
         return mine, workers
 
+    async def show(self, *, idle: bool) -> bool:
+        """Beat if that was long ago, so that who looks sees that it lives; ``False``: fenced."""
+        beating = not idle and not self._foreign  # anyway, and in the store
+        if beating or self._store.clock.now() - self._beaten < rarely(self._lease):
+            return True
+        if self._foreign and "lock" in self._store.features:
+            await cast("LockProvider", self._store).beat(self._epoch(), self._lease)
+        return await self.fit()
+
     async def fit(self) -> bool:
         """Beat; whether this host may claim.  ``False``: it is fenced, and must register anew.
 
@@ -200,6 +220,7 @@ class Takeover:
             ProviderError: The store, or the lock that it is, failed; or this host alone is cut
                 off from a lock elsewhere.
         """
+        self._beaten = self._store.clock.now()
         if not self._foreign:
             return await self._lock.beat(self._epoch(), self._lease)
         mine, _ = await self._read()
@@ -212,18 +233,26 @@ class Takeover:
         self.cut_off = False
         return well
 
-    async def _fence(self, others: list[int], now: int) -> bool:
-        gone = list(await self._asked(self._lock.dead(others, _NEVER), ()))
+    async def _fence(self, others: Sequence[WorkerRow], now: int) -> bool:
+        epochs = [w.epoch for w in others]
+        gone = list(await self._asked(self._lock.dead(epochs, FOREVER), ()))
+        if self._foreign and "deaths" in self._store.features:  # it knows more than beats can say
+            dead = await cast("LockProvider", self._store).dead(epochs, FOREVER)
+            gone += [epoch for epoch in dead if epoch not in gone]
         fenced = list(await self._store.fence(gone, lease=None)) if gone else []
         if self._good_since is not None and now - self._good_since >= self._lease:
-            rest = [epoch for epoch in others if epoch not in gone]
+            since = now - self._lease
+            rest = [e for e in epochs if e not in gone and self._owning.get(e, now) <= since]
             silent: list[int] = []
             if rest:
                 silent += await self._asked(self._lock.dead(rest, self._lease), ())
             if silent:
                 fenced += await self._store.fence(silent, lease=self._lease)
+        long = max(_DAY, 3 * rarely(self._lease))
+        forgotten = [w.epoch for w in others if not w.owns and now - w.beat > long]
+        if forgotten:
+            fenced += await self._store.fence(forgotten, lease=long)
         if fenced:
-            # Who owns nothing, and so does not beat, is no news: it registers anew when it works.
             _LOG.info("fenced %d silent worker(s)", len(fenced))
             if isinstance(self._lock, SeparateLock):
                 await self._asked(self._lock.bury(fenced), None)
@@ -261,10 +290,19 @@ class Takeover:
         return released
 
 
+def rarely(lease: int) -> int:
+    """Return how often (µs) a worker beats that owns nothing: only for operators, to see it live.
+
+    Args:
+        lease: Of the worker, µs; who owns something beats every third of it.
+    """
+    return max(_RARELY, lease // 3)
+
+
 async def leave(lock: LockProvider, queue: QueueProvider, epoch: int) -> None:
     """Take leave of a lock and a queue that are not the store itself; their failures are logged."""
     try:
-        if isinstance(lock, SeparateLock):
+        if epoch and isinstance(lock, SeparateLock):  # a guest never beat
             async with asyncio.timeout(_GOODBYE):
                 await lock.bury([epoch])
     except (ProviderError, TimeoutError) as error:  # its beats end by themselves

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-from wfe.core.engine.nodes import CallNext
-from wfe.core.models import WorkflowInstance
-from wfe.core.steps import StepExecutionContext
+if TYPE_CHECKING:
+    from wfe.core.engine.nodes import CallNext
+    from wfe.core.models import WorkflowInstance
+    from wfe.core.steps import StepExecutionContext
 
 __all__ = ["StepMiddleware", "WorkflowMiddleware", "tell_ended"]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-import attrs
-
 from wfe.core.engine.sizes import check_index, check_name, check_note
 from wfe.core.errors import DataTypeError
+from wfe.core.lean import lean
 
 __all__ = ["StartOptions"]
 
@@ -16,7 +15,7 @@ _MOST: Final = 2**31 - 1  # every store can keep it
 _LONGEST: Final = timedelta(days=365_000)
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class StartOptions:
     """How a run starts.
 

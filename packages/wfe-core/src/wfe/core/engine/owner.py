@@ -27,6 +27,8 @@ class Owner(Protocol):
     report: Reporter
     shared: Shared
     sizes: Sizes
+    at_work: set[object]
+    """Branches with a body that has not ended: their outcomes will want to be written."""
 
     def retain_until(self, run: LiveRun, status: str) -> int | None:
         """Return when retention may delete *run* if it ends now so, µs; ``None``: never."""
@@ -59,6 +61,10 @@ class Owner(Protocol):
 
     def changed(self, run: LiveRun) -> None:
         """Take note that *run* has inputs to decide on."""
+        ...
+
+    def finished(self, run: LiveRun) -> None:
+        """Take note that a body of *run* is done: decide on it, at once if that can be."""
         ...
 
     def ended(self, run: LiveRun) -> None:

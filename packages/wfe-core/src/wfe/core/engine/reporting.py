@@ -150,6 +150,10 @@ class Reporter:
         )
         self.streams.take(row)
 
+    def emitting(self) -> bool:
+        """Whether emitted items wait to be stored."""
+        return self.streams.waiting
+
     def emitted(self) -> Awaitable[None] | None:
         """Return what stores the items that wait for it; ``None``: none does."""
         return self.streams.flush() if self.streams.waiting else None

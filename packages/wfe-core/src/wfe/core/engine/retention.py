@@ -188,7 +188,8 @@ class Retention:
 
     async def _alone(self) -> bool:
         """Whether no other host deletes now."""
-        return await self._lock.try_acquire("retention", self._engine.epoch, self._pause)
+        epoch = self._engine.epoch  # a guest has none
+        return bool(epoch) and await self._lock.try_acquire("retention", epoch, self._pause)
 
 
 _STATUSES: Final[Sequence[str]] = tuple(WorkflowStatus)

@@ -124,7 +124,7 @@ class Schedules:
     async def _run(self) -> None:
         engine = self._engine
         while True:
-            until: int | None = engine.clock.now() + engine.settings.poll
+            until: int | None = engine.clock.now() + engine.seeker.poll
             self._looking = True
             try:
                 until = await self._look()
@@ -162,7 +162,7 @@ class Schedules:
         self._watched = set()
         soon = [following, *[await self._one(row) for row in rows]]
         if engine.durable:  # other processes make, change and end things too
-            soon.append(engine.clock.now() + engine.settings.poll)
+            soon.append(engine.clock.now() + engine.seeker.poll)
         return min((when for when in soon if when is not None), default=None)
 
     async def _one(self, row: ScheduleRow) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random  # noqa: TID251 - the shell draws when it looks; the rules draw nothing
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -39,23 +40,34 @@ _LOG: Final = logging.getLogger("wfe.engine")
 _SECOND: Final = 1_000_000  # µs
 _HOUR: Final = 3600 * _SECOND
 _CLAIM: Final = 100  # instances claimed at once
+_SPREAD: Final = 0.1  # of the time between looks, by which hosts differ
+_APART: Final = 2_000  # µs for each other host, over which hosts spread what is due for all
+_APART_MOST: Final = 30_000  # µs
+_LATE: Final = 900 * _SECOND  # for so long Linux sends anew what was not acknowledged
 FAULTS: Final = 5
 """Engine failures on a run, or deaths of its host, after which it is suspended."""
 
 
 class Seeker:
-    """The loop beside the committer."""
+    """The loop beside the committer.
+
+    Attributes:
+        poll: µs between looks at the store; each host has its own.
+    """
 
     def __init__(
         self, engine: Engine, queue: QueueProvider, lock: LockProvider, *, foreign: bool = False
     ) -> None:
         """Look for work for *engine*; *foreign*: the lock is not the store itself."""
         self._engine = engine
-        self._unsure = False
+        self._unsure_until = 0
         lease = engine.settings.lease
         self._takeover = Takeover(engine.store, lock, lease, lambda: engine.epoch, foreign=foreign)
+        # Hosts that started together would look together for ever.
+        spread = random.uniform(1 - _SPREAD, 1)  # noqa: S311 - no secret
+        self.poll: int = max(int(engine.settings.poll * spread), 1)
         # Well below a third of a lease: who leaves such gaps may take over from nobody.
-        self._poll = min(engine.settings.poll, max(lease // 6, 1))
+        self._poll = min(self.poll, max(lease // 6, 1))
         self._patience = lease * 2 // 3
         self._looking = False
         self._hints = Hints(engine, queue, self._poll)
@@ -101,7 +113,8 @@ class Seeker:
     def unsure(self) -> bool:
         """Whether this host may have been taken for dead since the store said otherwise."""
         engine = self._engine
-        return engine.durable and engine.clock.now() - self._takeover.seen > self._patience
+        alone = engine.settings.guest or not engine.durable
+        return not alone and engine.clock.now() - self._takeover.seen > self._patience
 
     async def sure(self) -> None:
         """Return when the store said again that this host is not fenced; never if it stops."""
@@ -135,10 +148,10 @@ class Seeker:
         now = engine.clock.now()
         if engine.durable and self._due_look(now):
             self._looked = now
-            await self._takeover.look()
-            if engine.live and self._takeover.fenced == engine.epoch:
-                await engine.renew(engine.epoch)
+            if not engine.settings.guest:
+                await self._take_over()
             await self._catch_up()
+            await self._recall()
             await engine.gates.refresh()
             await engine.outbox.drain()
         if engine.registry.pending:
@@ -146,8 +159,15 @@ class Seeker:
         await self._park()
         if self._claimed:
             await self._take(())
-        await self._sure(due=False)
         return await self._claim()
+
+    async def _take_over(self) -> None:
+        """Take over from the dead; register anew if somebody did so from this host."""
+        engine = self._engine
+        await self._takeover.look()
+        fenced = self._takeover.fenced == engine.epoch
+        if fenced or not await self._takeover.show(idle=not engine.live):
+            await engine.renew(engine.epoch)
 
     def _due_look(self, now: int) -> bool:
         return not self._looked or now - self._looked >= self._poll or self.unsure
@@ -166,21 +186,26 @@ class Seeker:
             if run is not None and poke > run.seen:
                 self._engine.poke(run)
 
-    async def _sure(self, *, due: bool) -> None:
-        """Make certain that this host may claim, and has what it claimed.
-
-        An idle host does not beat, and may be taken for dead; the answer to a claim may be lost.
-        """
+    async def _sure(self) -> None:
+        """Make certain that this host may claim: an idle one may be taken for dead."""
         engine = self._engine
         epoch = engine.epoch
-        if self._unsure:
-            await engine.store.unregister(epoch)
-            self._unsure = False
+        if engine.durable and not engine.live and not await self._takeover.fit():
             await engine.renew(epoch)
+
+    async def _recall(self) -> None:
+        """Find the runs that a claim got whose answer was lost; what runs here goes on meanwhile.
+
+        A claim that seems to have failed may still be on its way, for as long as the network may
+        deliver it: what this host owns is looked at until then.
+        """
+        engine = self._engine
+        if engine.clock.now() > self._unsure_until:
             return
-        idle = engine.durable and due and not engine.live
-        if idle and not await self._takeover.fit():
-            await engine.renew(epoch)
+        owned = await engine.store.owned(engine.epoch)
+        lost = [each for each in owned if each.n not in engine.live]
+        if lost:
+            await self._take(lost)
 
     async def hint(self, hints: Sequence[Hint]) -> None:
         """Tell other hosts about work."""
@@ -234,12 +259,13 @@ class Seeker:
             due, hints = await self._due(numbers)
             if due is None or due > now:
                 return self._until(due, now)
-            await self._sure(due=True)
+            await self._sure()
             limit = min(engine.room, _CLAIM)
             try:
                 claimed = await engine.store.claim(engine.epoch, numbers, limit, hints)
             except ProviderError as error:
-                self._unsure = error.unknown
+                if error.unknown:
+                    self._unsure_until = engine.clock.now() + _LATE
                 raise
             if not claimed:
                 return poll if engine.durable else poll // 10
@@ -263,7 +289,11 @@ class Seeker:
         if due is None:
             return poll if durable else _HOUR
         wait = max(due - now, 1)
-        return min(wait, poll) if durable else wait
+        if not durable:
+            return wait
+        # All hosts know when it is due: most of them find it taken when they are a little later.
+        late = min(self._takeover.others * _APART, _APART_MOST)
+        return min(wait + int(random.random() * late), poll)  # noqa: S311 - no secret
 
     async def _take(self, claimed: Sequence[Claimed]) -> None:
         engine = self._engine

@@ -21,6 +21,7 @@ class Settings:
         linger: µs that a waiting run stays in memory before it is given up.
         poll: µs between looks at the store for work that nobody announced.
         threads: For sync bodies.
+        processes: For CPU-bound bodies; ``None``: one for each core.
         own_runs_only: Drive only runs that were started or asked for here, and what they start.
         labels: What this host can do beyond running code (``WorkflowDefinition.requires``).
         max_steps: Bodies that run at a time; ``None``: no limit.
@@ -37,6 +38,7 @@ class Settings:
     linger: int = 5 * _SECOND
     poll: int = _SECOND
     threads: int = 64
+    processes: int | None = None
     strict_versions: bool = False
     own_runs_only: bool = False
     labels: frozenset[str] = frozenset()
@@ -48,3 +50,8 @@ class Settings:
     event_retention: int | None = 30 * 24 * 3600 * _SECOND
     max_inline: int = 1 << 20
     max_data: int = 8 << 20
+
+    @property
+    def guest(self) -> bool:
+        """Whether a host only looks, starts and asks: it is no worker unless it needs a lock."""
+        return self.own_runs_only and not self.max_live

@@ -13,6 +13,7 @@ from wfe.core.engine.live import dumps
 from wfe.core.engine.options import StartOptions
 from wfe.core.engine.sizes import check_index
 from wfe.core.errors import DuplicateNameError, LeaseLostError
+from wfe.core.lean import lean
 from wfe.core.models import WorkflowInstance, WorkflowStatus, from_micros, to_micros
 from wfe.core.providers import Done, Header, Item, Refused
 from wfe.core.rules.decide import begin, begin_from
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["StartOptions", "Starter", "check_index"]
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class _Birth:
     """What a new instance is besides its definition and data.
 
@@ -237,7 +238,8 @@ class Starter:
         if item.new is not None:
             run.parent, run.parent_pointer = item.new.parent, item.new.parent_pointer
         self._engine.report.happened(run, decision.rows, done.at)
-        self._engine.adopt(run)
+        if item.n not in self._engine.live:  # else it was found to be ours before this was told
+            self._engine.adopt(run)
 
     async def child(
         self,

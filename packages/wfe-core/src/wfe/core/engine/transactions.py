@@ -3,6 +3,9 @@
 A body's transaction stays open until the body and all that is around it have returned.  Then
 nothing else of the run is written (its baton is held) while the completion is decided on and
 committed with what the body did.  That one row is all: what follows from it goes the usual way.
+
+A store that fails while the body works breaks its attempt off: like a host that dies, that uses up
+none of the step's retries, and like hosts that die it may only happen so often in a row.
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+import attrs
 
 from wfe.core.engine.refusals import RunAgainError
 from wfe.core.engine.secrets import guarded
-from wfe.core.errors import ProviderError, TransactionError
+from wfe.core.errors import ProviderError, StoreFullError, TransactionError
 from wfe.core.models import PointerStatus
 from wfe.core.policies import Retry
 from wfe.core.providers import Done, Fenced, Outcome, Transaction, TransactionProvider
@@ -56,6 +62,7 @@ class Transactions:
         self._engine = engine
         self._pause = _BACKOFF[0]
         self._renewals: set[asyncio.Task[None]] = set()
+        self._losses: WeakKeyDictionary[LiveRun, dict[tuple[str, int], int]] = WeakKeyDictionary()
 
     def of(self, run: LiveRun, ctx: StepExecutionContext[Any]) -> BodyTransaction:
         """Return the transaction of a body, not open yet.
@@ -92,6 +99,17 @@ class Transactions:
         """Take note that the store works."""
         self._pause = _BACKOFF[0]
 
+    def lost(self, run: LiveRun, ctx: StepExecutionContext[Any]) -> int:
+        """Count that an attempt lost its connection once more; return how often in a row."""
+        losses = self._losses.setdefault(run, {})
+        attempt = (ctx.idempotency_key, ctx.pointer.attempt)
+        losses[attempt] = losses.get(attempt, 0) + 1
+        return losses[attempt]
+
+    def done(self, run: LiveRun, ctx: StepExecutionContext[Any]) -> None:
+        """Forget the losses of an attempt that is over."""
+        self._losses.get(run, {}).pop((ctx.idempotency_key, ctx.pointer.attempt), None)
+
     def fenced(self, epoch: int) -> None:
         """Register anew; that ends the run which found it out, so it cannot be waited for there."""
         task = asyncio.create_task(self._renew(epoch))
@@ -119,6 +137,8 @@ class BodyTransaction:
         self._epoch = 0
         self._entered = False
         self._inside = False
+        self._broken: ProviderError | None = None
+        self._excused = True
         self._alarm: asyncio.TimerHandle | None = None
 
     @property
@@ -142,6 +162,11 @@ class BodyTransaction:
     def problem(self) -> TransactionError | None:
         """Why the store ended it already; ``None``: it did not."""
         return None if self._tx is None else self._tx.problem
+
+    @property
+    def excused(self) -> bool:
+        """Whether a failure of the body is the store's, so that the body runs again."""
+        return self._broken is not None and self._excused
 
     @property
     def _store(self) -> TransactionProvider:
@@ -196,8 +221,10 @@ class BodyTransaction:
             opened = store.transaction(self._epoch, engine.settings.lease, blocking=blocking)
             self._tx = await self._stack.enter_async_context(opened)
             self._check_wanted()
-        except BaseException:
+        except BaseException as error:
             await self.close()
+            if isinstance(error, ProviderError) and error.transient:
+                self._broken = error
             raise
         if store.exclusive_transactions:
             self._alarm = asyncio.get_running_loop().call_later(_LONG, self._warn)
@@ -211,9 +238,30 @@ class BodyTransaction:
         if error is None or self._tx is None:
             return
         problem = self.problem
+        self._look(error)
         await self.close()
         if problem is not None and isinstance(error, Exception):
             raise problem from error
+
+    def _look(self, error: BaseException | None) -> None:
+        """Find out whether the store broke off what the body did, which *error* left."""
+        if self._broken is not None or self._tx is None or self.problem is not None:
+            return
+        broken = self._tx.interruption(error)
+        if broken is None:
+            return
+        engine, limit = self._engine, self._engine.settings.max_interruptions
+        # Whoever needs more room than there is waits for it, as all that is committed does.
+        if not isinstance(broken, StoreFullError):
+            self._excused = engine.transactions.lost(self._run, self._ctx) < limit
+        if not self._excused:
+            engine.transactions.done(self._run, self._ctx)
+            problem = (
+                f"{broken.problem}; {limit} times in a row while the step used the connection: does"
+                " one of its statements end it?"
+            )
+            broken = attrs.evolve(broken, problem=problem)
+        self._broken = broken
 
     @asynccontextmanager
     async def _baton(self) -> AsyncGenerator[None]:
@@ -249,12 +297,39 @@ class BodyTransaction:
 
     # -- the body is over
 
+    async def judge(self, error: BaseException | None) -> Exception | None:
+        """Return what is to blame for a failure in place of the body; ``None``: nothing is.
+
+        Args:
+            error: What the body raised; ``None``: that is not known any more.
+
+        Raises:
+            RunAgainError: The store is, and the body has to run again.
+        """
+        problem = self.problem
+        self._look(error)
+        await self.close()
+        if problem is not None or self._broken is None:
+            return problem
+        if not self._excused:
+            return self._broken
+        await self._engine.transactions.rest(self._broken)
+        raise RunAgainError
+
     async def end(self, outcome: Input) -> Input:
         """Commit a body's completion with what it did; return what became of the attempt.
 
         Raises:
             RunAgainError: It was rolled back, and the body has to run again.
         """
+        if isinstance(outcome, Failed):
+            problem = await self.judge(None)
+            if problem is None:
+                return outcome
+            failed = self._failed(problem, outcome.started)
+            if isinstance(problem, ProviderError):  # whether to try again is the body's to say
+                failed = attrs.evolve(failed, retryable=outcome.retryable)
+            return failed
         if self._tx is None:
             return outcome
         masks = self._run.masks
@@ -327,16 +402,14 @@ class BodyTransaction:
         """Commit *each* with what the body did; whatever else happens, it is given back."""
         problem: ProviderError | None = None
         try:
-            if self._inside:
-                text = "the body returned before it left the block of its transaction"
-                raise TransactionError(text)
+            self._check_whole()
             if not self._store.exclusive_transactions:
                 await self._stack.enter_async_context(self._baton())
             if self._tx is None or not self._wanted(each):
                 raise _UnwantedError
             _, cancelled = await _to_its_end(self._committed(each, self._tx))
         except ProviderError as error:
-            if not error.transient:
+            if not error.transient or not self._excused:
                 raise
             problem = error
         except _LostError:
@@ -349,6 +422,15 @@ class BodyTransaction:
         if problem is not None:
             await self._engine.transactions.rest(problem)
             raise RunAgainError
+
+    def _check_whole(self) -> None:
+        """Raise unless everything that the body did may be committed now."""
+        self._look(None)
+        if self._broken is not None:
+            raise self._broken
+        if self._inside:
+            text = "the body returned before it left the block of its transaction"
+            raise TransactionError(text)
 
     async def _let_end(self) -> None:
         """Never return: whoever takes note of the loss closes the run, and this with it.
@@ -391,6 +473,7 @@ class BodyTransaction:
                 self._engine.lost(run)
             raise _LostError from error
         self._engine.transactions.worked()
+        self._engine.transactions.done(run, self._ctx)
         if isinstance(outcome, Done):
             if not run.closed:
                 run.went_alone(each, decision, outcome)

@@ -207,7 +207,8 @@ async def _attempt(
     except RunAgainError:
         raise
     except Exception as error:  # noqa: BLE001 - a step may raise anything: it is recorded
-        problem = None if ctx is None or ctx.joined is None else ctx.joined.problem
+        joined = None if ctx is None else ctx.joined
+        problem = None if joined is None else await joined.judge(error)
         return _failure(calls, made, work, info, key, problem or error), None, False
     finally:
         if ctx is not None and ctx.joined is not None:

@@ -53,9 +53,10 @@ from wfe.core.rules.messages import MESSAGES
 from wfe.core.rules.plan import Plan
 from wfe.core.rules.reviving import go_on_from
 from wfe.core.rules.state import Pointer, State
+from wfe.core.rules.straight import straight
 from wfe.core.rules.waiting import error_of, matching
 
-__all__ = ["begin", "begin_from", "decide"]
+__all__ = ["begin", "begin_from", "by_draft", "decide"]
 
 _CANCELLED: Final = PointerStatus.CANCELLED.value
 _SLEEPING: Final = PointerStatus.SLEEPING.value
@@ -86,6 +87,12 @@ def begin_from(plan: Plan, found: Restored, now: int, info: Mapping[str, Any]) -
 
 def decide(plan: Plan, state: State, inputs: Sequence[Input], now: int) -> Decision:
     """Return what *inputs*, in their order, make of *state* at *now* (µs)."""
+    usual = straight(plan, state, inputs[0]) if len(inputs) == 1 else None
+    return by_draft(plan, state, inputs, now) if usual is None else usual
+
+
+def by_draft(plan: Plan, state: State, inputs: Sequence[Input], now: int) -> Decision:
+    """Do what :func:`decide` does, whatever the inputs are."""
     draft = Draft(plan, state, now)
     if len(inputs) > 1:
         inputs = sorted(inputs, key=_terminate_first)

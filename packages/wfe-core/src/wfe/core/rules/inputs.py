@@ -7,7 +7,9 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from wfe.core.lean import lean
 from wfe.core.providers import ActivityStart, Hold, Item, Message, Subscription
+from wfe.core.rules.writes import NO_WRITES, Writes
 
 __all__ = [
     "NO_WRITES",
@@ -40,27 +42,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
-class Writes:
-    """What a step changed in the data, in stored form.
-
-    Attributes:
-        fields: New values by field.
-        removed: Fields that are gone.
-        reduced: Operands by field, for fields with a reducer.
-        base: Seq of the state that the step saw.
-    """
-
-    fields: Mapping[str, Any]
-    removed: tuple[str, ...] = ()
-    reduced: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    base: int = -1
-
-
-NO_WRITES = Writes({})
-
-
-@attrs.frozen
+@lean
 class Completed:
     """A body is done; *outcome* selects ``when`` blocks.
 
@@ -76,7 +58,7 @@ class Completed:
     notes: Mapping[str, Any] | None = None
 
 
-@attrs.frozen
+@lean
 class Joined:
     """What a body did in a transaction of the store is committed together with this."""
 
@@ -107,7 +89,7 @@ def completed_of(pointer: int, attempt: int, stored: list[Any]) -> Completed:
     return Completed(pointer, attempt, outcome, writes, started, notes)
 
 
-@attrs.frozen
+@lean
 class Branched:
     """A container's expression chose blocks, by number; none: it is done."""
 
@@ -116,7 +98,7 @@ class Branched:
     blocks: tuple[int, ...]
 
 
-@attrs.frozen
+@lean
 class Items:
     """A for-each (or a body's ``branch``) computed its items, in stored form."""
 
@@ -126,7 +108,7 @@ class Items:
     writes: Writes = NO_WRITES
 
 
-@attrs.frozen
+@lean
 class Slept:
     """A body or a delay goes on at *until* (µs); *memory* is its persistence data."""
 
@@ -137,7 +119,7 @@ class Slept:
     writes: Writes = NO_WRITES
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Waits:
     """A body or a wait goes on when the event comes; *until* is its time-out, µs."""
 
@@ -150,7 +132,7 @@ class Waits:
     writes: Writes = NO_WRITES
 
 
-@attrs.frozen
+@lean
 class StartsChild:
     """A sub-workflow begins; *start* is the child's first item.
 
@@ -166,7 +148,7 @@ class StartsChild:
     abandon: bool = False
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Offers:
     """An activity is offered to external workers; *until* is its time-out, µs."""
 
@@ -177,7 +159,7 @@ class Offers:
     until: int | None = None
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class AsksPerson:
     """An approval is asked for; *until* is its time-out, µs."""
 
@@ -188,7 +170,7 @@ class AsksPerson:
     until: int | None = None
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class WaitsSignal:
     """A wait for a signal to this run; *until* is its time-out, µs."""
 
@@ -198,7 +180,7 @@ class WaitsSignal:
     until: int | None = None
 
 
-@attrs.frozen
+@lean
 class AsksPlaces:
     """A node with limits wants places: (key, limit, per µs or ``None``) each.
 
@@ -211,21 +193,21 @@ class AsksPlaces:
     conflicts: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
-@attrs.frozen
+@lean
 class Unwanted:
     """The node's ``cancel_when`` holds."""
 
     pointer: int
 
 
-@attrs.frozen
+@lean
 class Exceeded:
     """The run grew beyond a limit of the host; *message* says which."""
 
     message: str
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Failed:
     """An attempt failed.
 
@@ -247,7 +229,7 @@ class Failed:
     labels: tuple[str, ...] = ()
 
 
-@attrs.frozen
+@lean
 class Skipped:
     """The node's ``run_if`` was false, or the body said so."""
 
@@ -255,33 +237,33 @@ class Skipped:
     attempt: int
 
 
-@attrs.frozen
+@lean
 class Stopped:
     """The body of a cancelled pointer has ended (or never ran)."""
 
     pointer: int
 
 
-@attrs.frozen
+@lean
 class Due:
     """A delay is over, or a wait timed out."""
 
     pointer: int
 
 
-@attrs.frozen
+@lean
 class Expired:
     """The run's own time-out has passed."""
 
 
-@attrs.frozen
+@lean
 class Recovered:
     """The run was taken over from a dead host; *pointers* may have been running."""
 
     pointers: tuple[int, ...]
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Received:
     """A message from the inbox.
 
@@ -297,7 +279,7 @@ class Received:
     found: Any = None
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Restored:
     """An earlier state of the run, to go on from.
 
@@ -316,7 +298,7 @@ class Restored:
     children: frozenset[int] = frozenset()
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Answered:
     """What the handler of an update said: a result, or the error of a refusal."""
 
@@ -349,7 +331,7 @@ Input: TypeAlias = (
 )
 
 
-@attrs.frozen(kw_only=True)
+@lean(kw_only=True)
 class Decision:
     """What the rules decided: rows to append, and what must be committed with them.
 
@@ -363,13 +345,13 @@ class Decision:
     rows: list[list[Any]]
     status: str
     error: Mapping[str, Any] | None
-    changed: bool
-    final: bool
-    consumed: tuple[int, ...]
-    subscribe: tuple[Subscription, ...]
-    unsubscribe: tuple[int, ...]
-    starts: tuple[Item, ...]
-    messages: tuple[Message, ...]
+    changed: bool = False
+    final: bool = False
+    consumed: tuple[int, ...] = ()
+    subscribe: tuple[Subscription, ...] = ()
+    unsubscribe: tuple[int, ...] = ()
+    starts: tuple[Item, ...] = ()
+    messages: tuple[Message, ...] = ()
     hold: tuple[Hold, ...] = ()
     unhold: tuple[int, ...] = ()
     activities: tuple[ActivityStart, ...] = ()

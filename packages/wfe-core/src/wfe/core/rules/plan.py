@@ -30,6 +30,13 @@ WHOLE = "(workflow)"
 """Name of the node around all others that holds the limits of a definition."""
 
 
+def _is_straight(place: Place) -> bool:
+    node, after = place.node, place.following
+    if after is None or after.kind in CONTAINERS or place.looped or place.recorded:
+        return False
+    return node.kind is Kind.STEP and not node.blocks and place.bare
+
+
 @attrs.frozen
 class Place:
     """Where a node stands.
@@ -42,6 +49,8 @@ class Place:
         bare: Whether ending it is nothing but going on: no undo, no hooks, no saga.
         looped: Whether it stands in a for-each, whose rounds have names (in files).
         recorded: Whether it records that it is done, as ``wfe.core.rules.recording`` does it.
+        straight: Whether its end means nothing but that the node after it begins, which is no
+            container.
     """
 
     node: Node
@@ -52,6 +61,7 @@ class Place:
     bare: bool = True
     looped: bool = False
     recorded: bool = False
+    straight: bool = attrs.field(default=attrs.Factory(_is_straight, takes_self=True), init=False)
 
 
 CALL = Place(Node(name="(call)", kind=Kind.CALL), (), None, None, Fail())

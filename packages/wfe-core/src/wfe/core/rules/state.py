@@ -34,6 +34,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from wfe.core.lean import lean
 from wfe.core.models import WorkflowStatus
 from wfe.core.reducers import REDUCERS
 
@@ -57,7 +58,7 @@ FORMAT: Final = 1
 """Version of the rows and snapshots written now."""
 
 
-@attrs.frozen
+@lean
 class Pointer:
     """One branch's place.
 

@@ -8,6 +8,7 @@ from wfe.testing.contracts.capabilities import CAPABILITIES
 from wfe.testing.contracts.changes import ChangesContract
 from wfe.testing.contracts.lifecycle import LifecycleContract
 from wfe.testing.contracts.locks import LockContract
+from wfe.testing.contracts.outbox import OutboxContract
 from wfe.testing.contracts.persistence import PersistenceContract
 from wfe.testing.contracts.queues import QueueContract
 from wfe.testing.contracts.results import ArtifactIndexContract, CacheIndexContract
@@ -24,6 +25,7 @@ __all__ = [
     "ChangesContract",
     "LifecycleContract",
     "LockContract",
+    "OutboxContract",
     "PersistenceContract",
     "QueueContract",
     "SearchContract",

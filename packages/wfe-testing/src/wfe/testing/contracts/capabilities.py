@@ -27,6 +27,7 @@ CAPABILITIES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "search": {},
     "transactions": {},
+    "outbox": {},
     "changes": {},
     "blobs": {},
     "artifacts": {},

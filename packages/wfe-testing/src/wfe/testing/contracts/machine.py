@@ -396,7 +396,8 @@ class _Machine(RuleBasedStateMachine):
 
         async def work(side: _Side) -> list[Any]:
             known = [row.d for row in await side.store.definitions()]
-            return list(await side.store.claim(side.epoch(worker), known, limit, hints))
+            claimed = await side.store.claim(side.epoch(worker), known, limit, hints)
+            return [*claimed, *await side.store.owned(side.epoch(worker))]
 
         self.both(work)
 

@@ -10,6 +10,7 @@ import pytest
 from wfe.core.clocks import VirtualClock
 from wfe.core.models import from_micros
 from wfe.core.providers import (
+    Claimed,
     Done,
     Fenced,
     Item,
@@ -62,6 +63,18 @@ class OwnerLaws:
         assert rows[alive].fenced is None
         assert rows[holding].fenced is not None
 
+    async def test_a_worker_that_owns_is_listed_as_one(self, store: PersistenceProvider) -> None:
+        """Nobody takes over from who is said to own nothing."""
+        epoch, other = await worker(store), await worker(store)
+        n = await begin(store, epoch, wake=store.clock.now())
+        assert {row.epoch: row.owns for row in await store.workers()}[epoch]
+
+        await store.unregister(epoch)
+        await store.claim(other, [await definition(store)], 10)
+
+        assert (await load(store, n)).header.owner == other
+        assert [(row.epoch, row.owns) for row in await store.workers()] == [(other, True)]
+
     async def test_fence_returns_whom_this_call_fenced(self, store: PersistenceProvider) -> None:
         first, second = await worker(store), await worker(store)
 
@@ -102,6 +115,24 @@ class OwnerLaws:
         assert [claimed.n for claimed in await store.claim(other, [found.d], 10)] == [n]
         assert await one(store, epoch, Item(n=n, base=0, rows=("[]",))) == Fenced()
         assert [row.epoch for row in await store.workers()] == [other]
+
+    async def test_a_worker_hears_what_it_owns_however_it_came_to_it(
+        self, store: PersistenceProvider
+    ) -> None:
+        """The answer to its claim may have been lost."""
+        dead, mine, idle = [await worker(store) for _ in range(3)]
+        d = await definition(store)
+        taken = await begin(store, dead)
+        await store.fence([dead], lease=None)
+        await store.orphans(10)
+        assert [each.n for each in await store.claim(mine, [d], 10)] == [taken]
+        born = await begin(store, mine)
+        gone = await begin(store, mine)
+        left = Item(n=gone, base=0, header=parked())
+        assert isinstance(await one(store, mine, left), Done)
+
+        assert list(await store.owned(mine)) == [Claimed(taken, d, 1), Claimed(born, d, 0)]
+        assert [list(await store.owned(each)) for each in (dead, idle, UNKNOWN)] == [[], [], []]
 
     # -- claims -----------------------------------------------------------------------------------
 

@@ -304,6 +304,12 @@ class TransactionContract:
         async with scene.open() as tx:
             assert tx.problem is None
 
+    async def test_what_a_body_raises_by_itself_is_no_interruption(self, scene: Scene) -> None:
+        async with scene.open() as tx:
+            await scene.app.write(tx.connection, "paid")
+            for error in (None, LookupError("no money"), ConnectionError("of something else")):
+                assert tx.interruption(error) is None
+
     async def test_others_commit_meanwhile_or_wait(self, scene: Scene) -> None:
         n, m = await scene.begin(), await scene.begin()
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from wfe.core.errors import StoreUnavailableError
-from wfe.core.providers import Hint, StoreInfo
+from wfe.core.providers import Hint, Item, Outcome, StoreInfo
 from wfe.testing.simulator.chaos import Chaos, Plan
 from wfe.testing.simulator.loop import SimClock, SimLoop
 from wfe.testing.simulator.trace import Trace
@@ -66,6 +66,23 @@ class Link:
     def _hinted(self, hint: Hint) -> None:
         at_once(self._truth.hint([hint]))
 
+    async def commit(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome]:
+        """Commit, with what can happen to a call."""
+        outcomes: Sequence[Outcome] = await self._call("commit", self._truth.commit, epoch, items)
+        return outcomes
+
+    def commit_now(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome] | None:
+        """Commit at once; a call to which something would happen on its way has to wait."""
+        plan = self._chaos.plan()
+        if plan is not None and (plan.before or plan.after or plan.crash):
+            return None
+        fate = "done" if plan is None else plan.fate
+        done = None if fate == "refused" else at_once(self._truth.commit(epoch, items))
+        if fate != "done":
+            self._trace.add("chaos", self._name, "commit_now", plan)
+            raise _lost()
+        return done
+
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         """Return one of the store's methods, with what can happen to a call of it."""
         method = getattr(self._truth, name)  # AttributeError: the store cannot do that
@@ -106,9 +123,13 @@ class Link:
         if plan.crash == "taken":
             self._crash()
         if plan.fate != "done":
-            error = StoreUnavailableError("simulated", "the connection was lost", unknown=True)
+            error = _lost()
         reply = functools.partial(_reply, answer, result, error)
         self._loop.call_later(plan.after / 1e6, reply, context=self._outside)
+
+
+def _lost() -> StoreUnavailableError:
+    return StoreUnavailableError("simulated", "the connection was lost", unknown=True)
 
 
 def _reply(answer: asyncio.Future[Any], result: Any, error: Exception | None) -> None:

@@ -75,7 +75,7 @@ def query(run: str, name: str, source: str, text: str | None, db: str) -> None:
     id_, definitions = store.on_store(db, stored)
 
     async def work() -> Any:
-        host = await store.host_on(store.existing(db), name="wfe-cli", own_runs_only=True)
+        host = await store.host_on(store.existing(db), name="wfe-cli", **store.GUEST)
         host.register(*definitions)
         async with host:
             return await host.query(id_, name, data)

@@ -56,7 +56,9 @@ def _asked(ctx: click.Context, ask: Callable[[WorkflowHost], Awaitable[list[Any]
     from wfe.host.cli import store  # noqa: PLC0415
 
     async def work() -> list[Any]:
-        async with await store.host_on(store.existing(_url(ctx)), name="wfe-completion") as host:
+        async with await store.host_on(
+            store.existing(_url(ctx)), name="wfe-completion", **store.GUEST
+        ) as host:
             return await ask(host)
 
     try:

@@ -16,7 +16,7 @@ from wfe.host.cli import settings, store
 from wfe.host.cli.completing import completed_by
 from wfe.host.cli.driving import Feed, driven, interruptible, ticking
 from wfe.host.cli.earlier import earlier_times, remember
-from wfe.host.cli.errors import CommandError, Exit, complain, log_to_stderr
+from wfe.host.cli.errors import CommandError, Exit, complain, log_to_stderr, warn
 from wfe.host.cli.model import Picture
 from wfe.host.cli.preflight import Needs, preflight
 from wfe.host.cli.requests import Request, Start, to_resume, to_start
@@ -186,16 +186,24 @@ def _lament(instance: WorkflowInstance[Any], db: str) -> None:
 
 async def _left(request: Request, *, as_json: bool) -> int:
     """Start a run for others to drive."""
-    async with await store.host_on(request.url, name="wfe-run", max_live=0) as host:
+    from wfe.host.cli.taking import why_left  # noqa: PLC0415 - few runs are left to others
+
+    async with await store.host_on(request.url, name="wfe-run", **store.GUEST) as host:
         host.register(*request.definitions)
         started = await host.start_workflow(
             request.main, request.data, name=request.name, actor="wfe run"
         )
-    if as_json:
-        click.echo(json.dumps({"id": started.id, "definition": request.main.id}))
-    else:
-        click.echo(started.id)
-        complain(f"started; follow it with: wfe logs -f {started.id}{store.option(request.url)}")
+        if as_json:
+            click.echo(json.dumps({"id": started.id, "definition": request.main.id}))
+        else:
+            click.echo(started.id)
+        left = await why_left(host, started.id)
+    option = store.option(request.url)
+    if left is not None:
+        hint = f"start one that has it: wfe worker {shlex.quote(str(request.source))}{option}"
+        warn(f"run {started.id} waits: {left}\n  {hint}")
+    if not as_json:
+        complain(f"started; follow it with: wfe logs -f {started.id}{option}")
     return Exit.COMPLETE
 
 

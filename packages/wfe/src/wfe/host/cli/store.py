@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -19,6 +19,7 @@ from wfe.host.host import WorkflowHost
 
 __all__ = [
     "DB",
+    "GUEST",
     "existing",
     "exists",
     "host_on",
@@ -32,6 +33,8 @@ __all__ = [
 
 T = TypeVar("T")
 _DATABASES: Final = ("postgres", "postgresql")
+GUEST: Final[Mapping[str, Any]] = {"own_runs_only": True, "max_live": 0}
+"""Options of a host that drives nothing: it is no worker, which others would have to watch."""
 
 
 def _chosen_db(ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
@@ -172,8 +175,7 @@ def on_store(
     """
 
     async def opened() -> T:
-        # Without registered definitions a host claims no run, whoever it belongs to.
-        async with await host_on(existing(url), aside=aside, name="wfe-cli") as host:
+        async with await host_on(existing(url), aside=aside, name="wfe-cli", **GUEST) as host:
             return await work(host)
 
     log_to_stderr()
@@ -191,7 +193,7 @@ def on_new_store(url: str, work: Callable[[WorkflowHost], Awaitable[T]]) -> T:
         raise CommandError(problem, "name a store that is kept, for example --db sqlite:///runs.db")
 
     async def opened() -> T:
-        async with await host_on(made(url), name="wfe-cli", own_runs_only=True) as host:
+        async with await host_on(made(url), name="wfe-cli", **GUEST) as host:
             return await work(host)
 
     log_to_stderr()

@@ -30,6 +30,7 @@ __all__ = [
     "asked_again",
     "cleaning_up",
     "definition_of",
+    "engine_of",
     "family",
     "last_entry",
     "logs_after",
@@ -43,14 +44,15 @@ _NONE: Final = timedelta(0)
 _LOOK: Final = 0.2  # seconds between looks at a run that another process drives
 
 
-def _engine(host: WorkflowHost) -> Engine:
+def engine_of(host: WorkflowHost) -> Engine:
+    """Return the engine of *host*."""
     # The command is part of the host's distribution: nobody else may look inside.
     return host._engine  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 async def definition_of(host: WorkflowHost, id: str) -> WorkflowDefinition:
     """Return the stored definition that the run *id* follows, without its code."""
-    engine = _engine(host)
+    engine = engine_of(host)
     header = await engine.reads.header(id)
     rows = await engine.store.definitions(header.definition)
     row = next(row for row in rows if row.d == header.d)
@@ -64,7 +66,7 @@ async def family(host: WorkflowHost, main: WorkflowDefinition) -> dict[str, Work
     while waiting:
         for node in waiting.pop().walk():
             if node.kind is Kind.SUB_WORKFLOW and node.config["definition"] not in found:
-                rows = await _engine(host).store.definitions(node.config["definition"])
+                rows = await engine_of(host).store.definitions(node.config["definition"])
                 row = _newest(rows, node.config.get("version"))
                 if row is not None:
                     child = WorkflowDefinition.from_json(orjson.loads(row.body))
@@ -75,14 +77,14 @@ async def family(host: WorkflowHost, main: WorkflowDefinition) -> dict[str, Work
 
 async def stored_definitions(host: WorkflowHost, id: str | None = None) -> list[DefinitionRow]:
     """Return the stored definitions, all or those of one id."""
-    return list(await _engine(host).store.definitions(id))
+    return list(await engine_of(host).store.definitions(id))
 
 
 async def unfinished(
     host: WorkflowHost, id: str
 ) -> AsyncIterator[tuple[StoredInstance, State, WorkflowDefinition]]:
     """Yield each run of a definition that is not final, with its state and its definition."""
-    inventory = _engine(host).inventory
+    inventory = engine_of(host).inventory
     bodies = await inventory.bodies(id)
     async for header, state in inventory.places(id):
         yield header, state, bodies[header.d]
@@ -90,14 +92,14 @@ async def unfinished(
 
 async def last_entry(host: WorkflowHost, id: str) -> int:
     """Return the number of the last entry in a run's history."""
-    engine = _engine(host)
+    engine = engine_of(host)
     (loaded,) = await engine.store.load([(await engine.reads.header(id)).n])
     return loaded.tail[-1].seq if loaded.tail else loaded.snapshot.seq if loaded.snapshot else -1
 
 
 async def answered(host: WorkflowHost, id: str, seen: int) -> None:
     """Return when a run's history has an entry after *seen*: whoever drives it took a message."""
-    engine = _engine(host)
+    engine = engine_of(host)
     n = (await engine.reads.header(id)).n
     while not await engine.store.history(n, seen, 1):  # noqa: ASYNC110 - in another process
         await asyncio.sleep(_LOOK)
@@ -105,7 +107,7 @@ async def answered(host: WorkflowHost, id: str, seen: int) -> None:
 
 async def asked_again(host: WorkflowHost, id: str) -> bool:
     """Whether a final run was asked to try again, and nobody has looked at that yet."""
-    header = await _engine(host).reads.header(id)
+    header = await engine_of(host).reads.header(id)
     return header.wake is not None or header.owner is not None
 
 
@@ -145,7 +147,7 @@ def _bodies(stored: WorkflowDefinition, workspace: Path) -> dict[str, Any]:
 
 async def logs_after(host: WorkflowHost, id: str, after: int) -> tuple[list[LogLine], int]:
     """Return the stored lines of one run after a position, and the last position."""
-    return await _engine(host).reads.logs(id, after)
+    return await engine_of(host).reads.logs(id, after)
 
 
 @attrs.frozen(kw_only=True)
@@ -174,7 +176,7 @@ async def stuck(host: WorkflowHost, id: str, patience: timedelta | None = None) 
         patience: A wait that times out later than this from now does not move by itself; ``None``:
             every one that times out does.
     """
-    engine = _engine(host)
+    engine = engine_of(host)
     live = engine.driven(id)
     header = await engine.reads.header(id)
     if live is not None:
@@ -197,7 +199,7 @@ async def stuck(host: WorkflowHost, id: str, patience: timedelta | None = None) 
 
 async def cleaning_up(host: WorkflowHost, id: str) -> bool:
     """Whether sub-workflow runs of a run that is over still end: their hooks run, or an undo."""
-    engine = _engine(host)
+    engine = engine_of(host)
     inside = [run for run in engine.live.values() if run.ref.root_id == id and run.parent]
     if any(not run.idle for run in inside):
         return True
@@ -224,7 +226,7 @@ async def _waiting(
     events: list[tuple[str, str]] = []
     asks: list[tuple[str, str]] = []
     ends: list[datetime] = []
-    now = _engine(host).clock.now()
+    now = engine_of(host).clock.now()
     for pointer in state.pointers.values():
         extra: Mapping[str, Any] = pointer.extra
         if _moves(pointer, now, patience):

@@ -1,0 +1,248 @@
+"""A connection that asks at a fraction of the driver's cost; the rest of it is the driver's.
+
+A lone commit is all driver: a cursor, a query object, a timer and two changes of what the loop
+watches, for each statement.  A :class:`Wire` sends values and gets rows by the same adapters, and
+leaves the socket watched from one question to the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+import attrs
+import psycopg
+from psycopg import errors, generators
+from psycopg.abc import Buffer, PQGen
+from psycopg.abc import Transformer as Values
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.pq import ExecStatus, Format, TransactionStatus
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.waiting import Ready, Wait
+
+__all__ = ["Args", "Row", "Wire"]
+
+Row: TypeAlias = tuple[Any, ...]
+Args: TypeAlias = Mapping[str, Any] | None
+
+_MOST: Final = 200  # prepared statements of a connection
+_PATIENCE: Final = 5.0  # seconds that a server may take to end what nobody waits for
+_PLACE: Final = re.compile(r"%(?:\((\w+)\)s|%)")
+
+_FINE: Final = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+
+_Results: TypeAlias = list[PGresult]
+_Answer: TypeAlias = PQGen[_Results]
+
+
+@attrs.define(kw_only=True)
+class _Given:
+    """A statement, and its values as they are sent."""
+
+    text: bytes
+    values: Sequence[Buffer | None]
+    types: tuple[int, ...]
+    formats: Sequence[Format]
+
+    @classmethod
+    def of(cls, values: Values, sql: str, args: Args) -> _Given:
+        if args is None:
+            return cls(text=sql.encode(), values=(), types=(), formats=())
+        text, names = _positional(sql)
+        dumped = values.dump_sequence([args[name] for name in names], [PyFormat.AUTO] * len(names))
+        types, formats = values.types or (), values.formats or ()
+        return cls(text=text, values=dumped, types=types, formats=formats)
+
+
+class Wire(psycopg.AsyncConnection[Row]):
+    """A connection of the driver, with :meth:`ask`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what the driver gives to its connections."""
+        super().__init__(*args, **kwargs)
+        self.made: float = time.monotonic()  # seconds
+        self._values: Values | None = None
+        self._names: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
+        self._count = 0
+        self._watched: tuple[asyncio.AbstractEventLoop, int] | None = None
+        self._going: tuple[_Answer, asyncio.Future[_Results]] | None = None
+
+    async def ask(self, sql: str, args: Args = None) -> list[Row]:
+        """Return the rows of a statement that is a transaction of its own.
+
+        One question at a time, of a connection in autocommit and outside of any transaction.
+
+        Args:
+            sql: With ``%(name)s`` for values, if there are *args*.
+            args: By name.
+
+        Raises:
+            psycopg.Error: Nothing was done; or the connection is lost, and nobody knows.
+        """
+        (rows,) = await self.ask_all([(sql, args)])
+        return rows
+
+    async def ask_all(self, questions: Sequence[tuple[str, Args]]) -> list[list[Row]]:
+        """Return the rows of several statements, which go together and are one transaction."""
+        if self._values is None:
+            self._values = Transformer(self)
+        values = self._values
+        given = [_Given.of(values, sql, args) for sql, args in questions]
+        try:
+            results = await self._results(given)
+        except errors.InvalidSqlStatementName:
+            # Another's ROLLBACK makes the driver deallocate all statements, ours with its own.
+            if not self._names:
+                raise
+            self._names.clear()
+            results = await self._results(given)
+        found: list[list[Row]] = []
+        for result in results:
+            values.set_pgresult(result)
+            found.append(values.load_rows(0, result.ntuples, tuple))
+        return found
+
+    async def wait(self, gen: PQGen[Any], *args: Any, **kwargs: Any) -> Any:
+        """Wait as the driver does, which watches the socket for itself."""
+        self._unwatch()
+        return await super().wait(gen, *args, **kwargs)
+
+    async def close(self) -> None:
+        """Close it."""
+        self._unwatch()
+        self._values = None  # which knows this connection
+        await super().close()
+
+    # -- the rest -------------------------------------------------------------------------------
+
+    async def _results(self, given: Sequence[_Given]) -> _Results:
+        prepares = self.prepare_threshold is not None
+        names = [await self._name(each) if prepares else None for each in given]
+        pgconn, together = self.pgconn, len(given) > 1
+        if together:
+            pgconn.enter_pipeline_mode()
+        for each, name in zip(given, names, strict=True):
+            if name is not None:
+                pgconn.send_query_prepared(name, each.values, each.formats, Format.BINARY)
+            else:
+                pgconn.send_query_params(
+                    each.text, each.values, each.types, each.formats, Format.BINARY
+                )
+        if together:
+            pgconn.pipeline_sync()
+        answer = _all_of(pgconn, len(given)) if together else generators.execute(pgconn)
+        return self._checked(await self._answered(answer))
+
+    async def _name(self, given: _Given) -> bytes | None:
+        """Return the name of the prepared statement; ``None``: there are too many."""
+        key = (given.text, given.types)
+        name = self._names.get(key)
+        if name is None and len(self._names) < _MOST:
+            self._count += 1
+            name = b"wfe_%d" % self._count
+            self.pgconn.send_prepare(name, given.text, given.types)
+            self._checked(await self._answered(generators.execute(self.pgconn)))
+            self._names[key] = name
+        return name
+
+    def _checked(self, results: _Results) -> _Results:
+        for result in results:
+            if result.status not in _FINE:
+                self._unwatch()  # libpq closes its socket when these were the server's last words
+                raise errors.error_from_result(result, encoding="utf-8")
+        return results
+
+    async def _answered(self, answer: _Answer) -> _Results:
+        """Go through *answer*, which reads what the server says to what was just sent."""
+        try:
+            wanted = next(answer)
+        except StopIteration as done:
+            results: _Results = done.value
+            return results
+        if wanted != Wait.R:  # it is too much to be sent at once
+            left: _Results = await self.wait(_rest(answer, wanted))
+            return left
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[_Results] = loop.create_future()
+        self._going = (answer, waiter)
+        if self._watched is None:
+            self._watched = (loop, self.pgconn.socket)
+            loop.add_reader(self.pgconn.socket, self._read)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # nobody else asks for it
+            await self._end(answer)
+            raise
+        finally:
+            self._going = None
+
+    def _read(self) -> None:
+        """Go on with the answer, as there is something to read."""
+        if self._going is None or self._going[1].done():
+            self._unwatch()  # what came unasked is for who asks next
+            return
+        answer, waiter = self._going
+        try:
+            answer.send(Ready.R)
+        except StopIteration as done:
+            waiter.set_result(done.value)
+        except Exception as error:  # noqa: BLE001 - for who waits
+            self._unwatch()  # libpq has closed its socket
+            waiter.set_exception(error)
+
+    def _unwatch(self) -> None:
+        if self._watched is not None:
+            loop, socket = self._watched
+            self._watched = None
+            loop.remove_reader(socket)
+
+    async def _end(self, answer: _Answer) -> None:
+        """Have the server end what nobody waits for, so that the connection is of use again."""
+        if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self.cancel_safe(timeout=_PATIENCE)
+                await self.wait(_rest(answer, Wait.R))
+        except (psycopg.Error, OSError, TimeoutError, asyncio.CancelledError):
+            self._unwatch()
+            self.pgconn.finish()
+
+
+def _all_of(pgconn: PGconn, count: int) -> _Answer:
+    """Read the answers to *count* statements that went together, each of one result."""
+    yield from generators.send(pgconn)
+    results: _Results = []
+    for _ in range(count):
+        results += yield from generators.fetch_many(pgconn)
+    yield from generators.fetch_many(pgconn)  # that these were all
+    pgconn.exit_pipeline_mode()
+    return results
+
+
+def _rest(answer: _Answer, wanted: Wait) -> _Answer:
+    """Go on with *answer*, which has said what it waits for."""
+    try:
+        while True:
+            wanted = answer.send((yield wanted))
+    except StopIteration as done:
+        results: _Results = done.value
+        return results
+
+
+@lru_cache(maxsize=1024)
+def _positional(sql: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return *sql* with ``$1`` for names, and the names in their order."""
+    places: dict[str, int] = {}
+
+    def place(found: re.Match[str]) -> str:
+        name = found[1]
+        return "%" if name is None else f"${places.setdefault(name, len(places) + 1)}"
+
+    return _PLACE.sub(place, sql).encode(), tuple(places)
