@@ -236,8 +236,8 @@ PLANTED: dict[str, tuple[Plant, set[Law]]] = {
         wrapped(Committer, "submit", yes_to_all),
         {Law.KEPT, Law.INTENTS, Law.LIFECYCLE},
     ),
-    "engine: an idle host does not make sure that it lives": (
-        wrapped(Seeker, "_sure", nothing),
+    "engine: what a lost claim got is not looked for": (
+        wrapped(Seeker, "_recall", nothing),
         {Law.SETTLES, Law.WEDGED},
     ),
     "engine: a lost hint is never made good": (

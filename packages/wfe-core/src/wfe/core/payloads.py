@@ -85,6 +85,9 @@ class _StoredTransaction:
     def problem(self) -> TransactionError | None:
         return self._opened.problem
 
+    def interruption(self, error: BaseException | None) -> ProviderError | None:
+        return self._opened.interruption(error)
+
     async def commit(self, item: Item) -> Outcome:
         return await self._opened.commit(await self._encoded(item))
 

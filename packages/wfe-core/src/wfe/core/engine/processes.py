@@ -203,9 +203,10 @@ class _Worker:
     def __init__(self) -> None:
         # spawn: a fork would copy locks that other threads hold at that moment
         context = get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.ready = False
-        self._gone = False
+        ours, theirs = context.Pipe()
+        self.pipe: connection.Connection[Any, Any] = ours
+        self.ready: bool = False
+        self._gone: bool = False
         self._process: SpawnProcess = context.Process(
             target=process_worker.main, args=(theirs,), name="wfe-worker"
         )
@@ -217,7 +218,7 @@ class _Worker:
             raise
         finally:
             theirs.close()
-        self._death = _death_of(self._process)
+        self._death: int = _death_of(self._process)
 
     def wait_ready(self) -> None:
         """Wait until it has started.

@@ -123,7 +123,7 @@ class Chaos:
             return self._rng.randrange(1, 50_000)
         if draw < 0.97:
             return self._rng.randrange(50_000, 2 * _SECOND)
-        return self._rng.randrange(_SECOND, 2 * self._lease)
+        return self._rng.randrange(_SECOND, 4 * self._lease)
 
     def hint(self) -> list[int]:
         """Return after how many µs a hint arrives, once for each time that it does."""
