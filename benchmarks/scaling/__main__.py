@@ -86,8 +86,10 @@ async def _claims(run: Run) -> AsyncIterator[Figures]:
 
 
 async def _takeover(run: Run) -> AsyncIterator[Figures]:
+    of, runs = run.servers, run.of(100, 10)
     for lease in (3.0,) if run.options.small else (3.0, 3.0, 3.0, 30.0):
-        yield await taken_over(run.servers, lease=lease, runs=run.of(100, 10))
+        yield await taken_over(of, lease=lease, runs=runs, elsewhere=True)
+    yield await taken_over(of, lease=30.0, runs=runs)
 
 
 async def _wake(run: Run) -> AsyncIterator[Figures]:

@@ -25,8 +25,19 @@ _PATIENCE = 600.0  # seconds for an answer
 class Child:
     """A process that plays a role of ``benchmarks.scaling.worker``; killed when it is left."""
 
-    def __init__(self, role: str, place: Place, **options: Any) -> None:
-        """Prepare one; it is started by ``async with``."""
+    def __init__(
+        self, role: str, place: Place, *, machine: Path | None = None, **options: Any
+    ) -> None:
+        """Prepare one; it is started by ``async with``.
+
+        Args:
+            role: What it does.
+            place: Where its store is.
+            machine: Its folder for temporary files: who has another one takes it for a process of
+                another machine; ``None``: as all others.
+            options: Of the role.
+        """
+        self._environment = {} if machine is None else {"TMPDIR": str(machine)}
         self._spec = json.dumps({"place": attrs.asdict(place), **options})
         self._role = role
         self._process: asyncio.subprocess.Process | None = None
@@ -38,6 +49,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=_ROOT,
+            env={**os.environ, **self._environment},
             limit=1 << 24,
         )
         await self.hear("ready")

@@ -178,9 +178,12 @@ async def test_what_is_committed_wakes_hosts_unless_told_not_to(
 
 async def test_an_idle_draining_writes_nothing(store: PostgresStore) -> None:
     asked = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
-    before = await store._opened.all(asked)
-    await store.drain_outbox(10)
-    assert await store._opened.all(asked) == before
+    for _ in range(50):  # other tests may just be writing to other databases of the server
+        before = await store._opened.all(asked)
+        await store.drain_outbox(10)
+        if await store._opened.all(asked) == before:
+            return
+    pytest.fail("each draining wrote something")
 
 
 # -- connections ----------------------------------------------------------------------------------

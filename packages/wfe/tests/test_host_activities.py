@@ -464,7 +464,7 @@ async def test_a_server_ends_although_its_store_forgot_that_it_was_cancelled(
         await asyncio.wait({task}, timeout=5)
 
     assert task.cancelled()
-    assert slow.ended == []
+    assert slow.began == []
     assert await test.host.activities.claim("render", "other") is not None
 
 

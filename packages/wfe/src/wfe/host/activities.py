@@ -178,10 +178,14 @@ class Activities:
 
     async def _handle(self, activity: Activity, handler: Handler, lease: timedelta) -> None:
         """Run the handler with heartbeats beside it; answer with what came of it."""
+        try:
+            check_cancelled()
+        except asyncio.CancelledError:
+            await self._hand_back(activity.token)
+            raise
         work = asyncio.ensure_future(_called(handler, activity))
         beats = asyncio.ensure_future(self._beat(activity.token, lease))
         try:
-            check_cancelled()
             await asyncio.wait({work, beats}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 beats.result()  # raises: the claim does not count any more
