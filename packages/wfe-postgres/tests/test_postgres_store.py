@@ -164,14 +164,16 @@ async def test_a_claim_looks_at_no_backlog_but_what_it_takes(tables: str) -> Non
             args = {"first": k * 10_000, "d": d, "wake": wake, "priority": priority, "count": 3000}
             connection.execute(BACKLOG.encode(), args)
     flush = "SELECT pg_stat_force_next_flush()"
-    await store._opened.all(flush)
-    before = flushed(tables)
+    looked: list[int] = []
+    for _ in range(5):  # what backends of before did may be counted late, but not each time
+        await store._opened.all(flush)
+        before = flushed(tables)
+        claimed = [await store.claim(epoch, [mine], 10) for _ in range(3)]
+        await store._opened.all(flush)
+        assert [len(each) for each in claimed] == [10] * 3
+        looked.append(flushed(tables) - before)
 
-    claimed = [await store.claim(epoch, [mine], 10) for _ in range(3)]
-    await store._opened.all(flush)
-
-    assert [len(each) for each in claimed] == [10] * 3
-    assert 60 <= flushed(tables) - before < 1000
+    assert 60 <= min(looked) < 1000
     await store.close()
 
 
