@@ -24,7 +24,7 @@ class Keeping:
         definition: str | None = None,
         status: WorkflowStatus | str | None = None,
         older_than: timedelta | None = None,
-        batch: int = 500,
+        batch: int = 100,
     ) -> int:
         """Delete finished runs with everything that is stored of them.
 

@@ -267,7 +267,7 @@ class SyncWorkflowHost(SyncControls):
         definition: str | None = None,
         status: WorkflowStatus | str | None = None,
         older_than: timedelta | None = None,
-        batch: int = 500,
+        batch: int = 100,
     ) -> int:
         """Delete finished runs, and return how many; see :meth:`WorkflowHost.purge`."""
         return self._call(self._host.purge(definition, status, older_than, batch))

@@ -32,7 +32,8 @@ _DAY: Final = 24 * _HOUR
 _FIRST: Final = 60 * _SECOND  # a host looks for the first time within so long
 _SPREAD: Final = 0.1  # part of an hour by which hosts differ, so that they do not look together
 _FOUND: Final = 5000  # roots looked up at a time
-_BATCH: Final = 500
+_BATCH: Final = 100
+_LONGEST: Final = 1.0  # seconds between two batches
 _EVENTS: Final = 10_000
 
 Archive: TypeAlias = Callable[[ArchivedRun], Awaitable[Any] | Any]
@@ -81,8 +82,10 @@ class Retention:
     async def purge(self, query: PurgeQuery, batch: int = _BATCH) -> int:
         """Delete all families that fit; return the number of instances.
 
-        A family whose archiving failed stays, and is logged.
+        A family whose archiving failed stays, and is logged.  Between batches the store is left
+        to others for as long as the batch took, so that their commits do not wait in line.
         """
+        loop = asyncio.get_running_loop()
         store, report = self._engine.store, self._engine.report
         await report.flush()  # or lines would be stored after their run is gone
         await report.streams.flush()
@@ -95,12 +98,13 @@ class Retention:
             if not roots:
                 return deleted
             for k in range(0, len(roots), batch):
-                some = roots[k : k + batch]
+                began, some = loop.time(), roots[k : k + batch]
                 ready = [root.n for root in some if await self._archived(root)]
                 gone = await store.purge(ready) if ready else 0
                 deleted += gone
                 if gone < len(some):
                     seen.update(root.n for root in some)
+                await asyncio.sleep(min(loop.time() - began, _LONGEST))
 
     async def _archived(self, root: StoredInstance) -> bool:
         """Give a family to the archive; ``False``: it did not take it."""
