@@ -321,3 +321,25 @@ def test_what_the_shell_notes_of_a_step_stands_in_its_row() -> None:
     run.done("work", notes={"cached": {"run": "r-1"}})
 
     assert run.info("step_completed") == {"cached": {"run": "r-1"}}
+
+
+def test_such_a_note_is_kept_of_a_step_that_another_follows() -> None:
+    run = Run(step("work"), step("rest"))
+
+    run.done("work", notes={"cached": {"run": "r-1"}})
+
+    assert run.info("step_completed") == {"cached": {"run": "r-1"}}
+    assert run.place("rest")["pointer"] == 2
+
+
+def test_a_step_that_another_follows_writes_what_was_written_meanwhile() -> None:
+    one = step("one", Kind.SEQUENCE, blocks=(block(step("a"), step("b")),))
+    two = step("two", Kind.SEQUENCE, blocks=(block(step("c"), step("d")),))
+    run = Run(both(one, two))
+    began = run.state.seq
+    run.done("a", writes=Writes({"x": 1}, base=began))
+
+    run.done("c", writes=Writes({"x": 2}, base=began))
+
+    assert run.state.data["x"] == 2
+    assert any(row[1] == "data_conflict" for row in run.rows)
