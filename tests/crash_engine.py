@@ -251,6 +251,8 @@ async def mend(outside: Outside) -> None:
         await outside.until(lambda: outside.did("lie"))
         await host.terminate(doomed.id, "enough", actor="the boss")
     assert (await doomed.wait()).status == "terminated"
+    # The parent's end tells its child; nobody says that the child's is there at once.
+    await outside.until(lambda: outside.ended("asleep", 1, "terminated"))
 
 
 # -- durable functions ----------------------------------------------------------------------------

@@ -96,9 +96,9 @@ class Outside:
         """Return whether the run has *status*."""
         return (await self.host.get(run)).status == status
 
-    async def ended(self, definition: str, count: int) -> bool:
-        """Return whether *count* runs of *definition* are complete."""
-        page = await self.host.find(definition=definition, status="complete")
+    async def ended(self, definition: str, count: int, status: str = "complete") -> bool:
+        """Return whether *count* runs of *definition* have *status*."""
+        page = await self.host.find(definition=definition, status=status)
         return len(page.items) == count
 
     async def did(self, step: str) -> bool:

@@ -243,10 +243,16 @@ def test_what_was_lost_and_what_ran_twice_is_found() -> None:
     }
 
 
+NEXT = "\\n"  # as printf reads it
+
+
 def test_a_contestant_is_killed_at_half_and_started_again(fake: Path) -> None:
     """Its first process does six of ten steps and hangs; the second does the rest."""
     loop = 'for s in {0}; do echo "begin 0 $s 1" >> $7; echo "end 0 $s 99" >> $7; done'
-    first = f'echo "accepted 0 0 1" >> $7; {loop.format("0 1 2 3 4 5")}; sleep 60'
+    # All in one go, or who reads might kill it in the middle of the sixth.
+    lines = ["accepted 0 0 1"]
+    lines += [f"{what} 0 {step} 9" for step in range(6) for what in ("begin", "end")]
+    first = f"printf '%b' '{NEXT.join(lines)}{NEXT}' >> $7; sleep 60"
     second = f"{loop.format('5 6 7 8 9')}; sleep 60"
     _script(fake, f'case "$*" in *--again*) {second};; *) {first};; esac')
 

@@ -99,19 +99,17 @@ def _settings(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def run(pytester: pytest.Pytester, test: str, *arguments: str) -> pytest.RunResult:
-    pytester.makepyfile(test)
-    return pytester.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
+    """Run in a process of its own, with which the servers of its session end.
 
-
-def run_alone(pytester: pytest.Pytester, test: str, *arguments: str) -> pytest.RunResult:
-    """Run in a process of its own, with which the servers of its session end."""
+    In this one, Python 3.11 may also fail to parse a source after a test that recursed deeply.
+    """
     pytester.makepyfile(test)
     return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=120)
 
 
 @pytest.mark.services("postgres", "valkey")
 def test_workers_share_one_postgres_and_nothing_is_left(pytester: pytest.Pytester) -> None:
-    result = run_alone(pytester, BOTH, "-n2", "--dist=each")
+    result = run(pytester, BOTH, "-n2", "--dist=each")
 
     result.assert_outcomes(passed=14)
     result.stdout.fnmatch_lines(["services: postgres * (wheel *), valkey * (wheel *)"])
@@ -123,7 +121,7 @@ def test_workers_share_one_postgres_and_nothing_is_left(pytester: pytest.Pyteste
 
 @pytest.mark.services("postgres")
 def test_each_test_has_an_empty_database(pytester: pytest.Pytester) -> None:
-    run_alone(pytester, DATABASES).assert_outcomes(passed=4)
+    run(pytester, DATABASES).assert_outcomes(passed=4)
 
 
 @pytest.mark.services("valkey")
