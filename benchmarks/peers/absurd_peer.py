@@ -28,7 +28,7 @@ POLL = 0.005
 QUIET_POLL = 0.25
 """The SDK's own interval, for IDLE."""
 CLAIM = 2
-"""Seconds without a checkpoint after which a task is another's; our lease of RECOVER, too."""
+"""Seconds without a checkpoint after which a task is another's."""
 SETTINGS = (
     f"async SDK, one worker of {CONCURRENCY} tasks (EVENT: 4, MANY and RECOVER: 8), a connection "
     f"each, polling every {POLL * 1e3:g} ms (IDLE: its own {QUIET_POLL * 1e3:g} ms); RECOVER: "

@@ -5,8 +5,9 @@ Names are imported when they are first used, so that a program pays only for wha
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wfe.core.lazy import Lookup, lazily
 
 if TYPE_CHECKING:
     from wfe.core.artifacts import (
@@ -313,17 +314,7 @@ _HOMES = {
     "wfe.core.steps": ("CancelToken", "ExecutionResult", "StepBody", "StepExecutionContext"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module that *name* lives in, and remember it (PEP 562)."""
-    home = _HOME.get(name)
-    if home is None:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+__getattr__: Lookup = lazily(globals(), _HOME)
 
 
 def __dir__() -> list[str]:

@@ -5,8 +5,9 @@ Names are imported when they are first used: most of its parts do not need all o
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wfe.core.lazy import Lookup, lazily
 
 if TYPE_CHECKING:
     from wfe.core.engine.engine import Engine
@@ -21,14 +22,4 @@ _HOMES = {
     "StepMiddleware": "wfe.core.engine.middleware",
     "WorkflowMiddleware": "wfe.core.engine.middleware",
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module that *name* lives in, and remember it (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+__getattr__: Lookup = lazily(globals(), _HOMES)

@@ -6,21 +6,13 @@ of pytest, and most runs need no server.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from wfe.core.lazy import Lookup, lazily
 from wfe.testing.services.records import Service, ServiceError, Unavailable
 
 if TYPE_CHECKING:
     from wfe.testing.services.resolving import resolve
 
 __all__ = ["Service", "ServiceError", "Unavailable", "resolve"]
-
-
-def __getattr__(name: str) -> Any:
-    """Import ``resolve`` at its first use (PEP 562)."""
-    if name != "resolve":
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    from wfe.testing.services import resolving  # noqa: PLC0415 - at first use, as above
-
-    return resolving.resolve
+__getattr__: Lookup = lazily(globals(), {"resolve": "wfe.testing.services.resolving"})
