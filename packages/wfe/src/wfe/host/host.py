@@ -366,8 +366,8 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
             WorkflowNotFoundError: There is none with this id or name.
         """
         header = await self._engine.reads.header(id_or_name)
-        if self._engine.roots is not None:
-            self._engine.roots.add(header.root_id)
+        if self._engine.runs.roots is not None:
+            self._engine.runs.roots.add(header.root_id)
             self._engine.nudge()
         return WorkflowRun(header.id, False, self._engine)
 

@@ -12,7 +12,7 @@ import orjson
 from wfe.core.codec import decode, encode
 from wfe.core.definition import Kind, Node, WorkflowDefinition
 from wfe.core.engine.contexts import call_context
-from wfe.core.engine.live import dumps
+from wfe.core.engine.json_text import dumps
 from wfe.core.engine.moments import after
 from wfe.core.engine.sizes import as_key, check_index, check_name
 from wfe.core.engine.work import Work, do, shape_of

@@ -12,7 +12,7 @@ import orjson
 
 from wfe.core.codec import decode, encode
 from wfe.core.engine.ids import shown_name
-from wfe.core.engine.live import dumps
+from wfe.core.engine.json_text import dumps
 from wfe.core.engine.sizes import check_index, storable_text
 from wfe.core.errors import ActivityTokenError, LeaseLostError
 from wfe.core.models import Activity, OpenActivity, from_micros
@@ -153,7 +153,7 @@ class Activities:
             raise ActivityTokenError(token)
         if not isinstance(outcome, Done):
             raise LeaseLostError
-        self._engine.woken(outcome.woken)
+        self._engine.runs.woken(outcome.woken)
 
     async def heartbeat(self, token: str, progress: Any, lease: int) -> None:
         """Hold a claim for another *lease* µs.

@@ -12,7 +12,7 @@ import attrs
 from wfe.core.codec import encode
 from wfe.core.engine.handlers import call_handler
 from wfe.core.engine.ids import uuid7
-from wfe.core.engine.live import dumps
+from wfe.core.engine.json_text import dumps
 from wfe.core.engine.options import StartOptions
 from wfe.core.engine.sizes import as_key, check_index, check_name, check_note
 from wfe.core.engine.updates import Updates

@@ -8,10 +8,8 @@ heartbeat and takeover together.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
-import traceback
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -21,13 +19,13 @@ from wfe.core.engine.activities import Activities
 from wfe.core.engine.bodies import StepFactory
 from wfe.core.engine.committer import CommitHooks, Committer
 from wfe.core.engine.control import Control
-from wfe.core.engine.errands import Errands, still_busy
+from wfe.core.engine.errands import Errands
 from wfe.core.engine.gates import Gates
 from wfe.core.engine.ids import Numbers
 from wfe.core.engine.inventory import Inventory
-from wfe.core.engine.live import LiveRun, dumps
+from wfe.core.engine.live import LiveRun
 from wfe.core.engine.lookups import Lookups
-from wfe.core.engine.membership import Beats, Heartbeat, HeartbeatFactory, leave
+from wfe.core.engine.membership import Beats, Heartbeat, HeartbeatFactory
 from wfe.core.engine.middleware import StepMiddleware, WorkflowMiddleware, tell_ended
 from wfe.core.engine.options import StartOptions
 from wfe.core.engine.outbox import Outbox
@@ -37,24 +35,25 @@ from wfe.core.engine.reads import Reads
 from wfe.core.engine.registry import Registry, Surroundings
 from wfe.core.engine.reporting import Reporter
 from wfe.core.engine.retention import Archive, Retention
+from wfe.core.engine.runs import Runs
 from wfe.core.engine.schedules import Schedules
 from wfe.core.engine.scheduling import Scheduling
 from wfe.core.engine.secrets import Vault
-from wfe.core.engine.seeking import FAULTS, Seeker
+from wfe.core.engine.seeking import Seeker
 from wfe.core.engine.settings import Settings
 from wfe.core.engine.shared import Shared
 from wfe.core.engine.sizes import Sizes
 from wfe.core.engine.starts import Starter
+from wfe.core.engine.stopping import stop
 from wfe.core.engine.streams import Streams
 from wfe.core.engine.timers import Timers
 from wfe.core.engine.waits import Waits
-from wfe.core.errors import HostStoppingError, ProviderError
+from wfe.core.errors import HostStoppingError
 from wfe.core.lifecycle_provider import LifecyclePublisher
 from wfe.core.payloads import with_texts
 from wfe.core.providers import (
     BlobProvider,
     Clock,
-    Hint,
     LockProvider,
     PayloadCodec,
     PersistenceProvider,
@@ -63,9 +62,7 @@ from wfe.core.providers import (
     WorkerInfo,
 )
 from wfe.core.rules.inputs import Received
-from wfe.core.rules.state import State
 from wfe.core.secrets import EnvSecrets, SecretsProvider
-from wfe.core.steps import InstanceRef
 
 if TYPE_CHECKING:
     from wfe.core.artifact_index import ArtifactStore
@@ -77,7 +74,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-_LOG: Final = logging.getLogger("wfe.engine")
 _SECOND: Final = 1_000_000  # µs
 _STALLED: Final = 300 * _SECOND  # without a turn of the loop a host counts as hung
 
@@ -87,7 +83,6 @@ class Engine:
 
     Attributes:
         live: Runs in memory, by number.
-        roots: Which runs are driven here, with what they start; ``None``: all.
         timers: From :meth:`start` on, as ``numbers``, ``committer`` and ``seeker``.
     """
 
@@ -100,7 +95,7 @@ class Engine:
     info: StoreInfo | None = None
     publishing: Publishing | None = None
     _loop: asyncio.AbstractEventLoop | None = None
-    _heartbeat: Beats | None = None
+    heartbeat: Beats | None = None
 
     def __init__(  # noqa: PLR0913 - the parts of a host
         self,
@@ -137,13 +132,13 @@ class Engine:
         self.outbox: Outbox = Outbox(self)
         self.streams: Streams = Streams(self)
         self.waits: Waits = Waits(self)
-        self.live: dict[int, LiveRun] = {}
+        self.runs: Runs = Runs(self, own_only=self.settings.own_runs_only)
+        self.live: dict[int, LiveRun] = self.runs.live
         self.at_work: set[object] = set()
         self.report: Reporter = Reporter(self.store, self.live)
         if lifecycle is not None:
             # What is encoded in the store is not told in clear elsewhere.
             self._publish(lifecycle, data=codec is None)
-        self._by_id: dict[str, LiveRun] = {}
         self.shared: Shared = Shared()
         self.pools: WorkerPools = WorkerPools(self.settings.threads, self.settings.processes)
         self.starter: Starter = Starter(self)
@@ -163,12 +158,11 @@ class Engine:
         self._caching = caching
         self.vault: Vault = Vault(secrets or EnvSecrets())
         self.registry: Registry = self._registry(step_factory, middleware)
-        self.roots: set[str] | None = set() if self.settings.own_runs_only else None
-        self._queue = queue
-        self._lock = lock
+        self.queue: QueueProvider = queue
+        self.lock: LockProvider = lock
         self._foreign = id(lock) != id(store)  # one object may be both, for all the types know
         self._make_heartbeat = heartbeat
-        self._errands = Errands()
+        self.errands: Errands = Errands()
         self._renewing = asyncio.Lock()
 
     def _publish(self, lifecycle: LifecyclePublisher, *, data: bool) -> None:
@@ -213,10 +207,10 @@ class Engine:
             epoch=lambda: self.epoch or None,
             emitted=self.report.emitted,
             emitting=self.report.emitting,
-            woken=self.woken,
+            woken=self.runs.woken,
             offered=self.activities.offered,
-            lost=self.lost,
-            broken=self.broken,
+            lost=self.runs.lost,
+            broken=self.runs.broken,
             fenced=self.renew,
             doubt=self.doubt,
             started=self.report.started,
@@ -228,12 +222,12 @@ class Engine:
         self.running = True
         self._loop = asyncio.get_running_loop()
         self.committer.start()
-        self.seeker = Seeker(self, self._queue, self._lock, foreign=self._foreign)
+        self.seeker = Seeker(self, self.queue, self.lock, foreign=self._foreign)
         if info.durable and not self.settings.guest:
-            self._heartbeat = self._make_heartbeat(
-                self._lock, self.settings.lease, lambda: self.epoch, self._alive
+            self.heartbeat = self._make_heartbeat(
+                self.lock, self.settings.lease, lambda: self.epoch, self._alive
             )
-            self._heartbeat.start()
+            self.heartbeat.start()
         if self.publishing is not None:
             self.publishing.start()
         self.seeker.start()
@@ -269,46 +263,7 @@ class Engine:
         if not self.running:
             return 0
         self.running = False
-        self.activities.offered()  # whoever waits for one finds the host stopping
-        await self.schedules.close()
-        await self.seeker.close()
-        await self.retention.close()
-        for run in self.live.values():
-            run.draining = True
-        deadline = asyncio.get_running_loop().time() + grace
-        left = await still_busy(lambda: [t for r in self.live.values() for t in r.working], grace)
-        await self.lookups.close()
-        # What ended in time is recorded before the runs are let go, or it would run again.
-        await self.committer.drain(deadline)
-        for run in self.live.values():
-            run.close()
-        await asyncio.gather(*left, return_exceptions=True)
-        await self.committer.close()
-        await self.timers.close()
-        await self._errands.finish()
-        await self.report.close()
-        if self.publishing is not None:
-            await self.publishing.close()
-        if self.search is not None:
-            await self.searching.close()
-        if self._heartbeat is not None:
-            await self._heartbeat.close()
-        try:
-            if self.epoch:
-                await self.store.unregister(self.epoch)
-        except ProviderError as error:
-            # What is owned is taken over from a dead worker instead: later, but as surely.
-            _LOG.warning("the store did not take the good-bye of this host: %s", error)
-        await leave(self._lock, self._queue, self.epoch)
-        await self._finish_artifacts()
-        self.live.clear()
-        self._by_id.clear()
-        self.waits.close()
-        await self.shared.close()
-        await self.vault.close()
-        self.pools.close()
-        await self.store.close()
-        return len(left)
+        return await stop(self, grace)
 
     @cached_property
     def artifacts(self) -> Artifacts:
@@ -338,23 +293,14 @@ class Engine:
         """What finds runs and lines by words."""
         from wfe.core.engine.searching import Searching  # noqa: PLC0415 - most hosts never search
 
-        return Searching(self, self._lock, self.search)
+        return Searching(self, self.lock, self.search)
 
     @cached_property
     def results(self) -> Results:
         """The results that steps keep."""
         from wfe.core.engine.caching import Results  # noqa: PLC0415 - as above
 
-        return Results(self, self._lock, self._caching)
-
-    async def _finish_artifacts(self) -> None:
-        if "artifacts" not in self.__dict__:  # nobody asked for them
-            return
-        try:
-            await self.artifacts.finish()
-        except ProviderError as error:  # what is written now only helps
-            _LOG.warning("the names of the artifacts were not written for other tools: %s", error)
-        await self.artifacts.close()
+        return Results(self, self.lock, self._caching)
 
     @property
     def committing(self) -> bool:
@@ -362,7 +308,7 @@ class Engine:
         active = self.committer.active or self.retention.busy or self.schedules.nudged
         reading = self.lookups.busy or self.activities.busy
         reading = reading or (self.search is not None and self.searching.busy)
-        return active or reading or self.seeker.nudged or self._errands.busy
+        return active or reading or self.seeker.nudged or self.errands.busy
 
     def check_running(self) -> None:
         """Raise when the host takes no work.
@@ -409,11 +355,11 @@ class Engine:
 
     def ended(self, run: LiveRun) -> None:
         """A run is final: forget it, tell who waits."""
-        self.forget(run)
+        self.runs.forget(run)
         self.schedules.ended(run.n)
         self.report.streams.tell()
         if self.hooks:
-            self._errands.run(tell_ended(self.hooks, run.view))
+            self.errands.run(tell_ended(self.hooks, run.view))
 
     def retain_until(self, run: LiveRun, status: str) -> int | None:
         """Return when retention may delete *run* if it ends now so, µs; ``None``: never."""
@@ -456,74 +402,12 @@ class Engine:
         self.waits.told(run)
 
     def broken(self, run: LiveRun, error: Exception) -> None:
-        """The engine failed on *run*: set it aside for a while, and for good after five times."""
-        if run.masks is None:
-            _LOG.error("internal error on run %s", run.ref.id, exc_info=error)
-        else:
-            trace = "".join(traceback.format_exception(error)).rstrip()
-            _LOG.error("internal error on run %s\n%s", run.ref.id, run.masks.mask(trace))
-        self.forget(run)
-        run.close()
-        message = str(error) if run.masks is None else run.masks.mask(str(error))
-        reason = dumps({"type": type(error).__name__, "message": message, "step": None})
-        self._errands.run(self.set_aside(run.n, run.ref.id, reason, FAULTS))
-
-    async def set_aside(self, n: int, id: str, reason: str, limit: int) -> None:
-        """Give a run up for a second; at *limit* faults it is suspended for *reason* (JSON)."""
-        wake = self.clock.now() + _SECOND
-        try:
-            await self.store.fault(self.epoch, n, wake, reason, limit)
-        except ProviderError as error:
-            _LOG.warning("run %s is not given up yet: %s", id, error)
-            self.doubt(n)  # loaded and tried again, until the store takes it
-            return
-        self.waits.again(id)
-        self.nudge()
+        """The engine failed on *run*: set it aside."""
+        self.runs.broken(run, error)
 
     def timer(self, run: LiveRun, when: int, pointer: int | None) -> None:
         """Call :meth:`LiveRun.timer` at *when* (µs)."""
         self.timers.wake(when, run, pointer)
-
-    # -- owning
-
-    def may_drive(self, root_id: str) -> bool:
-        """Whether this host drives runs below this root."""
-        return self.roots is None or root_id in self.roots
-
-    @property
-    def room(self) -> int:
-        """How many more runs may be live."""
-        return self.settings.max_live - len(self.live)
-
-    def adopt(self, run: LiveRun) -> None:
-        """Drive a run that this worker owns."""
-        self.live[run.n] = run
-        self._by_id[run.ref.id] = run
-        run.begin()
-        if run.poked:
-            self.committer.changed(run)
-        if run.idle:
-            self.seeker.idled(run)
-
-    def driven(self, id: str) -> LiveRun | None:
-        """Return the live run with this id, ``None`` when it is not driven here."""
-        return self._by_id.get(id)
-
-    def forget(self, run: LiveRun) -> None:
-        """Drive *run* no more; whoever waits for it is told."""
-        if self.live.get(run.n) is run:  # else it was loaded again meanwhile
-            del self.live[run.n]
-            self._by_id.pop(run.ref.id, None)
-        self.committer.forget(run)
-        self.seeker.room_made()
-        self.waits.told(run)
-
-    def lost(self, run: LiveRun) -> None:
-        """A commit was refused: what is in memory is not the truth any more."""
-        _LOG.warning("run %s moved on without this host; loading it again", run.ref.id)
-        self.forget(run)
-        run.close()
-        self.doubt(run.n)
 
     def doubt(self, n: int) -> None:
         """Run *n* may be owned by this host without being driven: look at it soon."""
@@ -538,13 +422,7 @@ class Engine:
         async with self._renewing:
             if epoch != self.epoch:
                 return  # done already
-            runs = list(self.live.values())
-            level = logging.WARNING if runs else logging.INFO  # after idling it is no news
-            _LOG.log(level, "this host was fenced; it registers anew (%d runs dropped)", len(runs))
-            for run in runs:
-                self.forget(run)
-                run.close()
-            await asyncio.gather(*(t for r in runs for t in r.working), return_exceptions=True)
+            await self.runs.drop()
             self.epoch = await self._registered()
             self.seeker.registered()
         if self.publishing is not None:
@@ -552,47 +430,9 @@ class Engine:
         self.report.fenced()
         self.nudge()
 
-    def make_run(
-        self, ref: InstanceRef, ready: Any, n: int, state: State, created_at: int
-    ) -> LiveRun:
-        """Return a live run that is not driven yet."""
-        return LiveRun(
-            owner=self,
-            ready=ready,
-            ref=ref,
-            n=n,
-            parent=None,
-            parent_pointer=None,
-            created_at=created_at,
-            state=state,
-        )
-
-    # -- looking for work
-
     def nudge(self) -> None:
         """Look for work now."""
         self.seeker.nudge()
-
-    def woken(self, woken: Sequence[tuple[int, int, int | None]]) -> None:
-        """Pass on which instances have work now."""
-        away: list[Hint] = []
-        for n, d, owner in woken:
-            run = self.live.get(n)
-            if run is not None:
-                self.poke(run)
-                continue
-            mine = owner is None and self.registry.number(d) is not None
-            if mine:
-                self.nudge()
-            if not mine or self.room <= 0 or self.roots is not None:
-                away.append(Hint(n, d, owner))
-        if away:
-            self._errands.run(self.seeker.hint(away))
-
-    def poke(self, run: LiveRun) -> None:
-        """Have *run* read its inbox."""
-        run.poked += 1
-        self.committer.changed(run)
 
     @property
     def durable(self) -> bool:

@@ -11,7 +11,7 @@ import attrs
 from wfe.core.codec import encode
 from wfe.core.engine.calls import Calls
 from wfe.core.engine.contexts import live_of
-from wfe.core.engine.live import dumps
+from wfe.core.engine.json_text import dumps
 from wfe.core.rules.inputs import Completed, Input, Writes
 
 if TYPE_CHECKING:

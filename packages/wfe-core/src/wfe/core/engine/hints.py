@@ -75,7 +75,7 @@ class Hints:
             if self._separate is not None:
                 self._separate.forget(self._heard_as)
         if self._separate is not None:  # who has no room, or its own runs only, takes none's runs
-            takes = engine.roots is None and engine.room > 0
+            takes = engine.runs.roots is None and engine.runs.room > 0
             self._separate.serve(engine.epoch, (0, *engine.gates.numbers) if takes else ())
         if self._listen is None and engine.clock.now() >= self.deaf_until:
             self._heard_as = engine.epoch

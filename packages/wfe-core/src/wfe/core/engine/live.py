@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import orjson
 
-from wfe.core.definition import Kind
+from wfe.core.engine.attempts import is_function, work
 from wfe.core.engine.branches import Branch
-from wfe.core.engine.contexts import make_context
-from wfe.core.engine.endings import to_parent
+from wfe.core.engine.endings import header_of, to_parent
 from wfe.core.engine.json_text import dumps
-from wfe.core.engine.refusals import RESTORES, RunAgainError, without
+from wfe.core.engine.refusals import RESTORES, without
 from wfe.core.engine.secrets import guarded
 from wfe.core.engine.views import instance_of
 from wfe.core.engine.watching import unwanted
 from wfe.core.models import PointerStatus, WorkflowInstance, WorkflowStatus
-from wfe.core.providers import HeaderChange, Item, Message, Snapshot
+from wfe.core.providers import Item, Message, Snapshot
 from wfe.core.rules.decide import decide
 from wfe.core.rules.inputs import (
     Decision,
@@ -35,10 +34,8 @@ from wfe.core.rules.inputs import (
     Received,
     Recovered,
     Stopped,
-    completed_of,
 )
 from wfe.core.rules.state import Pointer, State, apply, folded, state_to_json
-from wfe.core.steps import InstanceRef, StepExecutionContext
 
 if TYPE_CHECKING:
     from wfe.core.engine.calls import Calls
@@ -46,8 +43,9 @@ if TYPE_CHECKING:
     from wfe.core.engine.registry import Registered
     from wfe.core.masking import Masker
     from wfe.core.providers import Done, InboxRow
+    from wfe.core.steps import InstanceRef
 
-__all__ = ["LiveRun", "dumps"]
+__all__ = ["LiveRun"]
 
 _RUNNABLE: Final = WorkflowStatus.RUNNABLE.value
 _PENDING: Final = PointerStatus.PENDING.value
@@ -194,10 +192,10 @@ class LiveRun:
     def feed(self, each: Input) -> None:
         """Add something that happened; it is decided with whatever else arrives."""
         if not self.closed:
-            self._take(each)
+            self.take(each)
             self.owner.changed(self)
 
-    def _take(self, each: Input) -> None:
+    def take(self, each: Input) -> None:
         """Add what happened; whoever calls this sees to it that it is decided."""
         if self.masks is not None:
             each = guarded(each, self.masks)
@@ -292,7 +290,7 @@ class LiveRun:
             rows=rows,
             fold=fold,
             starts=decision.starts,
-            header=self._header(decision) if decision.changed else None,
+            header=header_of(self, decision) if decision.changed else None,
             seen=self.seen,
             consumed=decision.consumed,
             subscribe=decision.subscribe,
@@ -303,13 +301,6 @@ class LiveRun:
             unhold=decision.unhold,
             activities=decision.activities,
             end_activities=decision.end_activities,
-        )
-
-    def _header(self, decision: Decision) -> HeaderChange:
-        error = None if decision.error is None else dumps(decision.error)
-        until = self.owner.retain_until(self, decision.status) if decision.final else None
-        return HeaderChange(
-            status=decision.status, error=error, final=decision.final, retain_until=until
         )
 
     def _fold(self, decision: Decision) -> Snapshot | None:
@@ -491,8 +482,8 @@ class LiveRun:
             branch.go_on(key)
         else:
             branch = self.branches[key] = Branch()
-            branch.task = asyncio.create_task(self._run(branch, key))
-        if not self._is_function(pointer):  # it may last for days, and its calls end meanwhile
+            branch.task = asyncio.create_task(work(self, branch, key))
+        if not is_function(self, pointer):  # it may last for days, and its calls end meanwhile
             self.owner.at_work.add(branch)
 
     def _cancel(self, key: int) -> None:
@@ -507,82 +498,6 @@ class LiveRun:
             self.owner.at_work.discard(branch)
             branch.cancel()
             self.feed(Stopped(key))
-
-    async def _run(self, branch: Branch, key: int) -> None:
-        """Run the bodies of one branch, one after the other."""
-        following: int | None = key
-        at_work = self.owner.at_work
-        while following is not None:
-            if self.leaving or self.owner.unsure:
-                await self._cleared()
-            try:
-                outcome = await self._attempt(branch, following)
-            except RunAgainError:
-                continue
-            finally:
-                at_work.discard(branch)
-            if outcome is None or self.closed:
-                return
-            branch.waits = True
-            self._take(outcome)
-            self.owner.finished(self)
-            if branch.waits:
-                await branch.given()
-            following = branch.following
-
-    async def _cleared(self) -> None:
-        """Return when bodies may begin."""
-        if self.leaving:  # bodies of a state that is no more are awaited
-            await asyncio.wait(self.leaving)
-        if self.owner.unsure:
-            await self.owner.sure()
-
-    async def _attempt(self, branch: Branch, key: int) -> Input | None:
-        pointer = self.state.pointers.get(key)
-        if pointer is None:  # cancelled between being handed over and beginning
-            if self.branches.get(key) is branch:
-                del self.branches[key]
-            return None
-        if "joined" in pointer.extra:  # done, and committed by a transaction of its own
-            return completed_of(pointer.id, pointer.attempt, pointer.extra["joined"])
-        try:
-            ctx = branch.ctx = make_context(self, pointer)
-            return await self._ran(ctx, pointer)
-        except asyncio.CancelledError:
-            current = self.state.pointers.get(key)
-            if self.closed or current is None or current.status != _CANCELLED:
-                raise
-            task = asyncio.current_task()
-            if task is not None:  # what it goes on with is not cancelled
-                task.uncancel()
-            return Stopped(key)
-        except RunAgainError:
-            raise
-        except Exception as error:  # noqa: BLE001 - user code is caught inside: this is ours
-            self.owner.broken(self, error)
-            return None
-        finally:
-            branch.ctx = None
-
-    async def _ran(self, ctx: StepExecutionContext[Any], pointer: Pointer) -> Input:
-        """Run a body when there is a place for it; if it has a transaction, end that."""
-        slots, runner = self.owner.slots, self.ready.runners[pointer.step]
-        try:
-            if slots is None or self._is_function(pointer):
-                self.owner.report.began(self, pointer)
-                outcome = await runner(ctx)
-            else:
-                async with slots:
-                    self.owner.report.began(self, pointer)
-                    outcome = await runner(ctx)
-            return outcome if ctx.joined is None else await ctx.joined.end(outcome)
-        finally:
-            if ctx.joined is not None:
-                await ctx.joined.close()
-
-    def _is_function(self, pointer: Pointer) -> bool:
-        """Whether *pointer* is a durable function, whose steps take places, not itself."""
-        return self.ready.plan.places[pointer.step].node.kind is Kind.FUNCTION
 
     def close(self) -> None:
         """Stop everything; nothing that still comes from here is wanted."""

@@ -120,8 +120,8 @@ class Outbox:
             raise ProviderError(error.provider, problem) from error
         outcome = await self._put(connection, item)
         if isinstance(outcome, Done) and item.new is not None:
-            if self._engine.roots is not None:
-                self._engine.roots.add(item.new.id)
+            if self._engine.runs.roots is not None:
+                self._engine.runs.roots.add(item.new.id)
             return item.new.id, True
         if isinstance(outcome, Refused):
             if outcome.why == "name" or outcome.existing is None:
@@ -143,4 +143,4 @@ class Outbox:
             store = cast("OutboxProvider", self._engine.store)
             woken = await store.drain_outbox(1000)
             if woken:
-                self._engine.woken(woken)
+                self._engine.runs.woken(woken)

@@ -171,7 +171,7 @@ class Retention:
             await store.sweep(_DAY)
         await self._sweep_results()
         now, deleted = engine.clock.now(), 0
-        mine = (None,) if engine.roots is None else tuple({each.id for each in given})
+        mine = (None,) if engine.runs.roots is None else tuple({each.id for each in given})
         for id_ in mine:
             query = PurgeQuery(definition=id_, retained_until=now)
             if await store.purgeable(attrs.evolve(query, limit=1)) and await self._alone():

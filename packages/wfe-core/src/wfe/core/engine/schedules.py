@@ -15,7 +15,7 @@ from wfe.core.codec import decode
 from wfe.core.data import model_for
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.engine.crontimes import cron_times
-from wfe.core.engine.live import dumps
+from wfe.core.engine.json_text import dumps
 from wfe.core.engine.registry import Registered
 from wfe.core.errors import (
     DefinitionNotFoundError,
@@ -92,7 +92,7 @@ class Schedules:
 
     def start(self) -> None:
         """Begin to fire; a host that drives its own runs only leaves schedules to others."""
-        if self._engine.roots is None:
+        if self._engine.runs.roots is None:
             self._task = asyncio.create_task(self._run(), name="wfe-schedules")
 
     async def close(self) -> None:

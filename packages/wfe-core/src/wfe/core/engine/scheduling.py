@@ -14,7 +14,7 @@ import orjson
 
 from wfe.core.codec import encode
 from wfe.core.engine.ids import uuid7
-from wfe.core.engine.live import dumps
+from wfe.core.engine.json_text import dumps
 from wfe.core.engine.schedules import Known, started, times_of
 from wfe.core.engine.sizes import check_index
 from wfe.core.errors import (
@@ -263,8 +263,8 @@ class Scheduling:
         return item.new.id, True
 
     def _mine(self, run_id: str) -> None:
-        if self._engine.roots is not None:
-            self._engine.roots.add(run_id)
+        if self._engine.runs.roots is not None:
+            self._engine.runs.roots.add(run_id)
             self._engine.nudge()
 
     # -- reading

@@ -13,7 +13,7 @@ import attrs
 from wfe.core.cancelling import cancelled
 from wfe.core.engine.hints import Hints
 from wfe.core.engine.ids import shown_name
-from wfe.core.engine.live import dumps
+from wfe.core.engine.json_text import dumps
 from wfe.core.engine.membership import Takeover
 from wfe.core.engine.views import state_of
 from wfe.core.errors import ProviderError, UnreadableTextError
@@ -179,12 +179,12 @@ class Seeker:
             found = await self._engine.store.inbox(list(live)) if live else ()
         except UnreadableTextError:  # whose it is will be known when each is read for itself
             for each in list(live.values()):
-                self._engine.poke(each)
+                self._engine.runs.poke(each)
             return
         for n, poke, _ in found:
             run = live.get(n)
             if run is not None and poke > run.seen:
-                self._engine.poke(run)
+                self._engine.runs.poke(run)
 
     async def _sure(self) -> None:
         """Make certain that this host may claim: an idle one may be taken for dead."""
@@ -227,7 +227,7 @@ class Seeker:
         for n in self._hints.heard():
             run = engine.live.get(n)
             if run is not None:
-                engine.poke(run)
+                engine.runs.poke(run)
             elif n == 0:  # about no run, but about schedules
                 engine.schedules.nudge()
             elif n == -1:  # an application's transaction left an event in the outbox
@@ -252,7 +252,7 @@ class Seeker:
         numbers = engine.gates.numbers
         poll = self._poll
         while numbers:
-            self._crowded = engine.room <= 0
+            self._crowded = engine.runs.room <= 0
             if self._crowded:
                 break  # whoever ends makes room, and has this looked at again
             now = engine.clock.now()
@@ -260,7 +260,7 @@ class Seeker:
             if due is None or due > now:
                 return self._until(due, now)
             await self._sure()
-            limit = min(engine.room, _CLAIM)
+            limit = min(engine.runs.room, _CLAIM)
             try:
                 claimed = await engine.store.claim(engine.epoch, numbers, limit, hints)
             except ProviderError as error:
@@ -277,9 +277,9 @@ class Seeker:
     async def _due(self, numbers: Sequence[int]) -> tuple[int | None, Sequence[int] | None]:
         """Return when the next run is due, and which runs may be claimed (``None``: all)."""
         engine = self._engine
-        if engine.roots is None:
+        if engine.runs.roots is None:
             return await engine.store.due(numbers), None
-        found = await engine.store.waiting(tuple(engine.roots))
+        found = await engine.store.waiting(tuple(engine.runs.roots))
         mine = [(wake, n) for wake, n, d in found if d in numbers]
         return (mine[0][0] if mine else None), [n for _, n in mine]
 
@@ -309,14 +309,14 @@ class Seeker:
             if times >= engine.settings.max_interruptions and not aside:
                 message = f"its host died {times} times while it ran"
                 reason = dumps({"type": "PoisonError", "message": message, "step": None})
-                await engine.set_aside(header.n, header.id, reason, 1)
+                await engine.runs.set_aside(header.n, header.id, reason, 1)
                 continue
             try:
                 self.resume(loaded, times)
             except Exception as error:  # noqa: BLE001 - whatever it is, the run is set aside
                 _LOG.exception("cannot go on with run %s", header.id)
                 reason = dumps({"type": type(error).__name__, "message": str(error), "step": None})
-                await engine.set_aside(header.n, header.id, reason, FAULTS)
+                await engine.runs.set_aside(header.n, header.id, reason, FAULTS)
 
     async def _load(self, numbers: Sequence[int]) -> Sequence[Loaded]:
         """Return what there is of *numbers*; a run that cannot be read is set aside."""
@@ -350,14 +350,14 @@ class Seeker:
         if ready is None or header.n in engine.live:
             return
         state, snapshot, tail = state_of(loaded)
-        run = engine.make_run(_ref(loaded), ready, header.n, state, header.created_at)
+        run = engine.runs.make(_ref(loaded), ready, header.n, state, header.created_at)
         run.parent, run.parent_pointer = header.parent, header.parent_pointer
         run.fresh = True
         run.snapshot_bytes, run.tail_bytes = snapshot, tail
         run.read(header.poke, loaded.inbox)
         if takeovers:
             run.recover()
-        engine.adopt(run)
+        engine.runs.adopt(run)
         if run.inputs:
             engine.changed(run)
 
@@ -381,7 +381,7 @@ class Seeker:
         """Release runs that only wait: for long enough, or because others need the room."""
         now = self._engine.clock.now()
         linger = self._engine.settings.linger
-        crowded = self._engine.room <= 0
+        crowded = self._engine.runs.room <= 0
         idle = [run for run in self._engine.live.values() if run.idle]
         ripe = [run for run in idle if crowded or now >= run.idle_since + linger]
         if ripe:
@@ -411,11 +411,11 @@ class Seeker:
             self._engine.changed(run)
             raise
         if isinstance(outcome, Done):
-            self._engine.forget(run)
+            self._engine.runs.forget(run)
             run.close()
             self.nudge()
         else:
-            self._engine.lost(run)
+            self._engine.runs.lost(run)
 
 
 def _ref(loaded: Loaded) -> InstanceRef:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from wfe.core.engine.ids import shown_name, uuid7
-from wfe.core.engine.live import dumps
+from wfe.core.engine.json_text import dumps
 from wfe.core.engine.options import StartOptions
 from wfe.core.engine.sizes import check_index
 from wfe.core.errors import DuplicateNameError, LeaseLostError
@@ -129,7 +129,11 @@ class Starter:
         """Return who drives a new run from its start: this host, if it may and can."""
         engine = self._engine
         delayed = options.delay is not None and options.delay > timedelta(0)
-        return engine.epoch if engine.room > 0 and not delayed and engine.gates.may(ready) else None
+        return (
+            engine.epoch
+            if engine.runs.room > 0 and not delayed and engine.gates.may(ready)
+            else None
+        )
 
     def _birth(self, n: int, owner: int | None, options: StartOptions) -> _Birth:
         delay = to_micros(options.delay) if options.delay else 0
@@ -156,8 +160,8 @@ class Starter:
         run_id = uuid7()
         ref = _ref(ready, birth.n, run_id, options)
         await self._ask(ready, ref, stored)
-        if engine.roots is not None:
-            engine.roots.add(ref.root_id)
+        if engine.runs.roots is not None:
+            engine.runs.roots.add(ref.root_id)
         item, decision = self._item(ready, ref, stored, birth)
         outcome = await engine.committer.submit(item)
         if isinstance(outcome, Refused):
@@ -233,13 +237,13 @@ class Starter:
         state = State()
         for row in decision.rows:
             apply(state, row)
-        run = self._engine.make_run(ref, ready, item.n, state, done.at)
+        run = self._engine.runs.make(ref, ready, item.n, state, done.at)
         run.tail_bytes = sum(map(len, item.rows))
         if item.new is not None:
             run.parent, run.parent_pointer = item.new.parent, item.new.parent_pointer
         self._engine.report.happened(run, decision.rows, done.at)
         if item.n not in self._engine.live:  # else it was found to be ours before this was told
-            self._engine.adopt(run)
+            self._engine.runs.adopt(run)
 
     async def child(
         self,
@@ -264,7 +268,7 @@ class Starter:
         n = await engine.numbers.take()
         ref = _ref(ready, n, uuid7(), options)
         await self._ask(ready, ref, stored)
-        run = engine.driven(parent.id)
+        run = engine.runs.driven(parent.id)
         number = run.n if run is not None else 0
         # A run that was taken back has the same pointers again: its children are others.
         life = "" if run is None or run.state.since is None else f":{run.state.since}"

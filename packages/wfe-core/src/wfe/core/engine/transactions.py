@@ -470,7 +470,7 @@ class BodyTransaction:
             # If it was committed after all, its row is there, and the body does not run again.
             _LOG.warning("nobody knows whether a step's transaction was committed: %s", error)
             if not run.closed:
-                self._engine.lost(run)
+                self._engine.runs.lost(run)
             raise _LostError from error
         self._engine.transactions.worked()
         self._engine.transactions.done(run, self._ctx)
@@ -481,7 +481,7 @@ class BodyTransaction:
         if isinstance(outcome, Fenced):
             self._engine.transactions.fenced(self._epoch)
         elif not run.closed:
-            self._engine.lost(run)
+            self._engine.runs.lost(run)
         raise _LostError
 
 

@@ -77,7 +77,7 @@ class Waits:
         self, id: str, future: asyncio.Future[LiveRun | None], pause: float, *, suspended: bool
     ) -> WorkflowInstance[Any] | None:
         """Look at a run, then wait for news of it; return it when it has ended."""
-        run = self._engine.driven(id)
+        run = self._engine.runs.driven(id)
         if run is None:
             self._engine.check_running()
             header = await self._engine.reads.header(id)

@@ -17,7 +17,7 @@ import attrs
 from wfe.core.codec import decode, encode
 from wfe.core.conversion import Check, checker
 from wfe.core.engine.contexts import call_context
-from wfe.core.engine.live import dumps
+from wfe.core.engine.json_text import dumps
 from wfe.core.engine.refusals import RunAgainError
 from wfe.core.errors import DataTypeError, DefinitionError, StepTimeoutError
 from wfe.core.policies import ErrorPolicy

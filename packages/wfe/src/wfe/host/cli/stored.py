@@ -177,7 +177,7 @@ async def stuck(host: WorkflowHost, id: str, patience: timedelta | None = None) 
             every one that times out does.
     """
     engine = engine_of(host)
-    live = engine.driven(id)
+    live = engine.runs.driven(id)
     header = await engine.reads.header(id)
     if live is not None:
         if not live.idle:
