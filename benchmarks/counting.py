@@ -23,7 +23,7 @@ class CountingStore:
         fences: Calls that fenced somebody.
         releases: Calls that released something.
         taking: Seconds spent in these three.
-        batches: What was committed, commit by commit, if it is to be kept.
+        batches: What was committed since :meth:`reset`, commit by commit, if it is to be kept.
     """
 
     commits: int
@@ -43,7 +43,6 @@ class CountingStore:
         *,
         queue: str | None = None,
         lock: str | None = None,
-        keep: bool = False,
         database: str = "",
     ) -> None:
         """Count for *store*, on a server's *database*; hosts have *queue* and *lock* beside it."""
@@ -51,15 +50,15 @@ class CountingStore:
         self.database: str = database
         self._now = instant(store)
         self._beside: dict[str, Any] = {"queue": queue, "lock": lock}
-        self._keep = keep
         self.reset()
 
     def host(self, **options: Any) -> WorkflowHost:
         """Return a host over this store, with the queue and lock that stand beside it."""
         return WorkflowHost(self, **self._beside, **options)
 
-    def reset(self) -> None:
-        """Begin anew at zero."""
+    def reset(self, *, keep: bool = False) -> None:
+        """Begin anew at zero; from now on *keep* what is committed, or not."""
+        self._keep = keep
         self.commits = self.items = self.rows = self.writes = self.fences = self.releases = 0
         self.claims = []
         self.claimed_at = self.taking = 0.0
