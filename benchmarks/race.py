@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -238,6 +240,7 @@ def main(options: argparse.Namespace) -> int:
     else:
         # Nothing of a contestant is to go on when the race is ended from outside.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        _compile()
         results = race(_lanes(options), _plan(options), keep=partial(_keep, options.json))
         print(f"{results['minutes']} minutes", flush=True)
     if options.page:
@@ -248,6 +251,13 @@ def main(options: argparse.Namespace) -> int:
             print(f"{one.workload:8} {one.figure:12} {one.contestant:14} {bar}")
     broken = [run for run in results["runs"] if run.get("error")]
     return int(any(run["contestant"].startswith("wfe, ") for run in broken))
+
+
+def _compile() -> None:
+    """Write the bytecode of this project, as pip does: it wrote the rivals' when it installed them."""
+    found = find_spec("wfe")
+    for folder in (found and found.submodule_search_locations) or ():
+        compileall.compile_dir(folder, quiet=1)
 
 
 def _keep(path: Path | None, results: Mapping[str, Any]) -> None:
