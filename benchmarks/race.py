@@ -254,7 +254,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _compile() -> None:
-    """Write the bytecode of this project, as pip does: it wrote the rivals' when it installed them."""
+    """Write this project's bytecode, as pip wrote the rivals' when it installed them."""
     found = find_spec("wfe")
     for folder in (found and found.submodule_search_locations) or ():
         compileall.compile_dir(folder, quiet=1)

@@ -68,7 +68,10 @@ def module_problems(module: Module) -> Iterator[str]:
         yield f"{module.path}: {module.lines} lines, at most {MODULE_LINES}: split it by its nouns"
     for name, line, length in module.functions:
         if length > FUNCTION_LINES:
-            yield f"{module.path}:{line}: {name}() has {length} lines, at most {FUNCTION_LINES}"
+            yield (
+                f"{module.path}:{line}: {name}() has {length} lines without signature and"
+                f" docstring, at most {FUNCTION_LINES}"
+            )
     for line in module.bare_ignores:
         yield f"{module.path}:{line}: an ignore comment without a code in brackets"
 

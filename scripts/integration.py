@@ -23,8 +23,6 @@ REPORT = "WFE_TEST_SERVICES_REPORT"
 _OLDEST_SQLITE = "pysqlite3-wheels==0.5.0"
 _NEWEST_SQLITE = "pysqlite3-binary==0.5.4.post2"
 _PLACES = ("packages/wfe", "packages/wfe-testing", "examples")
-# The oldest binding begins a transaction before a PRAGMA, which these tests' application sends.
-_NOT_WITH_OLDEST = ("--ignore=packages/wfe-sqlite/tests/test_sqlite_outbox.py",)
 
 
 @attrs.frozen(kw_only=True)
@@ -59,10 +57,10 @@ def _server(service: str, **wanted: str) -> Leg:
     )
 
 
-def _sqlite(binding: str, *arguments: str) -> Leg:
+def _sqlite(binding: str) -> Leg:
     return Leg(
         service="sqlite",
-        arguments=("-p", "sqlite_swap", "packages/wfe-sqlite/tests", *arguments),
+        arguments=("-p", "sqlite_swap", "packages/wfe-sqlite/tests"),
         binding=binding,
     )
 
@@ -76,7 +74,7 @@ LEGS: dict[str, Leg] = {
     "redis-7": _server("valkey", version="7", source="redis-server"),
     "opensearch-2": _server("opensearch", version="2"),
     "opensearch-alike": _server("opensearch", source="osmem-server"),
-    "sqlite-oldest": _sqlite(_OLDEST_SQLITE, *_NOT_WITH_OLDEST),
+    "sqlite-oldest": _sqlite(_OLDEST_SQLITE),
     "sqlite-newest": _sqlite(_NEWEST_SQLITE),
 }
 

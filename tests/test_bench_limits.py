@@ -22,7 +22,8 @@ STEPS = "SELECT run, seq, event FROM step ORDER BY run, seq"
 @pytest.fixture
 async def committed() -> Sequence[Batch]:
     """Two runs of three steps, as the engine committed them."""
-    store = CountingStore(MemoryStore(), keep=True)
+    store = CountingStore(MemoryStore())
+    store.reset(keep=True)
     async with store.host() as host:
         host.register(sequence("three", 3))
         await finished(host, "three")

@@ -9,6 +9,7 @@ import orjson
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
 from wfe.core.providers import Header, Item
+from wfe.core.rules import drafted
 from wfe.core.rules.decide import begin, by_draft, decide
 from wfe.core.rules.inputs import (
     AsksPerson,
@@ -29,8 +30,21 @@ from wfe.core.rules.inputs import (
 )
 from wfe.core.rules.plan import Plan, Reducer, make_plan
 from wfe.core.rules.state import Pointer, State, folded
+from wfe.core.rules.straight import straight
 
-__all__ = ["SECOND", "Run", "block", "both", "child", "decided", "hooked", "saga", "step", "undone"]
+__all__ = [
+    "SECOND",
+    "Run",
+    "begun",
+    "block",
+    "both",
+    "child",
+    "decided",
+    "hooked",
+    "saga",
+    "step",
+    "undone",
+]
 
 SECOND = 1_000_000
 
@@ -75,6 +89,20 @@ def decided(plan: Plan, state: State, inputs: Sequence[Input], now: int) -> Deci
     """Return the decision, which is the same whether it is made the short way or not."""
     decision = decide(plan, state, inputs, now)
     assert decision == by_draft(plan, state, inputs, now)
+    passed = straight(plan, state, inputs[0]) if len(inputs) == 1 else None
+    if passed is not None:
+        assert decision.rows == [passed.row]
+        assert passed.text == orjson.dumps(passed.row).decode()
+        after = folded(state, [])
+        passed.fold(after)
+        assert after == folded(state, decision.rows)
+    return decision
+
+
+def begun(plan: Plan, data: Mapping[str, Any], now: int, info: Mapping[str, Any]) -> Decision:
+    """Return the first decision, which is the same whether it is made the short way or not."""
+    decision = begin(plan, data, now, info)
+    assert decision == drafted.begin(plan, data, now, info)
     return decision
 
 
@@ -94,7 +122,7 @@ class Run:
         self.rows: list[list[Any]] = []
         self.now = 0
         self.messages = 0
-        self.last = self.commit(begin(self.plan, data or {}, 0, {}))
+        self.last = self.commit(begun(self.plan, data or {}, 0, {}))
 
     # -- what happens
 

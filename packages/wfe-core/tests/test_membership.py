@@ -278,6 +278,35 @@ async def test_an_idle_host_is_fit_when_nobody_fenced_it(hosts: Hosts, foreign: 
     assert await takeover.fit() is not foreign
 
 
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_who_beat_lately_need_not_beat_before_it_claims(hosts: Hosts, foreign: bool) -> None:
+    takeover = await hosts.join(foreign=foreign)
+    assert takeover.fresh is not foreign  # registering is a beat, but not in a lock elsewhere
+
+    assert await takeover.fit()
+    assert takeover.fresh
+    hosts.clock.move_to(hosts.clock.now() + LEASE // 3)
+    assert not takeover.fresh
+
+
+async def test_a_beat_that_failed_is_none(hosts: Hosts) -> None:
+    takeover = await hosts.join(foreign=True)
+    hosts.lock.fails = True
+
+    assert await takeover.fit()
+    assert not takeover.fresh
+
+
+async def test_who_was_fenced_is_no_other_host_any_more(hosts: Hosts) -> None:
+    takeover = await hosts.join(foreign=True)
+    await takeover.look()
+    assert takeover.others == 1
+
+    hosts.lock.certain.add(hosts.other)
+    await takeover.look()
+    assert takeover.others == 0
+
+
 async def test_without_its_lock_a_host_works_on_unless_it_was_fenced_for_that(
     hosts: Hosts,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from random import Random  # noqa: TID251 - chance is what is tested here
 from typing import Any, Final
@@ -15,10 +14,10 @@ from hypothesis import strategies as st
 from rules_drawn import Dice, Drawn, Luck, Maker
 from rules_model import Model
 from rules_parts import Failure, Key
-from rules_run import SECOND, decided
+from rules_run import SECOND, begun, decided
 
 from wfe.core.definition import Kind, Node, WorkflowDefinition
-from wfe.core.rules.decide import begin
+from wfe.core.rules import drafted
 from wfe.core.rules.draft import Draft
 from wfe.core.rules.inputs import (
     Branched,
@@ -59,8 +58,7 @@ def drafts(monkeypatch: pytest.MonkeyPatch) -> list[Draft]:
             super().__init__(plan, state, now)
             made[:] = [self]
 
-    # By its module: `wfe.core.rules.decide` is the function of that name.
-    monkeypatch.setattr(sys.modules["wfe.core.rules.decide"], "Draft", Noted)
+    monkeypatch.setattr(drafted, "Draft", Noted)
     return made
 
 
@@ -303,7 +301,7 @@ def drive(luck: Luck, drafts: list[Draft]) -> None:
     root = Maker(luck, 14).block(3)
     plan = make_plan(WorkflowDefinition(id="random", root=root))
     pair = Pair(plan, Model(root), drafts)
-    pair.commit(begin(plan, {}, 0, {}))
+    pair.commit(begun(plan, {}, 0, {}))
     pair.compare()
     for turn in range(_MOST * 4):
         if pair.model.final:

@@ -8,6 +8,7 @@ import asyncio
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from postgres_parts import WORKER, begin, query, start
 
@@ -17,6 +18,8 @@ from wfe.core.providers import (
 )
 from wfe.postgres import PostgresStore, open_url, schema
 from wfe.postgres.clock import ServerClock
+from wfe.postgres.database import Connection
+from wfe.postgres.faults import translate
 from wfe.postgres.schema import SCHEMA
 
 
@@ -322,3 +325,63 @@ async def test_a_start_of_a_host_whose_clock_is_ahead_is_told_to_others(
     assert soon.woken == ((first, d, None),)
     assert isinstance(later, Done)
     assert later.woken == ()
+
+
+# -- connections ----------------------------------------------------------------------------------
+
+
+async def test_a_store_opens_with_one_connection_and_goes_on_with_it(tables: str) -> None:
+    asked = (
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = 'opens'"
+    )
+    store = PostgresStore(f"{tables}?application_name=opens")
+    await store.open()
+    before = query(tables, asked)
+
+    assert await store.workers() == []
+    assert await store.owned(1) == []
+
+    assert len(before) == 1
+    assert query(tables, asked) == before
+    await store.close()
+
+
+async def test_who_opens_a_store_a_second_time_leaves_no_connection_behind(tables: str) -> None:
+    store = PostgresStore(tables)
+    await store.open()
+    db = store._opened
+    second = await db.connect_alone()
+
+    await db.open(second)
+
+    assert second.closed
+    await store.close()
+
+
+# -- behind a proxy -------------------------------------------------------------------------------
+
+
+async def test_a_statement_that_another_client_prepared_is_told_as_such(
+    store: PostgresStore,
+) -> None:
+    async def ask(conn: Connection) -> None:
+        await conn.execute("DEALLOCATE ALL")
+        conn._names.clear()
+        conn._count = 0
+        await conn.execute("PREPARE wfe_1 AS SELECT 2")
+        await conn.ask("SELECT 1")
+
+    with pytest.raises(ProviderError, match=r"already exists.*\?prepare=off") as caught:
+        await store._opened.run(ask)
+
+    assert not caught.value.transient
+
+
+def test_a_proxy_that_takes_no_options_is_told_as_such() -> None:
+    said = "connection failed: FATAL:  unsupported startup parameter: options"
+
+    error = translate(psycopg.OperationalError(said), "h:6432/db", sent=False)
+
+    assert "ignore_startup_parameters = options" in str(error)
+    assert not error.transient

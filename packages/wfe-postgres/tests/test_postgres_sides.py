@@ -15,6 +15,7 @@ from wfe.core.providers import Item, WorkerInfo
 from wfe.core.search import Changes, Gone, LogChanges, SearchDocument, SearchQuery
 from wfe.core.search_text import parse_terms
 from wfe.postgres import PostgresStore
+from wfe.postgres.changes import OPEN, settled
 from wfe.testing.contracts import (
     ArtifactIndexContract,
     CacheIndexContract,
@@ -24,6 +25,7 @@ from wfe.testing.contracts import (
 from wfe.testing.contracts.changes import ChangesContract
 from wfe.testing.contracts.runs import begin, header, one
 from wfe.testing.contracts.search import SearchContract
+from wfe.testing.services.databases import Databases
 
 WORKER = WorkerInfo(name="w", host="h", pid=1)
 
@@ -150,6 +152,60 @@ class TestPostgresChanges(ChangesContract):
 
         rest = await store.changes(page.cursor, 10)
         assert {each.n for each in rest.changed} == {early.n, late.n}
+
+    async def test_transactions_of_this_database_alone_hold_it_up(
+        self, store: PostgresStore, tables: str, postgres_databases: Databases
+    ) -> None:
+        """Those of another role and those that are prepared, too."""
+        await store.changes(None, 10)
+        elsewhere, write = postgres_databases.new(), "CREATE TABLE t ()"
+
+        async def fed() -> bool:
+            n = await begin(store)
+            page = await PostgresStore.changes(store, None, 100)
+            return n in [each.n for each in page.changed]
+
+        async with await psycopg.AsyncConnection.connect(elsewhere) as other:
+            await other.execute(write)
+            async with asyncio.timeout(30):
+                while not await fed():  # a vacuum may be at work here
+                    pass
+            async with await psycopg.AsyncConnection.connect(tables) as same:
+                await same.execute(write)
+                assert not await fed()
+                await same.execute("PREPARE TRANSACTION 'wfe'")
+                assert not await fed()
+                async with await psycopg.AsyncConnection.connect(tables, autocommit=True) as end:
+                    await end.execute("ROLLBACK PREPARED 'wfe'")
+            await other.execute("SELECT 1")  # it was open all the time
+
+    async def test_any_role_sees_whose_transactions_are_open(self, tables: str) -> None:
+        async with (
+            await psycopg.AsyncConnection.connect(tables, autocommit=True) as plain,
+            await psycopg.AsyncConnection.connect(tables) as owner,
+        ):
+            cursor = await owner.execute("SELECT pg_current_xact_id()::text::bigint")
+            number = await cursor.fetchone()
+            role = f'"role of {plain.info.dbname}"'.encode()
+            await plain.execute(b"CREATE ROLE " + role)
+            try:
+                await plain.execute(b"SET ROLE " + role)
+                found = await (await plain.execute(OPEN)).fetchone()
+                await plain.execute("RESET ROLE")
+            finally:
+                await plain.execute(b"DROP ROLE " + role)
+
+        assert number is not None
+        assert found is not None
+        assert number[0] % 2**32 in found[1]
+        assert found[0] > number[0]
+
+    def test_numbers_of_transactions_go_round(self) -> None:
+        limit = 5 * 2**32 + 3
+
+        assert settled(limit, []) == limit
+        assert settled(limit, [3, 2, 4]) == limit - 1  # 4 has begun since
+        assert settled(limit, [2**32 - 5, 1]) == limit - 8
 
     async def test_the_cursor_of_another_server_is_a_beginning(self, store: PostgresStore) -> None:
         n = await begin(store)

@@ -180,6 +180,6 @@ async def test_retention_is_looked_up_in_an_index(store: SqliteStore, path: Path
         purgeable(Reader(db, path, threading.Lock()), PurgeQuery(retained_until=5))
 
     plan = _plan(path, run)
-    assert "USING INDEX wfe_instances_retain (retain_until<?)" in plan
+    assert "USING INDEX wfe_instances_held (owner=? AND retain_until<?)" in plan
     assert "SCAN wfe_instances" not in plan
     assert "SCAN r" not in plan

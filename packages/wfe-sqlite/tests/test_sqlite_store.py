@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from wfe.core.clocks import VirtualClock
 from wfe.core.errors import ProviderError
 from wfe.core.providers import (
     Conflict,
@@ -409,6 +408,33 @@ async def test_the_beat_corrects_the_clock(store: SqliteStore) -> None:
     assert abs(clock.now() - row.beat) < 60 * 10**6
 
 
+async def test_starts_rows_and_ends_write_few_pages(store: SqliteStore) -> None:
+    epoch = await store.register(WORKER)
+    runs = await begin(store, epoch, 50)
+    db = store._opened.writer.db
+    row = "INSERT INTO wfe_subscriptions VALUES (?, 1, 'go', ?, 0, 0, 0)"
+    db.executemany(row, [(n, str(n)) for n in runs])
+
+    async def pages(*, n: int, of: int | None = epoch, **item: Any) -> int:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()  # the next commit begins the log
+        (outcome,) = await store.commit(of, [Item(n=n, **item)])
+        assert isinstance(outcome, Done)
+        return int(db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
+
+    end = HeaderChange(status="complete", final=True, retain_until=1)
+    fold = Snapshot(2, "{}", "{}")
+    written = {
+        "start": await pages(n=99, new=new(99, epoch), rows=('"begin"',)),
+        "row": await pages(n=99, base=0, rows=("1",)),
+        "end": await pages(n=99, base=1, rows=("2",), header=end, fold=fold),
+        "event": await pages(n=0, of=None, publish=(Event(id="e", name="no", key="k"),)),
+        "message": await pages(n=0, of=None, publish=(Event(id="f", name="go", key=str(runs[0])),)),
+    }
+
+    # One for each table and index, and no page of a table twice.
+    assert written == {"start": 6, "row": 2, "end": 6, "event": 3, "message": 9}
+
+
 # -- statements --------------------------------------------------------------------------------
 
 
@@ -432,7 +458,7 @@ def test_hot_statements_use_indexes(path: Path) -> None:
     # Not yet a whole statement: ``find`` adds its conditions.  Definitions are few.
     del hot["wfe.sqlite.reads._SELECT"], hot["wfe.sqlite.reads._DEFINITIONS"]
     # These stop at the first row.
-    del hot["wfe.sqlite.commit._ANY_WANTS"], hot["wfe.sqlite.due._ANY_RANKED"]
+    del hot["wfe.sqlite.commit._BEFORE_ENDS"], hot["wfe.sqlite.due._ANY_RANKED"]
     # Whoever asks for all of them gets all of them.
     del hot["wfe.sqlite.activities._ALL_ROWS"]
     assert len(hot) > 65
@@ -482,104 +508,3 @@ async def test_waits_and_messages_survive_a_batch_of_everything(store: SqliteSto
     )
 
     assert [len(outcome.woken) for outcome in outcomes if isinstance(outcome, Done)] == [0, 0, 1, 0]
-
-
-# -- versions ----------------------------------------------------------------------------------
-
-
-def tables(path: Path) -> list[tuple[str, str, str]]:
-    db = sqlite3.connect(path)
-    found = db.execute(
-        "SELECT type, name, replace(replace(sql, char(10), ''), ' ', '') FROM sqlite_master"
-        " WHERE name NOT LIKE 'sqlite_%' ORDER BY type, name"
-    ).fetchall()
-    db.close()
-    return found
-
-
-NEWER = (
-    "9999_test",
-    ("ALTER TABLE wfe_instances ADD COLUMN colour INTEGER NOT NULL DEFAULT 0",),
-)
-OLD_RUN = """
-INSERT INTO wfe_instances (n, id, d, definition, version, status, wake, root_id, created_at)
-VALUES (1, 'run-1', 1, 'order', 1, 'runnable', 5, 'run-1', 1)"""
-
-
-@pytest.mark.parametrize("age", range(1, len(schema.MIGRATIONS) + 1))
-async def test_an_older_file_becomes_what_a_new_one_is(
-    path: Path, tmp_path: Path, age: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    newest = (*schema.MIGRATIONS, NEWER)
-    store = SqliteStore(path)
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:age])
-        patch.setattr(schema, "SCHEMA", age)
-        await store.open()
-        await store.close()
-    old = sqlite3.connect(path, isolation_level=None)
-    old.execute(OLD_RUN)
-    old.execute("INSERT INTO wfe_journal VALUES (1, 0, 1, '[]')")
-    old.close()
-    monkeypatch.setattr(schema, "MIGRATIONS", newest)
-    monkeypatch.setattr(schema, "SCHEMA", len(newest))
-
-    await store.open()
-    assert len(await store.history(1, -1, 10)) == 1
-    assert await store.due([1]) == 5
-    epoch = await store.register(WORKER)
-    assert [claimed.n for claimed in await store.claim(epoch, [1], 10)] == [1]
-    await store.close()
-    fresh = SqliteStore(tmp_path / "fresh.db")
-    await fresh.open()
-    await fresh.close()
-
-    assert tables(path) == tables(fresh.path)
-    db = sqlite3.connect(path)
-    applied = db.execute("SELECT migration_set, name FROM _sqlite_migrations").fetchall()
-    versions = dict(db.execute("SELECT key, value FROM wfe_meta"))
-    db.close()
-    assert applied == [("wfe", name) for name, _ in newest]
-    assert (versions["schema"], versions["min_reader"]) == (len(newest), 1)
-
-
-async def test_a_migration_that_fails_leaves_the_file_as_it_was(
-    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await store.close()
-    before = tables(path)
-    broken = ("9999_test", (*NEWER[1], "CREATE TABLE wfe_meta (x)"))
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
-        patch.setattr(schema, "SCHEMA", len(schema.MIGRATIONS))
-        with pytest.raises(ProviderError, match="wfe_meta already exists"):
-            await store.open()
-
-    assert tables(path) == before
-    await store.open()
-
-
-async def test_two_that_open_a_new_file_make_it_once(path: Path) -> None:
-    stores = [SqliteStore(path, clock=VirtualClock()) for _ in range(4)]
-
-    await asyncio.gather(*(store.open() for store in stores))
-
-    firsts = [await store.allocate(1) for store in stores]
-    assert firsts == [1, 2, 3, 4]
-    for store in stores:
-        await store.close()
-
-
-async def test_a_file_with_tables_of_an_application_is_shared(path: Path) -> None:
-    db = sqlite3.connect(path)
-    with db:
-        db.execute("CREATE TABLE events (mine)")
-        db.execute("INSERT INTO events VALUES (1)")
-    store = SqliteStore(path)
-
-    await store.open()
-    await begin(store, await store.register(WORKER), 1)
-    await store.close()
-
-    assert db.execute("SELECT mine FROM events").fetchall() == [(1,)]
-    db.close()

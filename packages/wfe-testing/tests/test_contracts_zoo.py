@@ -202,7 +202,7 @@ class UsesEventsTwice(MemoryTopics):
 
 class StoresEventsTwice(MemoryTopics):
     def publish(self, event: Event, commit: MemoryCommit) -> None:
-        self._ids.discard(event.id)
+        self._places.pop(event.id, None)
         super().publish(event, commit)
 
 
@@ -236,9 +236,19 @@ class FinishesUnseen(MemoryRuns):
 class WritesHalfItems(MemoryRuns):
     def _problem(self, item: Item, epoch: int | None) -> Outcome | None:
         problem = super()._problem(item, epoch)
-        if problem is not None and item.new is None and item.n in self.by_n:
-            self.by_n[item.n].rows.extend([(0, text) for text in item.rows])
+        if problem is not None and item.new is None:
+            self._write_half(item)
         return problem
+
+    def _append(self, item: Item, epoch: int | None, done: Done) -> Outcome:
+        outcome = super()._append(item, epoch, done)
+        if not isinstance(outcome, Done):
+            self._write_half(item)
+        return outcome
+
+    def _write_half(self, item: Item) -> None:
+        if item.n in self.by_n:
+            self.by_n[item.n].rows.extend([(0, text) for text in item.rows])
 
 
 class LetsAnybodyWrite(MemoryRuns):

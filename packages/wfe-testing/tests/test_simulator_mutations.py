@@ -11,6 +11,7 @@ import pytest
 from wfe.core import memory_runs
 from wfe.core.engine import Engine, live
 from wfe.core.engine.committer import Committer
+from wfe.core.engine.delivering import Delivering
 from wfe.core.engine.live import LiveRun
 from wfe.core.engine.seeking import Seeker
 from wfe.core.errors import ProviderError
@@ -42,7 +43,11 @@ def wrapped(cls: Any, name: str, around: Callable[..., Any]) -> Plant:
 
 def any_owner_will_do(original: Any, self: Any, item: Any, epoch: int | None) -> Any:
     run = self.by_n.get(item.n)
-    return original(self, item, epoch if run is None else run.owner)
+    if run is None:
+        return original(self, item, epoch)
+    # Nor where it stands: a host that knows an earlier state is caught by that otherwise.
+    anywhere = attrs.evolve(item, base=len(run.rows) - 1, seen=run.poke)
+    return original(self, anywhere, run.owner)
 
 
 def fence_is_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -156,9 +161,9 @@ def told_too_early(original: Any, self: Any) -> Any:
     return item
 
 
-async def yes_to_all(original: Any, self: Any, item: Any) -> Any:
+async def yes_to_all(original: Any, self: Any, item: Any, **more: Any) -> Any:
     try:
-        return await original(self, item)
+        return await original(self, item, **more)
     except ProviderError:
         return Done(0)
 
@@ -171,6 +176,30 @@ def ends_nobody(original: Any, self: Any, *rest: Any) -> None:
     return None
 
 
+def _not_seen(original: Any, item: Any) -> bool:
+    return bool(item.consumed != (0,) and original(item))
+
+
+def kept_wait(original: Any, self: Any, run: Any, item: Any) -> Any:
+    taken = original(self, run, item)
+    return taken if taken is None else attrs.evolve(taken, unsubscribe=())
+
+
+def not_published(original: Any, self: Any, run: Any, item: Any) -> Any:
+    taken = original(self, run, item)
+    return taken if taken is None else attrs.evolve(taken, publish=())
+
+
+def kept_input(original: Any, self: Any, run: Any, why: Any) -> None:
+    if run.in_flight:
+        run.again()
+    self.changed(run)
+
+
+def always_direct(original: Any, self: Any, item: Any, *, direct: bool = False) -> Any:
+    return original(self, item, direct=direct or bool(item.publish))
+
+
 def never_stopped(original: Any, self: Any, key: int) -> None:
     branch = self.branches.get(key)
     if branch is None or branch.ctx is not None:
@@ -180,12 +209,12 @@ def never_stopped(original: Any, self: Any, key: int) -> None:
 PLANTED: dict[str, tuple[Plant, set[Law]]] = {
     "store: epoch of the writer is not checked": (
         wrapped(MemoryRuns, "_owned_problem", any_owner_will_do),
-        {Law.OWNER},
+        {Law.OWNER, Law.GAPLESS},
     ),
     "store: a fence is forgotten": (fence_is_forgotten, {Law.OWNER}),
     "store: unread messages are not checked": (
         wrapped(memory_runs, "_needs_seen", no),
-        {Law.LATE, Law.WEDGED},
+        {Law.LATE, Law.WEDGED, Law.WAKES, Law.SETTLES},
     ),
     "store: a consumed message stays": (
         wrapped(MemoryRuns, "_change", kept_message),
@@ -247,6 +276,26 @@ PLANTED: dict[str, tuple[Plant, set[Law]]] = {
     "engine: a run in doubt is not looked at": (
         wrapped(Engine, "doubt", no),
         {Law.WEDGED, Law.ORPHANS},
+    ),
+    "store: what a run takes at once does not need an empty inbox": (
+        wrapped(memory_runs, "_needs_seen", _not_seen),
+        {Law.WAKES},
+    ),
+    "engine: the wait for an event that is taken at once stays": (
+        wrapped(Delivering, "taken", kept_wait),
+        {Law.WAKES},
+    ),
+    "engine: an event that is taken at once is not published": (
+        wrapped(Delivering, "taken", not_published),
+        {Law.KEPT, Law.WAKES},
+    ),
+    "engine: what was taken in vain is taken again": (
+        wrapped(Committer, "_unsettled", kept_input),
+        {Law.WAKES, Law.INTENTS, Law.INTERNAL},
+    ),
+    "engine: an event that was published before is taken at once": (
+        wrapped(Committer, "submit", always_direct),
+        {Law.WAKES},
     ),
     "rules: a join counts twice": (wrapped(flow, "_parallel_over", doubled_join), {Law.ORDER}),
     "rules: a cancelled branch is not awaited": (

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pytest
 import test_zoo_activities
+import test_zoo_answers
 import test_zoo_keeping
 import test_zoo_limits
 import test_zoo_priorities
@@ -406,6 +407,7 @@ def test_every_law_of_a_store_is_broken_by_somebody() -> None:
     """Those of parts are counted where their zoos are; the machine is tried on three stores."""
     parts = (
         test_zoo_activities,
+        test_zoo_answers,
         test_zoo_keeping,
         test_zoo_limits,
         test_zoo_priorities,

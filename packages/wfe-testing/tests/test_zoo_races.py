@@ -261,7 +261,7 @@ class BlindTopics(MemoryTopics):
     seen_waits: frozenset[tuple[int, int]] = frozenset()
 
     def look(self) -> tuple[frozenset[str], frozenset[tuple[int, int]]]:
-        return frozenset(self._ids), frozenset(
+        return frozenset(self._places), frozenset(
             place for waits in self._waiting.values() for place in waits
         )
 
@@ -295,9 +295,10 @@ class MatchesWithoutAGuard(MemoryStore):
 class StoresEventsWithoutAnIndex(MemoryStore):
     async def commit(self, epoch: int | None, items: Sequence[Item]) -> Sequence[Outcome]:
         topics = self._runs.topics
-        new = {e.id for item in items for e in item.publish if e.id not in topics._ids}
+        new = {e.id for item in items for e in item.publish if e.id not in topics._places}
         await gap()
-        topics._ids -= new
+        for id_ in new:
+            topics._places.pop(id_, None)
         return await super().commit(epoch, items)
 
 

@@ -40,8 +40,10 @@ def cluster(
             settings = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
             settings += ["--save", "", "--cluster-enabled", "yes"]
             settings += ["--cluster-port", str(free_port())]
+            # By its link's name alone Redis knows whether it is to serve or to check files.
+            command = ["server", *settings]
             nodes.append(
-                subprocess.Popen([program.resolve(), *settings], stdout=subprocess.DEVNULL)
+                subprocess.Popen(command, executable=program.resolve(), stdout=subprocess.DEVNULL)
             )
             urls.append(f"valkey://127.0.0.1:{port}")
         asyncio.run(_join(urls))

@@ -95,7 +95,7 @@ async def test_a_run_that_is_alone_needs_no_pump_and_one_task(store: Told) -> No
 
         # The start, and each step, the last of them with the end.
         assert (store.direct, store.pumped) == (51, [])
-        assert made.count("LiveRun._run") == 1
+        assert made.count("Carriers._carry") == 1
 
 
 async def test_runs_that_go_on_together_are_committed_together(store: Told) -> None:

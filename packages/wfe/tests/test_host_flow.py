@@ -130,7 +130,8 @@ async def test_for_each_never_exceeds_its_concurrency() -> None:
         nonlocal most
         running["now"] += 1
         most = max(most, running["now"])
-        await asyncio.sleep(0)
+        for _ in range(5):  # until all that may run at a time have begun
+            await asyncio.sleep(0)
         running["now"] -= 1
 
     definition = (

@@ -17,6 +17,7 @@ from wfe.core import (
     WorkflowBuilder,
     WorkflowDefinition,
 )
+from wfe.core.clocks import VirtualClock
 from wfe.core.errors import StoreUnavailableError
 from wfe.core.memory import MemoryStore
 from wfe.core.providers import Claimed, Item, Outcome, StoreInfo, WorkerInfo
@@ -290,3 +291,53 @@ async def test_a_claim_whose_answer_is_lost_interrupts_nothing() -> None:
 
     assert (ended.status, len(store.lost)) == ("complete", 1)
     assert (len(counts.ran), set(counts.ran.values())) == (4, {1})
+
+
+class ClaimsLate(LosesAnswers):
+    """The first claim seems to have failed; a server carries it out when the test says so."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.kept: tuple[Any, ...] = ()
+        self.asked = 0
+
+    async def claim(self, *args: Any) -> Sequence[Claimed]:
+        if not self.kept:
+            self.kept = args
+            raise StoreUnavailableError("test", "the link was cut", unknown=True)
+        return ()
+
+    async def owned(self, epoch: int) -> Sequence[Claimed]:
+        self.asked += 1
+        return await self._store.owned(epoch)
+
+    async def arrive(self) -> int:
+        """Carry the claim out; return how many runs it got."""
+        return len(await self._store.claim(*self.kept))
+
+
+async def _passes(clock: VirtualClock, minutes: int) -> None:
+    for _ in range(minutes * 6):
+        await clock.advance(timedelta(seconds=10))
+
+
+async def test_a_claim_that_a_server_kept_for_long_is_found_out_some_time() -> None:
+    clock, counts = VirtualClock(), Counts()
+    memory = MemoryStore(clock)
+    async with WorkflowHost(memory) as other:
+        other.register(_three())
+        behind = await other.start_workflow("three", delay=timedelta(seconds=1))
+    store: Any = ClaimsLate(memory)
+    async with WorkflowHost(store, app=counts) as host:
+        host.register(_three())
+        await _passes(clock, 20)
+        assert store.kept
+        asked = store.asked
+        assert await store.arrive() == 1
+        await _passes(clock, 16)
+        instance = await host.get(behind.id)
+
+    assert instance.status == "complete"
+    assert set(counts.ran.values()) == {1}
+    assert asked > 10  # at each look for as long as the network may take
+    assert store.asked - asked <= 2  # hardly ever after that

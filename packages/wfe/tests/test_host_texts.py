@@ -193,7 +193,7 @@ async def test_a_lost_message_suspends_its_run_and_no_other(store: Any, blobs: F
         host.register(waiting, whole())
         lost = await host.start_workflow("waiting")
         fine = await host.start_workflow(whole())
-        await host.publish_event("paid", "1", "p" * 2000)
+        await host.publish_event("paid", "1", "p" * 2000, id="by way of its inbox")
         other = await host.start_workflow(WorkflowBuilder().then(makes).build("other"))
         assert (await other.wait(10)).status == "complete"
         await _until(lambda: host._engine.reads.header(lost.id), lambda h: h.status == "suspended")

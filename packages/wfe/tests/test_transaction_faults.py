@@ -35,7 +35,7 @@ from wfe.core import (
     Retry,
     WorkflowBuilder,
 )
-from wfe.core.engine import transactions
+from wfe.core.engine import body_transactions
 from wfe.core.providers import Item, Outcome
 
 
@@ -227,7 +227,7 @@ async def test_a_long_one_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = world_of("sqlite", tmp_path / "app.db")
-    monkeypatch.setattr(transactions, "_LONG", 0.02)
+    monkeypatch.setattr(body_transactions, "_LONG", 0.02)
     seen = asyncio.Event()
 
     class Watch(logging.Handler):

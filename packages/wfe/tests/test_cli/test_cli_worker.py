@@ -33,6 +33,21 @@ workflow:
         for i in $(seq 1 600); do if [ -e go ]; then exit 0; fi; sleep 0.05; done
     - {name: last, run: echo last >> effects}
 """
+LOOKS = """\
+import gc
+import json
+import pathlib
+
+from wfe.core import StepExecutionContext, WorkflowBuilder
+
+
+def look(ctx: StepExecutionContext) -> None:
+    figures = [gc.get_freeze_count(), gc.get_threshold()[0]]
+    pathlib.Path("effects").write_text(json.dumps(figures))
+
+
+looks = WorkflowBuilder().start_with(look).build("looks")
+"""
 DB = ("--db", "sqlite:///runs.db")
 
 
@@ -76,6 +91,20 @@ def test_a_worker_drives_what_others_start(folder: Path, worker: Callable[..., R
     assert "follow it with: wfe logs -f" in started.stderr
     assert code == 0
     assert (folder / "effects").read_text() == "one\ntwo\n"
+
+
+def test_no_look_for_garbage_of_a_worker_goes_through_what_starting_made(
+    folder: Path, worker: Callable[..., Running]
+) -> None:
+    (folder / "looks.py").write_text(LOOKS)
+    running = worker("looks.py")
+
+    finished(folder, "run", "looks.py", "--detach", *DB)
+    running.until("✔ completed  looks  ")
+
+    frozen, threshold = json.loads((folder / "effects").read_text())
+    assert frozen > 30_000
+    assert threshold > 50_000
 
 
 def test_a_worker_that_is_told_to_stop_ends_its_step(

@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import attrs
+from wfe.core.lean import frozen
 
 __all__ = ["ArtifactIndex", "ArtifactRow", "ArtifactStore", "Stored"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ArtifactRow:
     """A name for an artifact.
 
@@ -64,7 +64,7 @@ class ArtifactIndex(Protocol):
         ...
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Stored:
     """What a store made of files.
 

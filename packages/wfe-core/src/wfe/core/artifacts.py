@@ -8,9 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
-import attrs
-
 from wfe.core.errors import ProviderError, WfeError
+from wfe.core.lean import define, frozen
 
 if TYPE_CHECKING:
     from wfe.core.definition import Expr, Json
@@ -32,7 +31,7 @@ __all__ = [
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-@attrs.frozen
+@frozen
 class Upload:
     """What a step keeps when its body is done.
 
@@ -45,7 +44,7 @@ class Upload:
     paths: tuple[Expr, ...]
 
 
-@attrs.frozen
+@frozen
 class Download:
     """What a step gets before its body begins.
 
@@ -58,7 +57,7 @@ class Download:
     path: Expr | None = None
 
 
-@attrs.frozen
+@frozen
 class ArtifactUse:
     """The artifacts of a step."""
 
@@ -98,7 +97,7 @@ def artifact_use_from_json(
     )
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ArtifactInfo:
     """An artifact of a run.
 
@@ -126,7 +125,7 @@ class ArtifactInfo:
     created_at: datetime
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ArtifactError(WfeError):
     """Files cannot be made an artifact, or an artifact cannot be unpacked."""
 
@@ -139,7 +138,7 @@ class ArtifactError(WfeError):
         return f"artifact {self.name!r}: {self.problem}"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ArtifactNotFoundError(WfeError):
     """The run has no artifact of this name."""
 
@@ -153,7 +152,7 @@ class ArtifactNotFoundError(WfeError):
         return f"the run has no artifact {self.name!r} (it has: {have})"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DamagedArtifactError(ProviderError):
     """A stored file is missing, or its contents do not have its digest."""
 

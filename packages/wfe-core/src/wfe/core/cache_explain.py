@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
-import attrs
 import orjson
 
 from wfe.core.cache_index import CacheEntry
 from wfe.core.definition import Json
+from wfe.core.lean import frozen
 
 __all__ = ["CacheExplanation", "Difference", "differences", "nearest_entry"]
 
 _HIDDEN: Final = frozenset({"schema"})
 
 
-@attrs.frozen
+@frozen
 class Difference:
     """A part of a key that is not what it was.
 
@@ -32,7 +32,7 @@ class Difference:
     now: Json
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CacheExplanation:
     """What the cache did for one execution of a step.
 

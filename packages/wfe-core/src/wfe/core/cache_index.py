@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-import attrs
+from wfe.core.lean import frozen
 
 __all__ = ["CacheEntry", "CacheIndex"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CacheEntry:
     """A kept result.  Texts are JSON that the engine wrote; times are µs by the store's clock.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
+from wfe.core.lean import frozen
 
 if TYPE_CHECKING:
     from wfe.core.definition import Expr, Json
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Caching", "caching_from_json", "caching_to_json"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Caching:
     """When the result of a step may be taken from the cache, and what counts for that.
 

@@ -30,6 +30,7 @@ from wfe.core.cel_syntax import (
 )
 from wfe.core.cel_types import CelType, UnfitError, cel_type_of, cel_value, plain_value
 from wfe.core.errors import DefinitionError, WfeError
+from wfe.core.lean import define, frozen
 
 __all__ = [
     "NAMESPACES",
@@ -59,7 +60,7 @@ _CONFIG: Final = (
 )
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class CelError(DefinitionError):
     """An expression does not parse or does not type-check.
 
@@ -80,7 +81,7 @@ class CelError(DefinitionError):
         return cls(message, None, first.hint, text, tuple(problems))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class CelEvaluationError(WfeError):
     """A correct expression failed on the values that it was given.
 
@@ -101,7 +102,7 @@ def _shown(text: str) -> str:
     return f"`{line if len(line) <= 120 else line[:117] + '...'}`"
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class CelProgram:
     """A compiled expression; make one with :func:`compile_cel`.
 

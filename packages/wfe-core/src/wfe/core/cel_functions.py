@@ -16,14 +16,14 @@ from functools import cmp_to_key
 from typing import Any, Final, TypeAlias, cast
 from zoneinfo import ZoneInfo
 
-import attrs
+from wfe.core.lean import frozen
 
 __all__ = ["FUNCTIONS", "CelFunction", "Form", "used"]
 
 Json: TypeAlias = Any
 
 
-@attrs.frozen
+@frozen
 class Form:
     """One way to call a function: types of its arguments, and of its result."""
 
@@ -31,7 +31,7 @@ class Form:
     result: str
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CelFunction:
     """A function of ours.
 

@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-import attrs
-
 from wfe.core.cel_forms import FORMS
+from wfe.core.lean import frozen
 
 __all__ = ["ERROR", "CelProblem", "first_line", "problems_of", "runtime_message"]
 
 
-@attrs.frozen
+@frozen
 class CelProblem:
     """One thing that is wrong in an expression.
 

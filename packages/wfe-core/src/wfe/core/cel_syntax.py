@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import attrs
 
+from wfe.core.lean import define, frozen
+
 __all__ = [
     "NAMESPACES",
     "STATUS",
@@ -36,7 +38,7 @@ class CelSyntaxTooDeepError(Exception):
     """The tree is nested deeper than it is walked; the argument says how deep it may be."""
 
 
-@attrs.frozen
+@frozen
 class CelSegment:
     """One name below the first of a path.
 
@@ -55,7 +57,7 @@ class CelSegment:
     tested: bool = False
 
 
-@attrs.frozen
+@frozen
 class CelPath:
     """A name that an expression reads: a variable and what is selected from it by constant names.
 
@@ -79,7 +81,7 @@ class CelPath:
         return tuple(names)
 
 
-@attrs.frozen
+@frozen
 class CelCall:
     """A call of a named function.
 
@@ -95,7 +97,7 @@ class CelCall:
     member: bool
 
 
-@attrs.frozen
+@frozen
 class CelComparison:
     """A name that is compared with a constant text.
 
@@ -111,7 +113,7 @@ class CelComparison:
     needed: bool
 
 
-@attrs.frozen
+@frozen
 class CelSyntax:
     """What an expression reads and calls, in order of the places.
 
@@ -145,7 +147,7 @@ def read_syntax(serialized: bytes) -> CelSyntax:
     return CelSyntax(tuple(paths), tuple(calls), walker.loops, tuple(walker.comparisons))
 
 
-@attrs.frozen
+@frozen
 class _Around:
     """What is around an expression: loop variables, and how deep it is.
 
@@ -172,7 +174,7 @@ class _Around:
         return attrs.evolve(self, bound=self.bound | names, loops=self.loops + 1)
 
 
-@attrs.define
+@define
 class _Walker:
     positions: dict[int, int]
     paths: list[CelPath] = attrs.field(factory=list[CelPath])

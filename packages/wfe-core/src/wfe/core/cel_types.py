@@ -12,10 +12,12 @@ from uuid import UUID
 
 import attrs
 
+from wfe.core.lean import frozen
+
 __all__ = ["CelType", "UnfitError", "cel_type_of", "cel_value", "plain_value"]
 
 
-@attrs.frozen
+@frozen
 class CelType:
     """A type of CEL by its signature, for example ``list<string>`` or ``map<string,dyn>``."""
 

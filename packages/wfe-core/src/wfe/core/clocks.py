@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Final
 
-from wfe.core.models import to_micros
+from wfe.core.micros import to_micros
 
 __all__ = ["SystemClock", "VirtualClock"]
 

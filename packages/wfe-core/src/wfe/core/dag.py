@@ -10,9 +10,9 @@ from typing import Any, Final, Generic, Literal, Self, TypeAlias, cast, overload
 from typing_extensions import TypeVar
 
 from wfe.core.builder import arguments as args
-from wfe.core.builder.assembly import Defaults, assemble
+from wfe.core.builder.assembly import assemble
 from wfe.core.builder.bodies import check_body
-from wfe.core.builder.drafts import Branch, Draft
+from wfe.core.builder.drafts import Branch, Defaults, Draft
 from wfe.core.builder.settings import input_value, set_output
 from wfe.core.builder.whole import combined
 from wfe.core.data import model_for

@@ -18,6 +18,7 @@ from wfe.core.definition import Json
 from wfe.core.equality import same
 from wfe.core.errors import DataTypeError, DefinitionError
 from wfe.core.fields import DataField, data_fields
+from wfe.core.lean import frozen
 from wfe.core.merging import Merge, merge_of
 from wfe.core.nearest import nearest
 from wfe.core.rules.writes import Writes
@@ -33,7 +34,7 @@ _PLAIN: Final = frozenset(
 )
 
 
-@attrs.frozen(kw_only=True, eq=False, slots=False)
+@frozen(kw_only=True, eq=False, slots=False)
 class DataModel:
     """One data type; get it with :func:`model_for`.
 

@@ -9,10 +9,10 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-import attrs
 import orjson
 
 from wfe.core.definition import Block, Json, Kind, Node, WorkflowDefinition
+from wfe.core.lean import frozen
 
 __all__ = ["Change", "DefinitionDiff", "Moved", "Spot", "StepDiff", "compare", "outline"]
 
@@ -21,7 +21,7 @@ _WITHIN: Final = frozenset({"name", "blocks", "undo", "hooks"})
 _IDENTITY: Final = frozenset({"format", "id", "version", "root"})
 
 
-@attrs.frozen
+@frozen
 class Change:
     """One thing that differs, in stored form; ``None``: it is not there.
 
@@ -34,7 +34,7 @@ class Change:
     new: Json
 
 
-@attrs.frozen
+@frozen
 class StepDiff:
     """A step that is in both definitions and differs."""
 
@@ -42,7 +42,7 @@ class StepDiff:
     changes: tuple[Change, ...]
 
 
-@attrs.frozen
+@frozen
 class Moved:
     """A step that stands elsewhere.
 
@@ -56,7 +56,7 @@ class Moved:
     new: tuple[str, ...]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class DefinitionDiff:
     """How *new* differs from *old*, by the names of the steps.
 
@@ -78,7 +78,7 @@ class DefinitionDiff:
         return not (self.added or self.removed or self.moved or self.changed or self.settings)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Spot:
     """Where a node stands.
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import attrs
+from wfe.core.lean import define
 
 __all__ = [
     "ActivityTokenError",
@@ -68,7 +68,7 @@ class WfeError(Exception):
     retryable: ClassVar[bool] = False
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DefinitionError(WfeError):
     """A definition cannot be built: what is wrong, at which step, and what to do.
 
@@ -88,7 +88,7 @@ class DefinitionError(WfeError):
         return f"{where}{self.problem}{hint}"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DefinitionConflictError(DefinitionError):
     """The same id and version was registered with other contents."""
 
@@ -97,7 +97,7 @@ class NotFoundError(WfeError, LookupError):
     """Something named does not exist."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class WorkflowNotFoundError(NotFoundError):
     """No workflow instance has this id or name (in this store)."""
 
@@ -107,7 +107,7 @@ class WorkflowNotFoundError(NotFoundError):
         return f"no workflow run has the id or name {self.id!r} in this store"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DefinitionNotFoundError(NotFoundError):
     """No definition of this id (and version) is registered."""
 
@@ -124,7 +124,7 @@ class DefinitionNotFoundError(NotFoundError):
         )
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ScheduleNotFoundError(NotFoundError):
     """No schedule has this id (in this store)."""
 
@@ -134,7 +134,7 @@ class ScheduleNotFoundError(NotFoundError):
         return f"no schedule has the id {self.id!r} in this store"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DuplicateNameError(WfeError):
     """Another run has this name already; names are unique in a store."""
 
@@ -144,7 +144,7 @@ class DuplicateNameError(WfeError):
         return f"a workflow run named {self.name!r} exists already; names are unique in a store"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class UpdateRejectedError(WfeError):
     """A run refused an update: its validator or its handler raised an error."""
 
@@ -157,7 +157,7 @@ class UpdateRejectedError(WfeError):
         return f"run {self.id} refused update {self.update!r}: {self.error_type}: {self.message}"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class InvalidStateTransitionError(WfeError):
     """The run is in a state that does not allow the operation."""
 
@@ -169,7 +169,7 @@ class InvalidStateTransitionError(WfeError):
         return f"cannot {self.operation} run {self.id!r}: it is {self.status}"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DataTypeError(WfeError, TypeError):
     """A value cannot be stored, or does not fit the type that was declared for it.
 
@@ -185,7 +185,7 @@ class DataTypeError(WfeError, TypeError):
         return f"{self.path}: {self.problem}"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StepFailedError(WfeError):
     """A step failed for good.
 
@@ -217,7 +217,7 @@ class StepCrashedError(StepFailedError):
     """The worker process that ran a ``process=True`` body died."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class WorkflowTerminatedError(WfeError):
     """The run was terminated before it had a result."""
 
@@ -235,7 +235,7 @@ class HostStoppingError(WfeError):
         return self.args[0] if self.args else "the host is stopping and takes no new work"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class HttpError(WfeError):
     """An HTTP request did not get a usable answer.
 
@@ -264,7 +264,7 @@ class LeaseLostError(WfeError):
         return "this host lost its lease; its runs were handed to another host"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ActivityTokenError(WfeError):
     """An activity token is unknown, expired, used, or belongs to a finished run."""
 
@@ -274,7 +274,7 @@ class ActivityTokenError(WfeError):
         return f"activity token {self.token!r} is unknown, expired or used"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DeterminismError(WfeError):
     """A durable function made other calls than its history says."""
 
@@ -288,7 +288,7 @@ class DeterminismError(WfeError):
         )
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class TransactionError(WfeError):
     """A step's transaction was rolled back, or is used in a way that it cannot be.
 
@@ -302,14 +302,14 @@ class TransactionError(WfeError):
         return self.problem
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class TransactionTimeoutError(TransactionError):
     """A step's transaction was open for too long, and was rolled back."""
 
     retryable: ClassVar[bool] = True
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class PluginNotFoundError(WfeError):
     """No installed distribution offers the wanted name in an entry-point group.
 
@@ -330,7 +330,7 @@ class PluginNotFoundError(WfeError):
         return f"no {self.group!r} plugin named {self.name!r} (installed: {have}){cure}"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class PluginConflictError(WfeError):
     """Two distributions offer the same name in one entry-point group."""
 
@@ -343,7 +343,7 @@ class PluginConflictError(WfeError):
         return f"{self.group!r} plugin {self.name!r} is offered by {who}; uninstall one of them"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ProviderError(WfeError):
     """A backend failed or refused; the driver's own exception is ``__cause__``.
 
@@ -366,32 +366,32 @@ class ProviderError(WfeError):
         return f"{self.provider}: {self.problem}"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StoreUnavailableError(ProviderError):
     """The store cannot be reached, opened or written now (locked, read-only, gone)."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class UnreadableTextError(ProviderError):
     """A stored text cannot be read: its codec or its blob is not there, or does not fit."""
 
     transient: bool = False
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StoreVersionError(ProviderError):
     """The store was made by a version that this one cannot read."""
 
     transient: bool = False
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StoreCorruptError(ProviderError):
     """The store's contents are damaged."""
 
     transient: bool = False
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StoreFullError(ProviderError):
     """No space is left for the store; what was acknowledged is safe, and writing goes on later."""

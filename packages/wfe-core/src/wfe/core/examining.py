@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
-import attrs
+from wfe.core.lean import frozen
 
 __all__ = ["Examined", "Finding", "Level"]
 
@@ -13,7 +13,7 @@ Level: TypeAlias = Literal["ok", "note", "warning", "problem"]
 """``problem``: something does not work; ``warning``: it may soon not, or is slower than need be."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Finding:
     """One line of a report.
 

@@ -12,6 +12,7 @@ import attrs
 from typing_extensions import ReadOnly
 
 from wfe.core.errors import DefinitionError
+from wfe.core.lean import frozen
 
 __all__ = ["DataField", "data_fields", "merged", "stored_names", "transient"]
 
@@ -81,7 +82,7 @@ def _field(metadata: dict[str, Any], factory: Any, default: Any) -> Any:
     return attrs.field(metadata=metadata)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class DataField:
     """One field of a data class.
 

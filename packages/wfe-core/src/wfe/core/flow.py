@@ -11,9 +11,10 @@ from typing import Any, Final, cast
 import attrs
 
 from wfe.core.builder import arguments as args
-from wfe.core.builder.assembly import Defaults, assemble
-from wfe.core.builder.drafts import Draft
+from wfe.core.builder.assembly import assemble
+from wfe.core.builder.drafts import Defaults, Draft
 from wfe.core.codec import decode
+from wfe.core.context_names import context_hint, hint_for, meant_for_context
 from wfe.core.definition import Kind, WorkflowDefinition
 from wfe.core.errors import DefinitionError, StepFailedError, WorkflowTerminatedError
 from wfe.core.models import WorkflowInstance, WorkflowStatus
@@ -220,7 +221,8 @@ def _unbound(
         given += f"; names that {before!r} returned: {', '.join(map(str, previous)) or 'none'}"  # pyright: ignore[reportUnknownArgumentType]
     elif before is not None:
         given += f"; {before!r} returned no mapping: {args.got(previous)}"
-    return f"there is no value for {names} ({given})", each.base
+    hint = context_hint(each.function)
+    return f"there is no value for {names} ({given})" + (f"; {hint}" if hint else ""), each.base
 
 
 # -- running ---------------------------------------------------------------------------------------
@@ -255,6 +257,7 @@ def check_inputs(
     missing = [name for name in needed if name not in given]
     if missing:
         hint = f"run({', '.join(f'{name}=...' for name in missing)})"
+        hint += "".join(f"; {hint_for(name)}" for name in missing if meant_for_context(name))
         raise DefinitionError(f"inputs are missing: {', '.join(missing)}", where, hint)
 
 

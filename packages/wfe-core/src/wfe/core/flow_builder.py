@@ -8,13 +8,14 @@ from typing import Any, Final, cast
 import attrs
 
 from wfe.core.builder import arguments as args
-from wfe.core.builder.assembly import Defaults, assemble
-from wfe.core.builder.drafts import Branch, Draft
+from wfe.core.builder.assembly import assemble
+from wfe.core.builder.drafts import Branch, Defaults, Draft
 from wfe.core.codec import decode
 from wfe.core.dag import circle_in
 from wfe.core.definition import Kind, WorkflowDefinition
 from wfe.core.errors import DefinitionError
 from wfe.core.flow import arun_in_memory, check_inputs, input_names_of, run_in_memory
+from wfe.core.lean import frozen
 from wfe.core.nearest import nearest
 from wfe.core.steps import StepExecutionContext
 from wfe.core.tasks import Parameter, Task, converted, result_field, task_of, values_of
@@ -25,14 +26,14 @@ _OUTPUT: Final = "output"
 _RESULTS: Final = "results."  # no parameter and no task's field is called so
 
 
-@attrs.frozen
+@frozen
 class FlowNode:
     """A task of a :class:`FlowBuilder`, as it was added."""
 
     name: str
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _Port:
     """Where a parameter gets its value from: a task, and names in what it returned."""
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.core.models import LogLine, WorkflowInstance
 
 __all__ = ["FoundLine", "FoundRun"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class FoundRun:
     """A run that a search found; *score* is higher the better it fits, when ordered by that."""
 
@@ -19,7 +18,7 @@ class FoundRun:
     score: float | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class FoundLine:
     """A line that a search found, with the definition of its run."""
 

@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Final
-
-import attrs
+from typing import TYPE_CHECKING, Final
 
 from wfe.core.errors import WfeError
+from wfe.core.lean import define
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["GlobError", "check_pattern", "find_files", "is_magic"]
 
@@ -19,7 +20,7 @@ _MAGIC: Final = re.compile(r"[*?\[]")
 _OWN: Final = frozenset({".wfe"})  # where the store may be: it changes all the time
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class GlobError(WfeError):
     """A pattern is wrong, or leads out of its directory."""
 
@@ -44,7 +45,7 @@ def check_pattern(pattern: str) -> tuple[str, ...]:
     text = pattern.removeprefix("!")
     if not text.strip() or "\0" in text:
         raise GlobError(pattern, "is empty")
-    if text.startswith(("/", "~")) or (os.name == "nt" and Path(text).is_absolute()):
+    if text.startswith(("/", "~")) or (os.name == "nt" and os.path.isabs(text)):  # noqa: PTH117 - as below
         raise GlobError(pattern, "is absolute; write it relative to the workspace")
     segments = tuple(part for part in text.split("/") if part not in {"", "."})
     if ".." in segments:
@@ -107,6 +108,8 @@ def _check_inside(base: Path, path: Path, pattern: str) -> None:
 
 
 def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+    from pathlib import Path  # noqa: PLC0415 - declaring a step checks patterns, finding nothing
+
     stack = [(os.fspath(directory), prefix)]
     while stack:
         path, place = stack.pop()

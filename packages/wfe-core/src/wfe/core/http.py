@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import attrs
 
 from wfe.core.errors import DefinitionError, HttpError
+from wfe.core.lean import define, frozen
 from wfe.core.steps import ExecutionResult, StepExecutionContext
 
 __all__ = [
@@ -79,7 +80,7 @@ def _statuses(value: int | Iterable[int] | None) -> tuple[int, ...] | None:
     return tuple(sorted(set(given)))
 
 
-@attrs.define(kw_only=True)
+@define(kw_only=True)
 class HttpRequest:
     """A step that makes one HTTP request; needs the extra ``[http]``.
 
@@ -142,7 +143,7 @@ class HttpRequest:
         )
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Received:
     """What a server answered.
 

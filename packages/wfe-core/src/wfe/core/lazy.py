@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TypeAlias
 
-__all__ = ["Lookup", "lazily"]
+__all__ = ["Lookup", "importing", "lazily"]
 
 Lookup: TypeAlias = Callable[[str], Any]
 """A package's ``__getattr__``."""
+
+
+@contextmanager
+def importing() -> Generator[None, None, None]:
+    """Import with the cyclic garbage collector switched off; after that it is as it was.
+
+    What modules make stays.  The collector would look at it again and again and find nothing: that
+    is a tenth of an import, and brings on a first full collection in the middle of the work.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def lazily(package: dict[str, Any], homes: Mapping[str, str]) -> Lookup:
@@ -25,7 +44,8 @@ def lazily(package: dict[str, Any], homes: Mapping[str, str]) -> Lookup:
         if home is None:
             message = f"module {package['__name__']!r} has no attribute {name!r}"
             raise AttributeError(message)
-        value = package[name] = getattr(import_module(home), name)
+        with importing():
+            value = package[name] = getattr(import_module(home), name)
         return value
 
     return found

@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast
 
-import attrs
-
+from wfe.core.lean import define
 from wfe.core.mask_forms import encoded, forms_of
 from wfe.core.secret_names import MASK, SHORTEST
 
@@ -154,7 +153,7 @@ class Masker:
         return -1, ""
 
 
-@attrs.define
+@define
 class MaskStream:
     """Masks one stream of bytes, chunk by chunk.
 

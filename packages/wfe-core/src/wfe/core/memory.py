@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
+import itertools
 import platform
 import secrets
 from bisect import bisect_left
@@ -272,18 +272,10 @@ class MemoryStore(MemoryKeeping, MemoryResults, MemorySearch):
         return None if run is None else run.stored()
 
     async def find(self, query: InstanceQuery) -> Sequence[StoredInstance]:
-        def place(run: MemoryRun) -> tuple[int, int]:
-            return (run.created_at, run.new.n)
-
-        runs = [run for run in self._runs.by_n.values() if _fits(run, query)]
-        if query.after is not None:
-            after = query.after
-            if query.newest_first:
-                runs = [run for run in runs if place(run) < after]
-            else:
-                runs = [run for run in runs if place(run) > after]
-        pick = heapq.nlargest if query.newest_first else heapq.nsmallest
-        return [run.stored() for run in pick(query.limit, runs, key=place)]
+        newest_first = query.newest_first
+        runs = self._runs.order.runs(query.after, query.since, newest_first=newest_first)
+        fitting = (run.stored() for run in runs if _fits(run, query))
+        return list(itertools.islice(fitting, query.limit))
 
     async def put_definition(self, id: str, version: int, hash: str, body: str) -> int:
         same = None
@@ -379,7 +371,6 @@ def _fits(run: MemoryRun, query: InstanceQuery) -> bool:
         query.definition in (None, new.definition)
         and query.status in (None, run.status)
         and query.reference in (None, new.reference)
-        and (query.since is None or run.created_at >= query.since)
         and (query.data is None or _folded_has(run.snapshot, query.data))
     )
 

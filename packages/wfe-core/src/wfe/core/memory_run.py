@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import attrs
 
+from wfe.core.lean import define
 from wfe.core.providers import (
     Done,
     Header,
@@ -21,7 +22,7 @@ from wfe.core.providers import (
 __all__ = ["Deliver", "MemoryCommit", "MemoryRun"]
 
 
-@attrs.define(eq=False, kw_only=True)
+@define(eq=False, kw_only=True)
 class MemoryRun:
     """An instance; *rows* by seq, *inbox* by i with the dedupe text of each message."""
 
@@ -81,7 +82,7 @@ class MemoryRun:
         return tuple(Row(first + k, at, text) for k, (at, text) in enumerate(self.rows[first:last]))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class MemoryCommit:
     """One commit: its time, its worker, and whom the current item woke."""
 

@@ -11,6 +11,7 @@ import attrs
 from wfe.core.memory_activities import MemoryActivities
 from wfe.core.memory_due import MemoryDue
 from wfe.core.memory_limits import MemoryLimits
+from wfe.core.memory_order import MemoryOrder
 from wfe.core.memory_run import MemoryCommit, MemoryRun
 from wfe.core.memory_schedules import MemorySchedules
 from wfe.core.memory_topics import MemoryTopics
@@ -44,6 +45,7 @@ class MemoryRuns:
     def __init__(self) -> None:
         self.by_n: dict[int, MemoryRun] = {}
         self.by_id: dict[str, MemoryRun] = {}
+        self.order: MemoryOrder = MemoryOrder(self.by_n)
         self.by_name: dict[str, MemoryRun] = {}
         self.owned: defaultdict[int, dict[int, MemoryRun]] = defaultdict(dict)
         self.due: MemoryDue = MemoryDue(self.by_n)
@@ -61,20 +63,29 @@ class MemoryRuns:
 
     def commit(self, epoch: int | None, items: Sequence[Item], now: int) -> list[Outcome]:
         """Apply *items* of a worker that is alive (or of a client); one outcome each."""
-        commit = MemoryCommit(now, epoch)
         plain = Done(now)
+        commit: MemoryCommit | None = None
         outcomes: list[Outcome] = []
         for item in items:
+            if item.only_rows:
+                outcomes.append(self._append(item, epoch, plain))
+                continue
             problem = self._problem(item, epoch)
             if problem is not None:
                 outcomes.append(problem)
-            elif item.only_rows:
-                self.by_n[item.n].rows.extend([(now, text) for text in item.rows])
-                outcomes.append(plain)
             else:
+                commit = commit or MemoryCommit(now, epoch)
                 self._apply(item, commit)
                 outcomes.append(commit.done())
         return outcomes
+
+    def _append(self, item: Item, epoch: int | None, done: Done) -> Outcome:
+        """Apply an item that has nothing but rows, as most do."""
+        problem = self._owned_problem(item, epoch)
+        if problem is None:
+            at = done.at
+            self.by_n[item.n].rows.extend([(at, text) for text in item.rows])
+        return done if problem is None else problem
 
     def own(self, run: MemoryRun, epoch: int) -> None:
         run.owner = epoch

@@ -7,7 +7,7 @@ from collections import defaultdict
 from operator import itemgetter
 
 from wfe.core.memory_run import Deliver, MemoryCommit, MemoryRun
-from wfe.core.providers import Event, Message, Subscription, event_payload
+from wfe.core.providers import Event, Message, Subscription, event_payload, located
 
 __all__ = ["MemoryTopics"]
 
@@ -22,7 +22,7 @@ class MemoryTopics:
     def __init__(self, deliver: Deliver) -> None:
         self._deliver = deliver
         self._events: defaultdict[tuple[str, str], list[tuple[int, int, Event]]] = defaultdict(list)
-        self._ids: set[str] = set()
+        self._places: dict[str, tuple[int, int]] = {}  # by id
         self._waiting: defaultdict[
             tuple[str, str], dict[tuple[int, int], tuple[MemoryRun, Subscription]]
         ] = defaultdict(dict)
@@ -44,6 +44,9 @@ class MemoryTopics:
 
     def subscribe(self, run: MemoryRun, subscription: Subscription, commit: MemoryCommit) -> None:
         self.unsubscribe(run, subscription.pointer)
+        if subscription.past:
+            places = [self._places[id] for id in subscription.past if id in self._places]
+            subscription = located(subscription, places)
         topic = (subscription.name, subscription.key)
         run.subscriptions[subscription.pointer] = subscription
         self._waiting[topic][run.new.n, subscription.pointer] = (run, subscription)
@@ -56,11 +59,11 @@ class MemoryTopics:
                 return
 
     def publish(self, event: Event, commit: MemoryCommit) -> None:
-        if event.id in self._ids:
+        if event.id in self._places:
             return
-        self._ids.add(event.id)
         self._last_e += 1
         at = commit.now if event.at is None else event.at
+        self._places[event.id] = (at, self._last_e)
         stored = (at, self._last_e, event)
         topic = (event.name, event.key)
         insort(self._events[topic], stored, key=lambda other: other[:2])
@@ -96,7 +99,7 @@ class MemoryTopics:
         ][:limit]
         for topic, stored in over:
             self._events[topic].remove(stored)
-            self._ids.discard(stored[2].id)
+            self._places.pop(stored[2].id, None)
             if not self._events[topic]:
                 del self._events[topic]
         return len(over)

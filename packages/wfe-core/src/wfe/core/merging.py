@@ -7,11 +7,10 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from wfe.core.codec import decode, encode
 from wfe.core.definition import Json
 from wfe.core.fields import DataField
+from wfe.core.lean import frozen
 from wfe.core.reducers import difference, reducer_name
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Merge", "merge_of"]
 
 
-@attrs.frozen
+@frozen
 class Merge:
     """How writes of one field become operands, and operands its value.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Generic
 
-import attrs
 from typing_extensions import TypeVar
 
+from wfe.core.lean import frozen
 from wfe.core.micros import from_micros, to_micros
+from wfe.core.statuses import PointerStatus, WorkflowStatus
 
 __all__ = [
     "Activity",
@@ -35,40 +35,7 @@ T = TypeVar("T")
 D = TypeVar("D", default=Any)
 
 
-class WorkflowStatus(StrEnum):
-    """State of a run; the values are stored, so they never change."""
-
-    RUNNABLE = "runnable"
-    SUSPENDED = "suspended"
-    COMPLETE = "complete"
-    FAILED = "failed"
-    TERMINATED = "terminated"
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing more will happen (but ``retry`` and retention)."""
-        return self in _FINAL
-
-
-_FINAL = frozenset({WorkflowStatus.COMPLETE, WorkflowStatus.FAILED, WorkflowStatus.TERMINATED})
-
-
-class PointerStatus(StrEnum):
-    """State of one branch's place in a run; the values are stored, so they never change."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETE = "complete"
-    SKIPPED = "skipped"
-    SLEEPING = "sleeping"
-    WAITING_FOR_EVENT = "waiting_for_event"
-    FAILED = "failed"
-    COMPENSATED = "compensated"
-    CANCELLED = "cancelled"
-    PENDING_PREDECESSOR = "pending_predecessor"
-
-
-@attrs.frozen
+@frozen
 class ErrorInfo:
     """Why something failed.
 
@@ -83,7 +50,7 @@ class ErrorInfo:
     step: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ExecutionPointer:
     """One branch's place in a run.
 
@@ -105,7 +72,7 @@ class ExecutionPointer:
     waits_for: Mapping[str, Any] | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class WorkflowInstance(Generic[D]):
     """A run, as of one moment.
 
@@ -134,7 +101,7 @@ class WorkflowInstance(Generic[D]):
     root_id: str
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class HistoryEntry:
     """One thing that happened in a run; entries are immutable, ``seq`` is gapless per run."""
 
@@ -150,7 +117,7 @@ class HistoryEntry:
     data: Mapping[str, Any] | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class LifecycleEvent:
     """What observers see, sent after the commit that made it true."""
 
@@ -164,7 +131,7 @@ class LifecycleEvent:
     data: Mapping[str, Any] | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class LogLine:
     """One line that a step wrote.
 
@@ -180,7 +147,7 @@ class LogLine:
     line: str
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Activity:
     """Work that an external worker claimed; it answers with the token.
 
@@ -210,7 +177,7 @@ class Activity:
         return f"{self.run_id}:{self.pointer}"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class OpenActivity:
     """An activity that is not done yet, as an operator sees it.
 
@@ -233,7 +200,7 @@ class OpenActivity:
     progress: Any
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Approval:
     """A question that a run asks a person.
 
@@ -256,7 +223,7 @@ class Approval:
     round: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StoredDefinition:
     """A definition in the store; running instances keep theirs, whatever is registered since.
 
@@ -275,7 +242,7 @@ class StoredDefinition:
     runnable: bool
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StreamItem:
     """Something that a step emitted.
 
@@ -290,7 +257,7 @@ class StreamItem:
     step: str | None
 
 
-@attrs.frozen
+@frozen
 class ArchivedRun:
     """All that is known of a finished run that is about to be deleted."""
 
@@ -299,7 +266,7 @@ class ArchivedRun:
     logs: tuple[LogLine, ...]
 
 
-@attrs.frozen
+@frozen
 class Page(Generic[T]):
     """Some items and where to go on; ``cursor`` is ``None`` at the end."""
 

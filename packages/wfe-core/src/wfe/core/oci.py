@@ -18,7 +18,6 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
-import attrs
 import orjson
 
 from wfe.core.artifact_index import Stored
@@ -26,6 +25,7 @@ from wfe.core.artifacts import ArtifactError, DamagedArtifactError
 from wfe.core.durable_files import directory_of, make_directory, replace
 from wfe.core.errors import ProviderError, StoreFullError, StoreUnavailableError
 from wfe.core.file_digests import digest_of, mode_of, tree_digest
+from wfe.core.lean import frozen
 from wfe.core.oci_blobs import TEMPORARY, Batch
 from wfe.core.trees import (
     GZIP,
@@ -75,7 +75,7 @@ def open_url(url: str, **options: Any) -> OciLayout:
     return OciLayout(directory_of(url, "artifacts"), **options)
 
 
-@attrs.frozen
+@frozen
 class _Manifest:
     """A manifest that was read: its layers, and the bytes of all files."""
 

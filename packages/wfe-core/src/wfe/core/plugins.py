@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint, EntryPoints
+from wfe.core.lazy import importing
+from wfe.core.offers import Offer, offers
 
 __all__ = ["GROUPS", "described", "installed", "load"]
 
@@ -45,25 +46,21 @@ _PIP: Final = {
 
 
 @cache  # one walk over sys.path, whatever the number of groups
-def _everything() -> EntryPoints:
-    from importlib.metadata import entry_points  # noqa: PLC0415 - imports e-mail, zip files …
-
-    return cast("EntryPoints", entry_points())  # in 3.11 a class that has all of its methods
+def _everything() -> Sequence[Offer]:
+    return offers("wfe.")
 
 
 @cache
-def _group(group: str) -> dict[str, tuple[EntryPoint, ...]]:
-    found: dict[str, tuple[EntryPoint, ...]] = {}
-    for point in _everything().select(group=group):
+def _group(group: str) -> dict[str, tuple[Offer, ...]]:
+    found: dict[str, tuple[Offer, ...]] = {}
+    for offer in _everything():
+        if offer.group != group:
+            continue
         # The same distribution may stand twice on sys.path (editable and installed): one offer.
-        known = found.get(point.name, ())
-        if all(_distribution(point) != _distribution(other) for other in known):
-            found[point.name] = (*known, point)
+        known = found.get(offer.name, ())
+        if all(offer.distribution != other.distribution for other in known):
+            found[offer.name] = (*known, offer)
     return found
-
-
-def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else "unknown"
 
 
 def installed(group: str) -> tuple[str, ...]:
@@ -73,13 +70,11 @@ def installed(group: str) -> tuple[str, ...]:
 
 def described(group: str) -> list[tuple[str, str, str]]:
     """Return (name, distribution and version, object) of each offer in *group*; imports nothing."""
-    rows: list[tuple[str, str, str]] = []
-    for name, points in sorted(_group(group).items()):
-        for point in points:
-            dist = point.dist
-            source = f"{dist.name} {dist.version}" if dist is not None else "unknown"
-            rows.append((name, source, point.value))
-    return rows
+    return [
+        (name, f"{each.distribution} {each.version}".strip(), each.value)
+        for name, offered in sorted(_group(group).items())
+        for each in offered
+    ]
 
 
 def _offers(name: str) -> bool:
@@ -107,5 +102,6 @@ def load(group: str, name: str) -> Any:
     if others:
         from wfe.core.errors import PluginConflictError  # noqa: PLC0415 - as above
 
-        raise PluginConflictError(group, name, tuple(_distribution(point) for point in points))
-    return first.load()
+        raise PluginConflictError(group, name, tuple(each.distribution for each in points))
+    with importing():
+        return first.load()

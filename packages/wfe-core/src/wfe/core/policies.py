@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 from attrs import validators as v
 
+from wfe.core.lean import frozen
 from wfe.core.micros import to_micros
 
 __all__ = [
@@ -40,7 +41,7 @@ class Growth(StrEnum):
     LINEAR = "linear"
 
 
-@attrs.frozen
+@frozen
 class Backoff:
     """How the pause before retry *k* (from 0) grows.
 
@@ -72,32 +73,32 @@ exponential: Final[Backoff] = Backoff(Growth.EXPONENTIAL, 2.0)
 """Twice the pause before each further retry."""
 
 
-@attrs.frozen
+@frozen
 class Fail:
     """The step fails and with it whatever contains it; at the top, the run is FAILED."""
 
 
-@attrs.frozen
+@frozen
 class Suspend:
     """The run is SUSPENDED with the error; ``resume`` tries the step again."""
 
 
-@attrs.frozen
+@frozen
 class Terminate:
     """The run is TERMINATED."""
 
 
-@attrs.frozen
+@frozen
 class Continue:
     """The step is recorded as FAILED and the run goes on after it."""
 
 
-@attrs.frozen
+@frozen
 class Compensate:
     """Undo, then go on: after the saga the step stands in, else after the step itself."""
 
 
-@attrs.frozen
+@frozen
 class CompensateThenSuspend:
     """Undo, then the run is SUSPENDED with the error; ``resume`` tries again from the start."""
 
@@ -157,7 +158,7 @@ def _name_of(cls: type[BaseException]) -> str:
     return f"{cls.__module__}.{name}" if name in _LABELS else name  # zlib.error, struct.error …
 
 
-@attrs.frozen
+@frozen
 class Retry:
     """Try again: *max_retries* retries are *max_retries* + 1 attempts.
 

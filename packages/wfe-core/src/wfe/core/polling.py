@@ -10,7 +10,8 @@ import attrs
 
 from wfe.core.errors import DefinitionError, HttpError, StepTimeoutError
 from wfe.core.http import MIB, HttpRequest, Received, fetch, method_of, seconds_of
-from wfe.core.models import to_micros
+from wfe.core.lean import define
+from wfe.core.micros import to_micros
 from wfe.core.steps import ExecutionResult, StepExecutionContext
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _backoff(value: object) -> float:
     return float(value)
 
 
-@attrs.define(kw_only=True)
+@define(kw_only=True)
 class PollEndpoint:
     """A step that makes an HTTP request until a condition over the answer holds.
 

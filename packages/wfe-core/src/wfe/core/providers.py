@@ -37,6 +37,7 @@ from wfe.core.records import (
     WorkerRow,
     data_has,
     event_payload,
+    located,
     superseded,
 )
 from wfe.core.side_records import (
@@ -102,6 +103,7 @@ __all__ = [
     "data_has",
     "event_payload",
     "granted_payload",
+    "located",
     "superseded",
 ]
 

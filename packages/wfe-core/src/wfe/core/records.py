@@ -7,9 +7,10 @@ engine wrote: a provider stores them unread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal, TypeAlias, cast
 
+import attrs
 import orjson
 
 from wfe.core.lean import lean
@@ -44,6 +45,7 @@ __all__ = [
     "WorkerRow",
     "data_has",
     "event_payload",
+    "located",
     "superseded",
 ]
 
@@ -116,7 +118,11 @@ class Snapshot:
 
 @lean(kw_only=True)
 class Subscription:
-    """A wait for the first event (name, key) with time >= *as_of* and (time, e) > *after*."""
+    """A wait for the first event (name, key) with time >= *as_of* and (time, e) > *after*.
+
+    Attributes:
+        past: Ids of events that the wait is after, too; unknown ones do not matter.
+    """
 
     pointer: int
     name: str
@@ -124,6 +130,13 @@ class Subscription:
     as_of: int
     after_at: int = -1
     after_e: int = -1
+    past: tuple[str, ...] = ()
+
+
+def located(wait: Subscription, positions: Iterable[tuple[int, int]]) -> Subscription:
+    """Return *wait* after these positions (time, e), which are those of its ``past``."""
+    at, e = max([(wait.after_at, wait.after_e), *positions])
+    return attrs.evolve(wait, after_at=at, after_e=e, past=())
 
 
 GENTLY: Final = '{"gently":true}'
@@ -202,9 +215,10 @@ class Item:
         header: ``None``: unchanged.
         seen: ``poke`` at the time of the decision.  Checked when there is a header change or
             something consumed, unless the change is a release.
-        consumed: Inbox rows (``i``) that this transition journals: deleted with it.
+        consumed: Inbox rows (``i``) that this transition journals: deleted with it.  0: a message
+            that never was in an inbox, for it came with the decision; there is nothing to delete.
         subscribe: Waits that begin; each is matched against stored events at once.
-        unsubscribe: Pointers whose waits end.
+        unsubscribe: Pointers whose waits end, before *publish* looks for whom its events wake.
         alive: Set ``takeovers`` and ``faults`` to 0 (the first item after a claim).
         activities: Work to offer; one of the same pointer is replaced.
         end_activities: Pointers whose activities are not wanted any more.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
-import attrs
+from wfe.core.lean import frozen
 
 __all__ = ["Overlap", "Schedule"]
 
@@ -13,7 +13,7 @@ Overlap: TypeAlias = Literal["skip", "queue", "cancel"]
 """What a fire does while the last run is not final: nothing, wait for its end, or terminate it."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Schedule:
     """When a workflow starts by itself, and what has come of it; as of one moment.
 

@@ -11,10 +11,10 @@ import binascii
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
-import attrs
 import orjson
 
 from wfe.core.errors import DataTypeError
+from wfe.core.lean import frozen
 from wfe.core.records import StoreInfo
 from wfe.core.side_records import LogRow
 
@@ -42,7 +42,7 @@ __all__ = [
 Order: TypeAlias = Literal["newest", "oldest", "relevance"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class SearchDocument:
     """What an index knows of a run.
 
@@ -72,7 +72,7 @@ class SearchDocument:
     text: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class LogDocument:
     """What an index knows of a line that a step wrote.
 
@@ -94,7 +94,7 @@ class LogDocument:
     text: str = ""
 
 
-@attrs.frozen
+@frozen
 class Gone:
     """A run that was deleted, with all its lines; *rev* is above all that it had."""
 
@@ -104,7 +104,7 @@ class Gone:
     created_at: int
 
 
-@attrs.frozen
+@frozen
 class Changed:
     """Run *n* was made or changed: its status, its error; or it was given up to wait."""
 
@@ -112,7 +112,7 @@ class Changed:
     rev: int
 
 
-@attrs.frozen
+@frozen
 class Changes:
     """What changed after a cursor.
 
@@ -129,7 +129,7 @@ class Changes:
     more: bool
 
 
-@attrs.frozen
+@frozen
 class LoggedLine:
     """A line with the id and the definition of its run."""
 
@@ -138,7 +138,7 @@ class LoggedLine:
     definition: str
 
 
-@attrs.frozen
+@frozen
 class LogChanges:
     """Lines after a cursor, in order; lines of deleted runs are left out."""
 
@@ -147,7 +147,7 @@ class LogChanges:
     more: bool
 
 
-@attrs.frozen
+@frozen
 class Term:
     """Words that must occur in this order, next to each other.
 
@@ -162,7 +162,7 @@ class Term:
     exclude: bool = False
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class SearchQuery:
     """What is looked for; everything given must fit.
 
@@ -194,7 +194,7 @@ class SearchQuery:
     cursor: str | None = None
 
 
-@attrs.frozen
+@frozen
 class SearchHit:
     """A run that fits; *score* is higher the better, ``None`` unless ordered by relevance."""
 
@@ -203,7 +203,7 @@ class SearchHit:
     score: float | None = None
 
 
-@attrs.frozen
+@frozen
 class LogHit:
     """A line that fits; *document* comes without its ``text``."""
 
@@ -211,7 +211,7 @@ class LogHit:
     score: float | None = None
 
 
-@attrs.frozen
+@frozen
 class SearchPage:
     """Runs that fit; *cursor* is ``None`` at the end."""
 
@@ -219,7 +219,7 @@ class SearchPage:
     cursor: str | None = None
 
 
-@attrs.frozen
+@frozen
 class LogPage:
     """Lines that fit; *cursor* is ``None`` at the end."""
 

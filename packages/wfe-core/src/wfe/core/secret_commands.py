@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 
 from wfe.core.errors import ProviderError
+from wfe.core.lean import frozen
 from wfe.core.secret_names import check_secret_name
 
 __all__ = ["CommandSecrets", "open_command"]
@@ -43,7 +44,7 @@ def _checked(given: Iterable[str]) -> tuple[str, ...]:
     return argv
 
 
-@attrs.frozen
+@frozen
 class CommandSecrets:
     """Runs a program, without a shell; what it prints is the secret.
 

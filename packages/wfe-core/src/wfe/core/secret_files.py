@@ -15,6 +15,7 @@ import attrs
 import orjson
 
 from wfe.core.errors import ProviderError
+from wfe.core.lean import frozen
 from wfe.core.secret_names import check_secret_name, variable_of
 
 __all__ = ["FileSecrets", "open_file", "read_dotenv"]
@@ -44,7 +45,7 @@ def open_file(url: str) -> FileSecrets:
     return FileSecrets(path)
 
 
-@attrs.frozen
+@frozen
 class FileSecrets:
     """Secrets in a file, or in a directory of files, as Kubernetes mounts them.
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import attrs
-
 from wfe.core.errors import WfeError
+from wfe.core.lean import define
 
 __all__ = [
     "MASK",
@@ -31,7 +30,7 @@ PREFIX: Final = "WFE_SECRET_"
 SECRET_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SecretNameError(WfeError):
     """Something cannot be the name of a secret."""
 

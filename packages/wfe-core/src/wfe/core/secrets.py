@@ -16,6 +16,7 @@ import attrs
 
 from wfe.core.definition import Cel, Expr, Value
 from wfe.core.errors import ProviderError, WfeError
+from wfe.core.lean import define, frozen
 from wfe.core.plugins import load
 from wfe.core.secret_names import PREFIX, SecretNameError, check_secret_name, variable_of
 
@@ -65,7 +66,7 @@ SecretsGiven: TypeAlias = "_Given | Sequence[_Given]"
 """A provider, the URL of one, names with values, or several of these: the first that knows wins."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class MissingSecretError(WfeError):
     """No provider knows a secret that a step needs.
 
@@ -86,7 +87,7 @@ class MissingSecretError(WfeError):
         )
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SecretInDataError(WfeError):
     """A value that would be stored gives a secret away.
 
@@ -105,7 +106,7 @@ class SecretInDataError(WfeError):
         )
 
 
-@attrs.frozen
+@frozen
 class EnvSecrets:
     """Secrets in environment variables: ``npm-token`` is in ``WFE_SECRET_NPM_TOKEN``.
 
@@ -127,7 +128,7 @@ class EnvSecrets:
         return f"the environment ({self.prefix}…)"
 
 
-@attrs.frozen
+@frozen
 class MappingSecrets:
     """Secrets in memory, for tests and for applications that have them already."""
 
@@ -142,7 +143,7 @@ class MappingSecrets:
         return "the application's own secrets"
 
 
-@attrs.frozen
+@frozen
 class ChainedSecrets:
     """Several providers; the first that knows a secret gives it.
 
@@ -224,7 +225,7 @@ def _opened(url: str) -> SecretsProvider:
     return made
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class MissingSecret:
     """A secret that steps need and no provider knows.
 

@@ -5,8 +5,9 @@ Rules as in ``wfe.core.records``: times are µs by the store's clock, texts are 
 
 from __future__ import annotations
 
-import attrs
 import orjson
+
+from wfe.core.lean import frozen
 
 __all__ = [
     "ActivityRow",
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ActivityStart:
     """Work for whoever claims it; at most one per (instance, pointer).
 
@@ -35,7 +36,7 @@ class ActivityStart:
     parameters: str = "null"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ActivityRow:
     """An activity as stored.
 
@@ -68,7 +69,7 @@ def activity_payload(pointer: int, attempt: int, result: str) -> str:
     return f'{{"pointer":{pointer},"attempt":{attempt},{result[1:]}'
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Hold:
     """A place under a limit that a pointer wants.
 
@@ -107,7 +108,7 @@ def granted_payload(hold: Hold, at: int, *, taken: bool = False) -> str:
     return f'{{"pointer":{hold.pointer},"attempt":{hold.attempt},"key":{key},"at":{at}{more}}}'
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ScheduleRow:
     """A schedule as stored.
 
@@ -133,7 +134,7 @@ class ScheduleRow:
     rev: int = 0
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Fire:
     """A change of a schedule, made only if it is still at *rev*; its ``rev`` then grows by one.
 
@@ -150,7 +151,7 @@ class Fire:
     started: bool = True
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class LogRow:
     """A line that a step wrote.
 
@@ -167,7 +168,7 @@ class LogRow:
     l: int = 0  # noqa: E741 - the column's name
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StreamRow:
     """Something that a step emitted.
 

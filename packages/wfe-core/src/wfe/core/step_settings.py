@@ -7,9 +7,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
-import attrs
-
 from wfe.core.errors import DefinitionError
+from wfe.core.lean import frozen
 from wfe.core.policies import ErrorPolicy, Retry
 
 __all__ = ["StepSettings", "settings_of", "step"]
@@ -18,7 +17,7 @@ _LONGEST = timedelta(days=365_000)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StepSettings:
     """What ``@step`` says of a body; a builder's own calls win."""
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 
 from wfe.core.errors import DefinitionError
+from wfe.core.lean import frozen
 
 __all__ = ["COMPUTED", "NOTHING", "Role", "Setting", "StepType", "describe", "setting", "told"]
 
@@ -57,7 +58,7 @@ class Role(StrEnum):
     NONE = "none"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Setting:
     """A field of a step type.
 
@@ -93,7 +94,7 @@ class Setting:
         return self.role in {Role.VALUE, Role.CONSTANT, Role.CODE}
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StepType:
     """A step type: its name, its class and what it takes and gives.
 

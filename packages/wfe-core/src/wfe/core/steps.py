@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, runtime_checkable
 
-import attrs
 from typing_extensions import TypeVar
 
 from wfe.core.errors import TransactionError
-from wfe.core.lean import lean
+from wfe.core.lean import frozen, lean
 
 if TYPE_CHECKING:
+    import asyncio
+
     from wfe.core.artifacts import StepArtifacts
     from wfe.core.masking import Masker
     from wfe.core.step_services import Services
@@ -34,7 +34,7 @@ D = TypeVar("D", default=Any)
 T = TypeVar("T")
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ExecutionResult:
     """What a body wants to happen next; made by the class methods.
 
@@ -159,6 +159,8 @@ class CancelToken:
 
     async def wait(self) -> None:
         """Return when the body should stop."""
+        import asyncio  # noqa: PLC0415 - what only declares workflows needs none
+
         event = asyncio.Event()
         # First listen, then look: a set() in another thread between the two is not missed.
         self._waiters = (*self._waiters, (asyncio.get_running_loop(), event))
@@ -420,6 +422,8 @@ class StepExecutionContext(Generic[D]):
     def raise_if_cancelled(self) -> None:
         """Raise ``asyncio.CancelledError`` when the result is not wanted any more."""
         if self.cancelled.is_set():
+            import asyncio  # noqa: PLC0415 - what only declares workflows needs none
+
             raise asyncio.CancelledError
 
     def emit(self, name: str, payload: Any = None) -> None:

@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
-import attrs
-
 from wfe.core.builder.arguments import got
 from wfe.core.builder.bodies import body_name, check_body
 from wfe.core.codec import decode
 from wfe.core.conversion import checker
 from wfe.core.errors import DefinitionError
 from wfe.core.fields import DataField, data_fields
+from wfe.core.lean import frozen
 from wfe.core.step_settings import step
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def task(
     return mark if function is None else mark(function)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Parameter:
     """One parameter of a task.
 
@@ -87,7 +86,7 @@ class Parameter:
         return self.default is _UNKNOWN
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Task:
     """A function with what is known of it.
 

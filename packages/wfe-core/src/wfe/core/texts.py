@@ -15,10 +15,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-import attrs
 import orjson
 
 from wfe.core.errors import DataTypeError, ProviderError, UnreadableTextError
+from wfe.core.lean import frozen
 from wfe.core.providers import BlobProvider, PayloadCodec
 
 __all__ = ["Texts", "plain"]
@@ -50,7 +50,7 @@ def plain(text: str) -> Any:
     return cast("Any", found)
 
 
-@attrs.frozen
+@frozen
 class Texts:
     """What becomes of one text."""
 

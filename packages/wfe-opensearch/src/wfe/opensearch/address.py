@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import attrs
 
 from wfe.core.errors import ProviderError
+from wfe.core.lean import frozen
 from wfe.core.urls import split_url
 
 __all__ = ["Address", "parsed"]
@@ -20,7 +21,7 @@ _FORM: Final = "opensearch://[user:password@]host[:9200][,host…]/[?prefix=wfe]
 _KNOWN: Final = ("prefix", "timeout", "shards", "replicas", "ca", "verify")
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Address:
     """A cluster and the indices in it.
 

@@ -10,6 +10,7 @@ import attrs
 import orjson
 
 from wfe.core.errors import ProviderError
+from wfe.core.lean import frozen
 
 __all__ = ["Operation", "Poster", "send"]
 
@@ -29,7 +30,7 @@ class Poster(Protocol):
         ...
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Operation:
     """One document put or deleted.
 

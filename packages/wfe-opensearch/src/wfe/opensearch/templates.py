@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.opensearch.address import Address
 
 __all__ = ["VERSION", "Names", "index_template", "typed_fields"]
@@ -22,7 +21,7 @@ _LONG: Final = {"type": "long"}
 _TYPES: Final = ("keyword", "long", "double", "boolean", "date")
 
 
-@attrs.frozen
+@frozen
 class Names:
     """Names that begin with a prefix; what has no date in it is also an alias and a template."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from psycopg import DataError
@@ -10,7 +11,7 @@ from psycopg.adapt import AdaptersMap, Buffer, Dumper
 from psycopg.pq import Format
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
-__all__ = ["Bools", "Ints", "Texts", "register"]
+__all__ = ["Bools", "Ints", "Texts", "packed_ints", "packed_texts", "register"]
 
 _EMPTY: Final = struct.Struct("!iiI")  # dimensions, whether there are nulls, type of the elements
 _HEAD: Final = struct.Struct("!iiIii")  # ... length, first index
@@ -38,7 +39,30 @@ class Bools(list[bool]):
 _Parts: TypeAlias = list[bytes]
 
 
-def _array(oid: int, values: list[Any], parts: _Parts) -> bytes:
+def packed_ints(values: Sequence[int | None]) -> bytes:
+    """Return a ``bigint[]`` as the server takes it."""
+    pack = _INT.pack
+    return _array(_INT8, values, [_NULL if each is None else pack(8, each) for each in values])
+
+
+def packed_texts(values: Sequence[str | None]) -> bytes:
+    """Return a ``text[]`` as the server takes it.
+
+    Raises:
+        UnicodeEncodeError: There is half of a character in one of them.
+    """
+    parts: _Parts = []
+    pack = _LENGTH.pack
+    for each in values:
+        if each is None:
+            parts.append(_NULL)
+        else:
+            data = each.encode()
+            parts += (pack(len(data)), data)
+    return _array(_TEXT, values, parts)
+
+
+def _array(oid: int, values: Sequence[Any], parts: _Parts) -> bytes:
     if not values:
         return _EMPTY.pack(0, 0, oid)
     return b"".join((_HEAD.pack(1, int(None in values), oid, len(values), 1), *parts))
@@ -49,8 +73,7 @@ class _IntsDumper(Dumper):
     oid = _INT8S
 
     def dump(self, obj: Any) -> Buffer | None:
-        pack = _INT.pack
-        return _array(_INT8, obj, [_NULL if each is None else pack(8, each) for each in obj])
+        return packed_ints(obj)
 
 
 class _TextsDumper(Dumper):
@@ -58,18 +81,10 @@ class _TextsDumper(Dumper):
     oid = _TEXTS
 
     def dump(self, obj: Any) -> Buffer | None:
-        parts: _Parts = []
-        pack = _LENGTH.pack
-        for each in obj:
-            if each is None:
-                parts.append(_NULL)
-                continue
-            try:
-                data = each.encode()
-            except UnicodeEncodeError as error:  # half of a character
-                raise DataError(str(error)) from error
-            parts += (pack(len(data)), data)
-        return _array(_TEXT, obj, parts)
+        try:
+            return packed_texts(obj)
+        except UnicodeEncodeError as error:  # half of a character
+            raise DataError(str(error)) from error
 
 
 class _BoolsDumper(Dumper):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
@@ -9,6 +10,7 @@ from typing import Final
 
 import psycopg
 
+from wfe.core.cancelling import cancelled
 from wfe.core.clocks import SystemClock
 from wfe.core.errors import ProviderError, StoreUnavailableError
 from wfe.core.local_deaths import LocalDeaths
@@ -112,11 +114,12 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
             conn = await db.connect_alone()
             try:
                 await self._prepare(conn)
-            except psycopg.Error as error:
-                raise translate(error, db.where) from error
-            finally:
+            except BaseException as error:
                 await conn.close()
-            await db.open()
+                if isinstance(error, psycopg.Error):
+                    raise translate(error, db.where) from error
+                raise
+            await db.open(conn)
             self._is_open = True
             try:
                 await self._open_outbox()
@@ -153,7 +156,7 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
         called as the user is.  The store must not seem empty then.
         """
         db = self._database
-        cursor = await conn.execute(_STANDING, (f"{db.names.prefix}meta",))
+        cursor = await conn.execute(_STANDING, (f"{db.names.prefix}meta",), prepare=False)
         there: list[str] = [row[0] for row in await cursor.fetchall()]
         if len(there) > 1:
             problem = (
@@ -167,7 +170,7 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
         return there[0] if there else str(first)
 
     async def _about(self, conn: Connection) -> tuple[str | None, str, str]:
-        row = await (await conn.execute(_ABOUT)).fetchone()
+        row = await (await conn.execute(_ABOUT, prepare=False)).fetchone()
         schema, encoding, version = row or (None, "", "")
         return schema, encoding, version
 
@@ -175,8 +178,13 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
 
     async def register(self, worker: WorkerInfo) -> int:
         epoch = secrets.randbits(63) or 1
-        await self._start_queue()
-        await ownership.register(self._opened, epoch, worker, self._now)
+        # Together, as a connection takes long; nobody can hint anything to this worker as yet.
+        listening = asyncio.create_task(self._start_queue())
+        try:
+            await ownership.register(self._opened, epoch, worker, self._now)
+            await listening
+        finally:
+            await cancelled(listening)
         self._deaths.hold(epoch)
         return epoch
 

@@ -1,12 +1,14 @@
 """The part of the store that says what changed: a feed from which nothing is missing.
 
-Each change bears the number of its transaction.  Only those before the oldest transaction that is
-still open are shown: what is committed later comes later, too.
+Each change bears the number of its transaction.  Only those before the oldest transaction of this
+database that is still open are shown: what is committed later comes later, too.  Transactions of
+other databases of the server hold nothing up.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from wfe.core.errors import DataTypeError
@@ -18,7 +20,7 @@ from wfe.postgres.parts import PostgresPart
 if TYPE_CHECKING:
     from wfe.postgres.database import Connection
 
-__all__ = ["FEED", "PostgresChanges"]
+__all__ = ["FEED", "OPEN", "PostgresChanges", "settled"]
 
 FEED: Final = "feed"
 """Key of ``wfe_meta`` that is there when somebody follows the changes: only then is it kept which
@@ -29,7 +31,19 @@ _ENABLE: Final = (
     "LOCK TABLE wfe_tombstones IN SHARE ROW EXCLUSIVE MODE",
     f"INSERT INTO wfe_meta (key, value) VALUES ('{FEED}', 'on') ON CONFLICT DO NOTHING",  # noqa: S608 - a constant
 )
-_SETTLED: Final = "rev < (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint)"
+# Which transactions of this database are open, as numbers without their upper half, and the number
+# before which all others have ended.  That one is of the statement's snapshot, which is older than
+# the look at what runs: who is not seen running and has a lower number has ended, and whoever asks
+# in a later statement sees what it did.  All roles see these numbers, also of others' transactions.
+OPEN: Final = """
+SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, ARRAY(
+    SELECT backend_xid::text::bigint FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_xid IS NOT NULL)"""
+# After the others, for those become these.
+_PREPARED: Final = """
+SELECT transaction::text::bigint FROM pg_prepared_xacts WHERE database = current_database()"""
+_ROUND: Final = 2**32
+_SETTLED: Final = "rev < %(settled)s::bigint"
 _AFTER: Final = "(rev, {0}) > (%(rev)s, %(key)s)"
 _CHANGES: Final = f"""
 SELECT rev, n, id, created_at FROM (
@@ -48,6 +62,17 @@ LEFT JOIN wfe_instances i ON i.n = x.instance AND i.status <> '{PURGED}'
 ORDER BY x.rev, x.l"""  # noqa: S608 - constants
 
 
+def settled(limit: int, numbers: Sequence[int]) -> int:
+    """Return the lowest of *limit* and the transactions that are open.
+
+    Args:
+        limit: A whole number of a transaction.
+        numbers: The lower 32 bits of others, each less than half of a round away.
+    """
+    ages = [(limit - number) % _ROUND for number in numbers]
+    return limit - max([age for age in ages if age < _ROUND // 2], default=0)
+
+
 class PostgresChanges(PostgresPart):
     """The feed of a :class:`~wfe.postgres.store.PostgresStore`.
 
@@ -62,7 +87,8 @@ class PostgresChanges(PostgresPart):
         rev, key = self._place(cursor)
         if not self._feeds:
             await self._enable()
-        rows = await self._opened.all(_CHANGES, {"rev": rev, "key": key, "limit": limit})
+        args = {"rev": rev, "key": key, "limit": limit, "settled": await self._ended_before()}
+        rows = await self._opened.all(_CHANGES, args)
         if rows:
             rev, key = rows[-1][0], rows[-1][1]
         return Changes(
@@ -74,7 +100,8 @@ class PostgresChanges(PostgresPart):
 
     async def log_changes(self, cursor: str | None, limit: int) -> LogChanges:
         rev, key = self._place(cursor)
-        rows = await self._opened.all(_LINES, {"rev": rev, "key": key, "limit": limit})
+        args = {"rev": rev, "key": key, "limit": limit, "settled": await self._ended_before()}
+        rows = await self._opened.all(_LINES, args)
         lines: list[LoggedLine] = []
         for _, n, at, step, pointer, stream, line, l, id_, definition in rows:  # noqa: E741 - the column's name
             if id_ is not None:
@@ -83,6 +110,14 @@ class PostgresChanges(PostgresPart):
         if rows:
             rev, key = rows[-1][0], rows[-1][7]
         return LogChanges(tuple(lines), f"{self._server}:{rev}:{key}", more=len(rows) == limit)
+
+    async def _ended_before(self) -> int:
+        """Return a number below which no transaction of this database is open any more."""
+        db = self._opened
+        ((limit, numbers),), prepared = await db.run(
+            lambda conn: db.pipeline(conn, [(OPEN, None), (_PREPARED, None)])
+        )
+        return settled(limit, [*numbers, *(number for (number,) in prepared)])
 
     @property
     def _server(self) -> str:

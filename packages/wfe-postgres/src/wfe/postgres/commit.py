@@ -12,10 +12,23 @@ import orjson
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from wfe.core.providers import Conflict, Done, Fenced, Item, Outcome, Refused, Stale
+from wfe.core.lean import frozen
+from wfe.core.providers import (
+    Conflict,
+    Done,
+    Fenced,
+    Header,
+    Item,
+    Outcome,
+    Refused,
+    Stale,
+    located,
+)
+from wfe.postgres.arrays import Texts
 from wfe.postgres.database import Args, Connection, Database, Row
 from wfe.postgres.effects import APPLY, document, locks
 from wfe.postgres.faults import is_bad_data, is_unique, translate
+from wfe.postgres.lone import Answer, Lone
 from wfe.postgres.writing import Batch, sends
 
 __all__ = ["commit", "commit_in"]
@@ -28,6 +41,8 @@ _RACES: Final = 5  # times that an item is looked at anew when another start cam
 # µs.  A start that is due at once has the time of its host, which may be a little ahead of the
 # server's: others are told of it all the same, or they would find it by their polls only.
 _SOON: Final = 100_000
+
+_PLACES: Final = "SELECT id, at, e FROM wfe_events WHERE id = ANY (%(ids)s::text[])"
 
 Outcomes = dict[int, Outcome]
 """By the item's place in its batch."""
@@ -46,9 +61,28 @@ async def commit(
     """
     db.stats.items += len(items)
     try:
+        past = sorted({id for item in items for wait in item.subscribe for id in wait.past})
+        if past:
+            items = await _located(db, items, past)
         return await _careful(db, epoch, items, now)
     except (psycopg.Error, OSError) as error:
         raise translate(error, db.where) from error
+
+
+async def _located(db: Database, items: Sequence[Item], past: Sequence[str]) -> list[Item]:
+    """Return *items* whose waits are after the events *past*: their places never change."""
+    sql, args = db.names.sql(_PLACES), {"ids": Texts(past)}
+    rows = await db.repeated(lambda conn: conn.ask(sql, args))
+    places = {id: (at, e) for id, at, e in rows}
+    return [
+        attrs.evolve(
+            item,
+            subscribe=tuple(
+                [located(w, [places[id] for id in w.past if id in places]) for w in item.subscribe]
+            ),
+        )
+        for item in items
+    ]
 
 
 async def _careful(
@@ -102,10 +136,17 @@ async def commit_in(
     Raises:
         psycopg.Error: Nothing was written; the present transaction is over.
     """
+    bulk = bulk and _is_alone(conn)
+    lone = Lone.of(epoch, items[0]) if bulk and len(items) == 1 else None
+    if lone is not None:
+        outcome = await _committed(db, conn, lone, now)
+        if outcome is not None:
+            return [outcome]
+        bulk = False
     work = _Work(db, conn, epoch, items, now)
     # Inside a transaction nothing can be tried again when another came first: so it is looked,
     # under the locks, before anything is done.
-    outcomes = await work.first(bulk=bulk and _is_alone(conn))
+    outcomes = await work.first(bulk=bulk)
     if len(outcomes) < len(items):
         # Why they were not accepted, the function says; or it can do what the statement cannot.
         outcomes.update(await work.apply([k for k in range(len(items)) if k not in outcomes]))
@@ -116,7 +157,33 @@ async def commit_in(
     return done
 
 
-@attrs.frozen
+async def _committed(db: Database, conn: Connection, lone: Lone, now: int | None) -> Outcome | None:
+    """Apply one usual item; ``None``: it was not accepted, and left no trace."""
+    stats, item = db.stats, lone.item
+    statements = lone.statements(db.names, now)
+    stats.commits += 1
+    stats.statements += len(statements)
+    stats.round_trips += 1
+    answer = Answer.of(await conn.ask_packed(statements))
+    if answer is None:
+        return _FENCED
+    if not answer.accepted:
+        return None
+    stats.rows += len(item.rows)
+    if answer.due is not None:
+        return Done(answer.now, ((item.n, answer.due, None),))
+    if item.new is not None and _is_for_others(item.new, answer.now, now):
+        return Done(answer.now, ((item.n, item.new.d, None),))
+    return Done(answer.now)
+
+
+def _is_for_others(new: Header, at: int, now: int | None) -> bool:
+    """Whether a run that was started is due, and nobody's; *at* is the time of the commit."""
+    soon = at + _SOON if now is None else at
+    return new.owner is None and new.wake is not None and new.wake <= soon
+
+
+@frozen
 class _Work:
     db: Database
     conn: Connection
@@ -187,9 +254,8 @@ class _Work:
         accepted, due, definitions = more
         done = frozenset(accepted)
         woken = {n: Done(now, ((n, d, None),)) for n, d in zip(due, definitions, strict=True)}
-        soon = now + _SOON if self.now is None else now
         for new in batch.starts:
-            if new.owner is None and new.wake is not None and new.wake <= soon:
+            if _is_for_others(new, now, self.now):
                 woken[new.n] = Done(now, ((new.n, new.d, None),))
         items = self.items
         return {k: woken.get(items[k].n, plain) for k in places if items[k].n in done}

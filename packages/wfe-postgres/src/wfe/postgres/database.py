@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
-import attrs
 import psycopg
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -18,6 +17,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from wfe.core.errors import ProviderError, StoreUnavailableError
+from wfe.core.lean import define
 from wfe.postgres.arrays import register
 from wfe.postgres.faults import is_demoted, is_rival, lost, translate
 from wfe.postgres.names import Names
@@ -47,7 +47,7 @@ _PREPARED: Final = 200  # statements that a connection keeps
 _LIFETIME: Final = 3600.0  # seconds, after which a connection is replaced
 
 
-@attrs.define
+@define
 class Stats:
     """What a store has asked of its server.
 
@@ -113,6 +113,7 @@ class Database:
         self._pool: AsyncConnectionPool[Connection] | None = None
         # One that came back when nobody waited: most of what a host does is done on it.
         self._spare: Connection | None = None
+        self._first: list[Connection] = []  # before the pool has taken it
         self._wanting = 0  # who wait for the pool
         self._drained = 0.0  # monotonic seconds; older connections lead nowhere
 
@@ -131,16 +132,23 @@ class Database:
         await self._configure(made)
         return made
 
-    async def open(self) -> None:
-        """Begin to keep connections; once it does, do nothing."""
+    async def open(self, first: Connection | None = None) -> None:
+        """Begin to keep connections; once it does, only close *first*.
+
+        Args:
+            first: One that is there already and nobody else's.
+        """
         if self._pool is not None:
+            if first is not None:
+                await first.close()
             return
+        self._first = [] if first is None else [first]
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,
             min_size=1,
             max_size=self.size,
             open=False,
-            connection_class=Wire,
+            connection_class=_beginning_with(self._first),
             kwargs=self._settings(),
             configure=self._configure,
             max_lifetime=_LIFETIME,
@@ -155,6 +163,14 @@ class Database:
             logger.addHandler(logging.NullHandler())
         self._pool = pool  # whoever closes this before it is open closes it, too
         await pool.open()
+        if first is not None:
+            # Until the pool has it, or who asks next would have it make another one.
+            try:
+                await pool.wait(self._patience)
+            except PoolTimeout as error:  # it was lost just then; the pool is closed
+                self._pool = None
+                problem = f"no connection to {self.where}"
+                raise StoreUnavailableError("postgres", problem) from error
 
     async def close(self) -> None:
         """Close all connections of the pool."""
@@ -164,6 +180,8 @@ class Database:
             if spare is not None:
                 await pool.putconn(spare)
             await pool.close()
+        while self._first:
+            await self._first.pop().close()
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
@@ -255,7 +273,7 @@ class Database:
         """Return the server's time (µs), and the monotonic clock before and after the answer."""
         before = time.monotonic_ns()
         cursor = await conn.execute(
-            "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+            "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", prepare=False
         )
         row = await cursor.fetchone()
         after = time.monotonic_ns()
@@ -358,6 +376,17 @@ class Database:
             spare = self._taken()
             if spare is not None:
                 await self._give(spare)
+
+
+def _beginning_with(first: list[Connection]) -> type[Connection]:
+    """Return the class of connections for a pool, which makes new ones when *first* is empty."""
+
+    class Made(Wire):
+        @classmethod
+        async def connect(cls, *args: Any, **kwargs: Any) -> Any:
+            return first.pop() if first else await Wire.connect(*args, **kwargs)
+
+    return Made
 
 
 def _where(given: Mapping[str, Any]) -> str:

@@ -10,23 +10,25 @@ import attrs
 import orjson
 from psycopg import DataError
 
+from wfe.core.lean import define
 from wfe.core.providers import Hold, Item, Subscription, superseded
 from wfe.postgres.arrays import Ints, Texts
 from wfe.postgres.names import GUARDS, Names
 from wfe.postgres.writing import needs_seen
 
-__all__ = ["APPLY", "document", "locks"]
+__all__ = ["APPLY", "BUCKETS", "document", "guard_of_topic", "locks"]
 
 APPLY: Final = """
 SELECT o_at, o_outcome, o_info, o_woken
 FROM wfe_apply_1(%(epoch)s::bigint, %(now)s::bigint, %(items)s::jsonb)"""
 """Applies items in their order; no row: the worker is fenced."""
 
-_BUCKETS: Final = 1023  # a mask; the server's table of locks is finite
+BUCKETS: Final = 1023
+"""A mask of the numbers of guards: the server's table of locks is finite."""
 # First of all, in one order; keys that somebody leaves too.
 _GUARDS: Final = f"""
 SELECT pg_advisory_xact_lock(%(class)s::int, g.k) FROM (
-    SELECT DISTINCT hashtext(w.what) & {_BUCKETS} AS k FROM (
+    SELECT DISTINCT hashtext(w.what) & {BUCKETS} AS k FROM (
         SELECT unnest(%(guards)s::text[]) AS what
         UNION ALL
         SELECT 'limit ' || key FROM wfe_holders WHERE instance = ANY (%(leaving)s::bigint[])
@@ -57,7 +59,7 @@ _SCHEDULES: Final = """
 SELECT id FROM wfe_schedules WHERE id = ANY (%(fires)s::text[]) ORDER BY id FOR UPDATE"""
 
 
-@attrs.define
+@define
 class _Wanted:
     """Whom and what a batch touches."""
 
@@ -113,7 +115,7 @@ def locks(
         wanted.add(item)
     statements: list[tuple[str, dict[str, Any]]] = []
     topics = sorted(wanted.topics | wanted.published)
-    guards = [f"topic {len(name)} {name} {key}" for name, key in topics]
+    guards = [guard_of_topic(name, key) for name, key in topics]
     guards += [f"limit {key}" for key in sorted(wanted.limits)]
     leaving = sorted(wanted.leaving)
     if guards or leaving:
@@ -140,6 +142,11 @@ def locks(
     if wanted.fires:
         statements.append((_SCHEDULES, {"fires": Texts(sorted(wanted.fires))}))
     return statements
+
+
+def guard_of_topic(name: str, key: str) -> str:
+    """Return what is locked by whoever publishes events of a topic or begins to wait for one."""
+    return f"topic {len(name)} {name} {key}"
 
 
 def document(items: Sequence[Item]) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import attrs
-
 from wfe.core.examining import Finding
+from wfe.core.lean import frozen
 from wfe.postgres.parts import PostgresPart
 from wfe.postgres.schema import SCHEMA
 
@@ -30,7 +29,7 @@ SELECT current_setting('server_version_num')::int,
         WHERE schemaname = %(schema)s AND relname LIKE %(tables)s)"""
 
 
-@attrs.frozen
+@frozen
 class Condition:
     """How a database is.
 

@@ -32,6 +32,14 @@ _RIVALS: Final = (errors.SerializationFailure, errors.DeadlockDetected, errors.L
 _FULL: Final = (errors.DiskFull, errors.OutOfMemory, errors.InsufficientResources)
 _CORRUPT: Final = (errors.DataCorrupted, errors.IndexCorrupted)
 _READ_ONLY: Final = (errors.ReadOnlySqlTransaction, errors.CannotConnectNow)
+# Statements that another client prepared on the same connection, or that were prepared on another.
+_SHARED: Final = (errors.DuplicatePreparedStatement, errors.InvalidSqlStatementName)
+_OPTIONS: Final = "unsupported startup parameter"
+_PROXY: Final = (
+    "behind a proxy that shares connections between transactions, as PgBouncer does, add"
+    " ?prepare=off&notify=off, and have it ignore what it does not know"
+    " (ignore_startup_parameters = options)"
+)
 _DENIED: Final = (
     errors.InvalidPassword,
     errors.InvalidAuthorizationSpecification,
@@ -99,6 +107,9 @@ def translate(error: Exception, where: str, *, sent: bool = True) -> ProviderErr
         sent: Whether a statement that changes something may have reached the server.
     """
     said = str(error).strip().partition("\n")[0]
+    if isinstance(error, _SHARED) or _OPTIONS in said:
+        problem = f"{where}: {said}; {_PROXY}"
+        return ProviderError(_PROVIDER, problem, transient=False)
     if isinstance(error, _FULL):
         problem = f"the server of {where} has no room ({said}); what was acknowledged is safe"
         return StoreFullError(_PROVIDER, problem)

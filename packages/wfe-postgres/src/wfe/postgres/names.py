@@ -13,6 +13,7 @@ from typing import Any, Final, LiteralString
 import attrs
 
 from wfe.core.errors import ProviderError
+from wfe.core.lean import frozen
 
 __all__ = ["APPENDS", "GUARDS", "MIGRATION", "NOW", "NUMBERS", "Names"]
 
@@ -37,7 +38,7 @@ _NAME: Final = re.compile(r"(\bINDEX (?:CONCURRENTLY )?(?:IF (?:NOT )?EXISTS )?)
 _LONGEST_PREFIX: Final = 24  # with the longest name below the server's 63 bytes
 
 
-@attrs.frozen
+@frozen
 class Names:
     """The real names of a store's tables.
 

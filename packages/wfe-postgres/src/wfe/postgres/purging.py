@@ -89,9 +89,9 @@ noted AS (
     WHERE EXISTS (SELECT 1 FROM wfe_meta WHERE key = 'feed') ON CONFLICT (n) DO NOTHING)
 SELECT n FROM gone"""
 EVENTS: Final = f"""
-DELETE FROM wfe_events WHERE e IN (
+DELETE FROM wfe_events WHERE e = ANY (ARRAY(
     SELECT e FROM wfe_events WHERE expires <= {NOW}
-    ORDER BY expires LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    ORDER BY expires LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 RETURNING 1"""  # noqa: S608 - constants
 """Deletes some events that have expired."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-import attrs
 from psycopg.errors import InsufficientPrivilege
 from psycopg.sql import SQL, Identifier
 
 from wfe.core.errors import StoreUnavailableError
+from wfe.core.lean import frozen
 from wfe.postgres.faults import denied, newer
 from wfe.postgres.functions import FUNCTIONS
 from wfe.postgres.names import MIGRATION, Names
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MIGRATIONS", "MIN_READER", "SCHEMA", "Migration", "ensure_schema"]
 
 
-@attrs.frozen
+@frozen
 class Migration:
     """Statements that are done once, in one transaction.
 
@@ -336,10 +336,10 @@ async def _migrate(conn: Connection, names: Names, found: int) -> None:
 
 async def _version(conn: Connection, names: Names, where: str) -> int:
     """Return the schema's version, -1: there is none."""
-    row = await (await conn.execute(names.sql(_HAS))).fetchone()
+    row = await (await conn.execute(names.sql(_HAS), prepare=False)).fetchone()
     if row is None or not row[0]:
         return -1
-    rows = await (await conn.execute(names.sql(_VERSIONS))).fetchall()
+    rows = await (await conn.execute(names.sql(_VERSIONS), prepare=False)).fetchall()
     versions: dict[str, int] = {key: value for key, value in rows}  # noqa: C416 - typed so
     needs = versions.get("min_reader", 0)
     if needs > SCHEMA:

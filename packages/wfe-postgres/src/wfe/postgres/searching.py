@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 import orjson
 
+from wfe.core.lean import frozen
 from wfe.core.search import (
     Gone,
     LogDocument,
@@ -75,7 +75,7 @@ ON CONFLICT (l) DO NOTHING"""
 _LINE: Final = ("l", "n", "id", "definition", "at", "step", "pointer", "stream", "line")
 
 
-@attrs.frozen
+@frozen
 class _Side:
     """Names of one of the two indexes: of runs, or of lines."""
 

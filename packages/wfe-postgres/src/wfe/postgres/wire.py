@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-import attrs
 import psycopg
 from psycopg import errors, generators
 from psycopg.abc import Buffer, PQGen
@@ -24,10 +23,13 @@ from psycopg.pq import ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
 
-__all__ = ["Args", "Row", "Wire"]
+from wfe.core.lean import frozen
+
+__all__ = ["Args", "Packed", "Row", "Wire", "positional"]
 
 Row: TypeAlias = tuple[Any, ...]
 Args: TypeAlias = Mapping[str, Any] | None
+Packed: TypeAlias = tuple[bytes, Sequence[bytes | None]]
 
 _MOST: Final = 200  # prepared statements of a connection
 _PATIENCE: Final = 5.0  # seconds that a server may take to end what nobody waits for
@@ -39,7 +41,7 @@ _Results: TypeAlias = list[PGresult]
 _Answer: TypeAlias = PQGen[_Results]
 
 
-@attrs.define(kw_only=True)
+@frozen(kw_only=True)
 class _Given:
     """A statement, and its values as they are sent."""
 
@@ -52,7 +54,7 @@ class _Given:
     def of(cls, values: Values, sql: str, args: Args) -> _Given:
         if args is None:
             return cls(text=sql.encode(), values=(), types=(), formats=())
-        text, names = _positional(sql)
+        text, names = positional(sql)
         dumped = values.dump_sequence([args[name] for name in names], [PyFormat.AUTO] * len(names))
         types, formats = values.types or (), values.formats or ()
         return cls(text=text, values=dumped, types=types, formats=formats)
@@ -92,19 +94,27 @@ class Wire(psycopg.AsyncConnection[Row]):
             self._values = Transformer(self)
         values = self._values
         given = [_Given.of(values, sql, args) for sql, args in questions]
-        try:
-            results = await self._results(given)
-        except errors.InvalidSqlStatementName:
-            # Another's ROLLBACK makes the driver deallocate all statements, ours with its own.
-            if not self._names:
-                raise
-            self._names.clear()
-            results = await self._results(given)
+        results = await self._repeated(given)
         found: list[list[Row]] = []
         for result in results:
             values.set_pgresult(result)
             found.append(values.load_rows(0, result.ntuples, tuple))
         return found
+
+    async def ask_packed(self, questions: Sequence[Packed]) -> PGresult:
+        """Return the last result of statements that go together and are one transaction.
+
+        As :meth:`ask_all`, but at what the server's library takes: ``$1`` for values, each of
+        which is cast to a type, and values in the server's binary form.
+
+        Raises:
+            psycopg.Error: As :meth:`ask` does.
+        """
+        given = [
+            _Given(text=text, values=values, types=(), formats=(Format.BINARY,) * len(values))
+            for text, values in questions
+        ]
+        return (await self._repeated(given))[-1]
 
     async def wait(self, gen: PQGen[Any], *args: Any, **kwargs: Any) -> Any:
         """Wait as the driver does, which watches the socket for itself."""
@@ -119,6 +129,16 @@ class Wire(psycopg.AsyncConnection[Row]):
 
     # -- the rest -------------------------------------------------------------------------------
 
+    async def _repeated(self, given: Sequence[_Given]) -> _Results:
+        try:
+            return await self._results(given)
+        except errors.InvalidSqlStatementName:
+            # Another's ROLLBACK makes the driver deallocate all statements, ours with its own.
+            if not self._names:
+                raise
+            self._names.clear()
+            return await self._results(given)
+
     async def _results(self, given: Sequence[_Given]) -> _Results:
         prepares = self.prepare_threshold is not None
         names = [await self._name(each) if prepares else None for each in given]
@@ -130,7 +150,7 @@ class Wire(psycopg.AsyncConnection[Row]):
                 pgconn.send_query_prepared(name, each.values, each.formats, Format.BINARY)
             else:
                 pgconn.send_query_params(
-                    each.text, each.values, each.types, each.formats, Format.BINARY
+                    each.text, each.values, each.types or None, each.formats, Format.BINARY
                 )
         if together:
             pgconn.pipeline_sync()
@@ -237,8 +257,8 @@ def _rest(answer: _Answer, wanted: Wait) -> _Answer:
 
 
 @lru_cache(maxsize=1024)
-def _positional(sql: str) -> tuple[bytes, tuple[str, ...]]:
-    """Return *sql* with ``$1`` for names, and the names in their order."""
+def positional(sql: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return *sql*, as the server takes it, with ``$1`` for names, and the names in their order."""
     places: dict[str, int] = {}
 
     def place(found: re.Match[str]) -> str:

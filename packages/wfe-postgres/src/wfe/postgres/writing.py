@@ -13,20 +13,24 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from wfe.core.lean import define
 from wfe.core.providers import Header, Item
 from wfe.postgres.arrays import Bools, Ints, Texts
 from wfe.postgres.names import NOW
 
-__all__ = ["Batch", "needs_seen", "sends"]
+__all__ = ["ANYBODY", "ME", "TIME", "Batch", "is_rare", "needs_seen", "sends"]
 
-_TIME: Final = f"t AS MATERIALIZED (SELECT {NOW} AS now)"
+TIME: Final = f"t AS MATERIALIZED (SELECT {NOW} AS now)"
+"""Part of a statement: its time."""
 # A lock, not a look: a fence waits for who has it, and who waits for a fence looks again.
-_ME: Final = """
+ME: Final = """
 me AS MATERIALIZED (
     SELECT epoch FROM wfe_workers WHERE epoch = %(epoch)s::bigint AND fenced IS NULL
     FOR KEY SHARE)"""
+"""Part of a statement: the worker, if it is not fenced."""
 # Of a client: nobody's worker need be alive.
-_ANYBODY: Final = "me AS MATERIALIZED (SELECT NULL::bigint AS epoch)"
+ANYBODY: Final = "me AS MATERIALIZED (SELECT NULL::bigint AS epoch)"
+"""Stands for the worker in what a client commits."""
 # Owner, last row and messages are looked at, and the rows locked in the order that they are given
 # in: that of their numbers.  LATERAL, so that each is found by its number whatever the statistics
 # say; and no plain `=` for the owner, for the index of owned runs looks best when there are none,
@@ -107,7 +111,7 @@ _DUE: Final = ", ARRAY(SELECT n FROM upd WHERE due), ARRAY(SELECT d FROM upd WHE
 
 # Most of all: rows alone.  All of them, or none when the worker is fenced.
 _MERE: Final = f"""
-WITH {_TIME}, {_ME}, jr AS (
+WITH {TIME}, {ME}, jr AS (
     INSERT INTO wfe_journal (instance, seq, at, event)
     SELECT r.n, r.seq, t.now, r.event
     FROM t CROSS JOIN me CROSS JOIN unnest(%(jn)s::bigint[], %(jseq)s::bigint[],
@@ -141,7 +145,7 @@ _CONSUMED_COLUMNS: Final[_Columns] = {"xi": Ints, "xn": Ints}
 
 @lru_cache(maxsize=256)
 def _statement(parts: frozenset[str]) -> str:
-    ctes = [_TIME, _ANYBODY if "client" in parts else _ME]
+    ctes = [TIME, ANYBODY if "client" in parts else ME]
     accepted: list[str] = []
     if "head" in parts:
         ctes.append(_HEAD)
@@ -163,7 +167,7 @@ def _statement(parts: frozenset[str]) -> str:
 _EFFECTS: Final = {"rows": _ROWS, "folds": _FOLDS, "consumed": _CONSUMED}
 
 
-@attrs.define
+@define
 class Batch:
     """Items for the statement, as columns.
 
@@ -189,7 +193,7 @@ class Batch:
             item: Of an instance that no other item of the batch is of.
             ordered: Whether other items may send something to it, so that its turn matters.
         """
-        if not item.n or _is_rare(item):
+        if not item.n or is_rare(item):
             return False
         new = item.new
         if new is not None:
@@ -274,8 +278,8 @@ def sends(item: Item) -> bool:
     return bool(item.messages or item.publish or item.subscribe or item.hold or item.unhold)
 
 
-def _is_rare(item: Item) -> bool:
-    """Whether there is something in *item* that the statement does not do."""
+def is_rare(item: Item) -> bool:
+    """Whether there is something in *item* that only the function in the database does."""
     return bool(
         sends(item)
         or item.starts

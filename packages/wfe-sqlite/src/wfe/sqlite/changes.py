@@ -15,7 +15,8 @@ from typing import Any, Final
 from wfe.core.errors import DataTypeError
 from wfe.core.providers import LogRow
 from wfe.core.search import Changed, Changes, Gone, LogChanges, LoggedLine
-from wfe.sqlite.reads import PURGED, Reader
+from wfe.sqlite.listing import PURGED
+from wfe.sqlite.reads import Reader
 
 __all__ = ["FEED", "changes_after", "enable", "lines_after"]
 

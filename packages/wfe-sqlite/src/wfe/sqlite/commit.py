@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-import attrs
 import orjson
 
 from wfe.core.providers import (
@@ -21,6 +20,7 @@ from wfe.core.providers import (
 )
 from wfe.sqlite import activities, events, limits
 from wfe.sqlite.checks import CONFLICT, LOOK, exists, needs_seen, problem
+from wfe.sqlite.plans import Plan, fold_row, is_due, is_rare, journal_rows, sends, start_row
 from wfe.sqlite.tx import Tx
 from wfe.sqlite.writer import Stats
 
@@ -52,10 +52,14 @@ UPDATE wfe_instances SET status = ?, error = ?, completed_at = ?, retain_until =
     owner = NULL, wake = NULL, takeovers = takeovers * ?, faults = faults * ?"""
     + _IF_OWNED
 )
-# Whether anybody has activities or places, and who of some: these end with their runs.
-_ANY_WANTS: Final = """
-SELECT EXISTS (SELECT 1 FROM wfe_activities) OR EXISTS (SELECT 1 FROM wfe_holders)
+# Whether the worker is alive, and anybody waits for an event, or has activities or places: these
+# end with their runs.
+_BEFORE_ENDS: Final = """
+SELECT EXISTS (SELECT 1 FROM wfe_workers WHERE epoch = ? AND fenced IS NULL),
+    EXISTS (SELECT 1 FROM wfe_subscriptions),
+    EXISTS (SELECT 1 FROM wfe_activities) OR EXISTS (SELECT 1 FROM wfe_holders)
     OR EXISTS (SELECT 1 FROM wfe_waiters)"""
+# Who of some has activities or places.
 _WHO_WANTS: Final = """
 SELECT value FROM json_each(?)
 WHERE EXISTS (SELECT 1 FROM wfe_activities WHERE instance = value)
@@ -76,26 +80,6 @@ class BulkFailedError(Exception):
     """Some item of a batch cannot be applied: roll back and take them one by one."""
 
 
-@attrs.define
-class _Plan:
-    """Parameters for the statements of :meth:`Commit.bulk`.
-
-    Attributes:
-        ordered: What an item does may make another of the batch stale: then order matters.
-        wanting: Numbers of runs that have activities or places.
-    """
-
-    ordered: bool = False
-    wanting: frozenset[int] = frozenset()
-    starts: list[tuple[Any, ...]] = attrs.field(factory=list[tuple[Any, ...]])
-    revivals: list[tuple[Any, ...]] = attrs.field(factory=list[tuple[Any, ...]])
-    finals: list[tuple[Any, ...]] = attrs.field(factory=list[tuple[Any, ...]])
-    rows: list[tuple[Any, ...]] = attrs.field(factory=list[tuple[Any, ...]])
-    folds: list[tuple[Any, ...]] = attrs.field(factory=list[tuple[Any, ...]])
-    consumed: list[tuple[Any, ...]] = attrs.field(factory=list[tuple[Any, ...]])
-    waits: list[tuple[int]] = attrs.field(factory=list[tuple[int]])
-
-
 class Commit:
     """One batch inside a write transaction.
 
@@ -112,6 +96,7 @@ class Commit:
         self._now = now
         self._stats = stats
         self._rows = 0
+        self._wants = True  # until it is known that nobody has activities or places
 
     def bulk(self, items: Sequence[Item]) -> Sequence[Outcome]:
         """Apply all: the usual kinds many at a time, the others in their order.
@@ -122,17 +107,16 @@ class Commit:
         if len(items) == 1 and items[0].only_rows and self._append(items[0]):
             self._count(items)
             return [Done(self._now)]
-        if self._fenced():
+        plan = self._begin(items)
+        if plan is None:
             return [_FENCED] * len(items)
         plain = Done(self._now)
         outcomes: list[Outcome] = [plain] * len(items)
         alone: list[int] = []
-        wanting = self._wanting(items)
-        plan = _Plan(bool(wanting) or any(map(_sends, items)), wanting)
         for k, item in enumerate(items):
             if not self._plan(item, plan):
                 alone.append(k)
-            elif item.new is not None and _is_due(item.new, self._now):
+            elif item.new is not None and is_due(item.new, self._now):
                 outcomes[k] = Done(self._now, ((item.n, item.new.d, None),))
         try:
             self._execute(plan)
@@ -188,25 +172,33 @@ class Commit:
 
     # -- many at a time -----------------------------------------------------------------------
 
-    def _wanting(self, items: Sequence[Item]) -> frozenset[int]:
-        """Return which of the runs that end now have activities or places."""
+    def _begin(self, items: Sequence[Item]) -> Plan | None:
+        """Return an empty plan for *items*; ``None``: the worker is fenced."""
+        ordered = any(map(sends, items))
         ending = [item.n for item in items if item.header is not None and item.header.final]
-        if not ending or not self._run(_ANY_WANTS, ()).fetchone()[0]:
-            return frozenset()
+        if not ending or self._epoch is None:
+            return None if self._fenced() else Plan(ordered=ordered)
+        alive, waits, wants = self._run(_BEFORE_ENDS, (self._epoch,)).fetchone()
+        if not alive:
+            return None
+        self._wants = bool(wants)
+        if not wants:
+            return Plan(ordered=ordered, waits=waits)
         numbers = orjson.dumps(ending).decode()
-        return frozenset([n for (n,) in self._run(_WHO_WANTS, (numbers,)).fetchall()])
+        wanting = frozenset([n for (n,) in self._run(_WHO_WANTS, (numbers,)).fetchall()])
+        return Plan(ordered=ordered or bool(wanting), waits=waits, wanting=wanting)
 
-    def _plan(self, item: Item, plan: _Plan) -> bool:
+    def _plan(self, item: Item, plan: Plan) -> bool:
         """Add *item* to *plan*; ``False``: it must be applied alone."""
         header, new = item.header, item.new
-        if _is_rare(item) or item.n in plan.wanting:
+        if is_rare(item) or item.n in plan.wanting:
             return False
         if not item.n or (header is not None and (new is not None or not header.final)):
             return False
         if new is not None:
             if item.alive or item.consumed or new.owner not in (None, self._epoch):
                 return False
-            plan.starts.append(_start_row(new, self._now))
+            plan.starts.append(new)
         elif header is None and not item.alive:
             # Mere rows: whether the base is right, their unique index says.
             if item.fold or item.consumed or not item.rows or self._epoch is None:
@@ -214,23 +206,11 @@ class Commit:
         elif plan.ordered:
             return False
         elif header is None:
-            plan.revivals.append(self._owned(item))
+            plan.revivals.append(item)
         else:
-            keep = 0 if item.alive else 1
-            plan.finals.append((*self._head_row(header), keep, keep, *self._owned(item)))
-            plan.waits.append((item.n,))
-        self._plan_rows(item, plan)
+            plan.finals.append(item)
+        plan.written.append(item)
         return True
-
-    def _plan_rows(self, item: Item, plan: _Plan) -> None:
-        n, seq, now = item.n, item.base, self._now
-        for event in item.rows:
-            seq += 1
-            plan.rows.append((n, seq, now, event))
-        if item.fold is not None:
-            plan.folds.append((n, item.fold.seq, now, item.fold.state, item.fold.data))
-        if item.consumed:
-            plan.consumed.extend([(i, n) for i in item.consumed])
 
     def _owned(self, item: Item) -> tuple[Any, ...]:
         return (item.n, self._epoch, not needs_seen(item), item.seen, item.base)
@@ -240,23 +220,50 @@ class Commit:
             return (header.status, header.error, self._now, header.retain_until)
         return (header.status, header.error, None, None)
 
-    def _execute(self, plan: _Plan) -> None:
-        self._many(_START, plan.starts)
-        # Before the rows: these look at the last row.
-        self._many(_REVIVE, plan.revivals, exact=True)
-        self._many(_FINISH, plan.finals, exact=True)
-        self._many(_ROW, plan.rows)
-        self._rows += len(plan.rows)
-        self._many(_FOLD, plan.folds)
-        self._many(_CONSUME, plan.consumed)
-        self._many(events.END_WAITS, plan.waits)
+    def _final_row(self, item: Item, header: HeaderChange) -> tuple[Any, ...]:
+        keep = 0 if item.alive else 1
+        return (*self._head_row(header), keep, keep, *self._owned(item))
 
-    def _many(self, sql: str, rows: Sequence[tuple[Any, ...]], *, exact: bool = False) -> None:
-        if not rows:
-            return
+    def _execute(self, plan: Plan) -> None:
+        if plan.starts:
+            rows = (start_row(new, self._now) for new in plan.starts)
+            self._many(_START, len(plan.starts), rows)
+        # Before the rows: these look at the last row.
+        if plan.revivals:
+            rows = (self._owned(item) for item in plan.revivals)
+            self._many(_REVIVE, len(plan.revivals), rows, exact=True)
+        if plan.finals:
+            rows = (self._final_row(i, i.header) for i in plan.finals if i.header is not None)
+            self._many(_FINISH, len(plan.finals), rows, exact=True)
+        self._write(plan.written)
+        if plan.finals and plan.waits:
+            self._many(events.END_WAITS, len(plan.finals), ((item.n,) for item in plan.finals))
+
+    def _write(self, items: Sequence[Item]) -> None:
+        """Write the rows and snapshots of *items*, and delete what they have consumed."""
+        count = sum([len(item.rows) for item in items])
+        if count:
+            self._many(_ROW, count, journal_rows(items, self._now))
+            self._rows += count
+        folds = [item for item in items if item.fold is not None]
+        if folds:
+            rows = (fold_row(i.n, i.fold, self._now) for i in folds if i.fold is not None)
+            self._many(_FOLD, len(folds), rows)
+        consumed = [(i, item.n) for item in items for i in item.consumed if i]
+        if consumed:
+            self._many(_CONSUME, len(consumed), consumed)
+
+    def _many(
+        self, sql: str, count: int, rows: Iterable[tuple[Any, ...]], *, exact: bool = False
+    ) -> None:
+        """Run a statement for *count* sets of parameters.
+
+        They are made when they are needed: many that live at once are what starts the garbage
+        collector.
+        """
         cursor = self._tx.db.executemany(sql, rows)
-        self._stats.statements += len(rows)
-        if exact and cursor.rowcount != len(rows):
+        self._stats.statements += count
+        if exact and cursor.rowcount != count:
             raise BulkFailedError
 
     # -- one item -----------------------------------------------------------------------------
@@ -294,8 +301,8 @@ class Commit:
             self._fire(item.fire, item.n)
 
     def _start(self, new: Header) -> None:
-        self._run(_START, _start_row(new, self._now))
-        if _is_due(new, self._now):
+        self._run(_START, start_row(new, self._now))
+        if is_due(new, self._now):
             self._tx.wake(new.n, new.d)
 
     def _start_children(self, starts: Sequence[Item]) -> None:
@@ -305,15 +312,14 @@ class Commit:
                 self._apply(child)
 
     def _change(self, item: Item) -> None:
-        plan = _Plan()
-        self._plan_rows(item, plan)
         if item.header is not None:
             self._head(item, item.header)
         if item.alive:
             self._run(_RESET, (item.n,))
-        for pointer in item.unsubscribe:
+        over = item.header is not None and item.header.final  # that ends all waits
+        for pointer in () if over else item.unsubscribe:
             events.unsubscribe(self._tx, item.n, pointer)
-        self._execute(plan)
+        self._write([item])
 
     def _head(self, item: Item, header: HeaderChange) -> None:
         gives_up = header.final or header.release
@@ -337,8 +343,9 @@ class Commit:
         """Apply what the item says about activities and limits, after all else of it."""
         tx, n = self._tx, item.n
         if over:
-            activities.end(tx, n)
-            limits.end(tx, n)
+            if self._wants:
+                activities.end(tx, n)
+                limits.end(tx, n)
             return
         for pointer in item.end_activities:
             activities.drop(tx, n, pointer)
@@ -351,51 +358,3 @@ class Commit:
 
     def _fire(self, fire: Fire, n: int) -> None:
         self._run(_FIRE, (fire.next_at, fire.state, fire.started, n, fire.id))
-
-
-def _start_row(new: Header, now: int) -> tuple[Any, ...]:
-    return (
-        new.n,
-        new.id,
-        new.d,
-        new.definition,
-        new.version,
-        new.name,
-        new.reference,
-        new.status,
-        new.wake,
-        new.owner,
-        new.parent,
-        new.parent_pointer,
-        new.parent_id,
-        new.root_id,
-        new.idem,
-        new.priority,
-        new.dedup,
-        now,
-    )
-
-
-def _is_due(new: Header, now: int) -> bool:
-    return new.owner is None and new.wake is not None and new.wake <= now
-
-
-def _sends(item: Item) -> bool:
-    """Whether applying *item* may put messages into inboxes."""
-    return bool(item.messages or item.publish or item.subscribe or item.hold or item.unhold)
-
-
-def _is_rare(item: Item) -> bool:
-    """Whether there is something in *item* that is applied alone."""
-    return bool(
-        item.starts
-        or item.subscribe
-        or item.unsubscribe
-        or item.messages
-        or item.publish
-        or item.activities
-        or item.end_activities
-        or item.hold
-        or item.unhold
-        or item.fire
-    )

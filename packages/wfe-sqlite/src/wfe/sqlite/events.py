@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from wfe.core.providers import Event, Message, Subscription, event_payload
+from wfe.core.providers import Event, Message, Subscription, event_payload, located
 from wfe.sqlite.tx import Tx
 
-__all__ = ["END_WAITS", "publish", "subscribe", "unsubscribe"]
+__all__ = ["END_WAITS", "LAST_EVENT", "publish", "subscribe", "unsubscribe"]
 
 END_WAITS: Final = "DELETE FROM wfe_subscriptions WHERE instance = ?"
 """Ends all waits of a run."""
+LAST_EVENT: Final = """
+SELECT max(coalesce((SELECT max(e) FROM wfe_events), 0),
+    coalesce((SELECT value FROM wfe_meta WHERE key = 'last_e'), 0))"""
+"""The last number of an event; those of deleted events are never given out again."""
 _END_WAIT: Final = "DELETE FROM wfe_subscriptions WHERE instance = ? AND pointer = ?"
-_EVENT: Final = """
-INSERT INTO wfe_events (id, name, key, at, payload, expires) VALUES (?, ?, ?, ?, ?, ?)
+_EVENT: Final = f"""
+INSERT INTO wfe_events (e, id, name, key, at, payload, expires)
+SELECT ({LAST_EVENT}) + 1, ?, ?, ?, ?, ?, ? WHERE true
 ON CONFLICT (id) DO NOTHING RETURNING e"""
 # The deletion of the row is the one-time use of the subscription.
 _MATCH: Final = """
@@ -24,6 +29,7 @@ _EARLIEST: Final = """
 SELECT e, at, id, payload FROM wfe_events
 WHERE name = ? AND key = ? AND (at, e) >= (?, ?) AND (expires IS NULL OR expires > ?)
 ORDER BY at, e LIMIT 1"""
+_PLACE: Final = "SELECT at, e FROM wfe_events WHERE id = ?"
 _SUBSCRIBE: Final = """
 INSERT OR REPLACE INTO wfe_subscriptions (instance, pointer, name, key, as_of, after_at, after_e)
 VALUES (?, ?, ?, ?, ?, ?, ?)"""
@@ -35,6 +41,9 @@ def unsubscribe(tx: Tx, n: int, pointer: int) -> None:
 
 def subscribe(tx: Tx, n: int, wait: Subscription) -> None:
     """Begin a wait, or end it at once with an event that is there."""
+    if wait.past:
+        places = [row for id in wait.past for row in tx.run(_PLACE, (id,)).fetchall()]
+        wait = located(wait, places)
     first = max((wait.after_at, wait.after_e + 1), (wait.as_of, 0))
     row = tx.run(_EARLIEST, (wait.name, wait.key, *first, tx.now)).fetchone()
     if row is None:

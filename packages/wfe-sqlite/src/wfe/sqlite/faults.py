@@ -102,13 +102,13 @@ def _network_kind(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str |
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    real = path.resolve()
+    real = f"{path.resolve()}/"
     best, kind = -1, ""
     for line in lines:
         _, point, fstype, *_ = line.split(" ")
-        mount = Path(point.replace("\\040", " ").replace("\\011", "\t"))
-        if real.is_relative_to(mount) and len(mount.parts) >= best:
-            best, kind = len(mount.parts), fstype
+        mount = point.replace("\\040", " ").replace("\\011", "\t").rstrip("/") + "/"
+        if real.startswith(mount) and len(mount) >= best:
+            best, kind = len(mount), fstype
     return kind if kind in _NETWORK else None
 
 

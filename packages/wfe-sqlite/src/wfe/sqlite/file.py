@@ -12,10 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-import attrs
-
 from wfe.core.clocks import SystemClock
 from wfe.core.errors import ProviderError, StoreUnavailableError
+from wfe.core.lean import frozen
 from wfe.core.memory_queue import MemoryQueue
 from wfe.core.providers import Clock, StoreInfo, Transaction
 from wfe.sqlite.faults import check_library, check_place, locked, translate
@@ -37,7 +36,7 @@ _TRANSACTION_LIMIT: Final = timedelta(seconds=5)
 _READERS_PATIENCE: Final = 250  # ms; a reader waits only while the log is being recovered
 
 
-@attrs.frozen
+@frozen
 class _Open:
     """What there is while the store is open.
 

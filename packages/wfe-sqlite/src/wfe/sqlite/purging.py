@@ -12,7 +12,9 @@ from typing import Final
 
 from wfe.core.providers import PurgeQuery, StoredInstance
 from wfe.core.sql_columns import INSTANCE, stored_instance
-from wfe.sqlite.reads import PURGED, Reader
+from wfe.sqlite.events import LAST_EVENT
+from wfe.sqlite.listing import PURGED
+from wfe.sqlite.reads import Reader
 
 __all__ = [
     "BUDGET",
@@ -69,6 +71,7 @@ _WHOLES: Final = (
 )
 _HEADER: Final = "DELETE FROM wfe_instances WHERE n = ?"
 _EXPIRED: Final = "SELECT e FROM wfe_events WHERE expires <= ? LIMIT ?"
+_KEEP_LAST_EVENT: Final = f"INSERT OR REPLACE INTO wfe_meta SELECT 'last_e', ({LAST_EVENT})"
 _DELETE_EVENTS: Final = f"DELETE FROM wfe_events WHERE e IN ({_EXPIRED})"  # noqa: S608 - a constant
 
 
@@ -104,6 +107,7 @@ def has_expired(reader: Reader, now: int) -> bool:
 
 
 def purge_events(db: sqlite3.Connection, limit: int, now: int) -> int:
+    db.execute(_KEEP_LAST_EVENT)
     return db.execute(_DELETE_EVENTS, (now, limit)).rowcount
 
 

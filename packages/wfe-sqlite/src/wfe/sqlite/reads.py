@@ -24,13 +24,12 @@ from wfe.core.providers import (
     data_has,
 )
 from wfe.core.sql_columns import INSTANCE, stored_instance
-from wfe.sqlite import due
+from wfe.sqlite import due, listing
 from wfe.sqlite.faults import translate
+from wfe.sqlite.listing import PURGED
 
-__all__ = ["PURGED", "Reader"]
+__all__ = ["Reader"]
 
-PURGED: Final = "purged"
-"""Status of a family that is being deleted in several transactions: nobody sees it any more."""
 _SELECT: Final = f"SELECT {INSTANCE} FROM wfe_instances"  # noqa: S608 - a constant
 _MANY: Final = "(SELECT value FROM json_each(?))"
 _HEADERS: Final = f"{_SELECT} WHERE n IN {_MANY} AND status <> '{PURGED}'"
@@ -181,34 +180,12 @@ class Reader:
         return stored_instance(rows[0]) if rows else None
 
     def find(self, query: InstanceQuery) -> list[StoredInstance]:
-        conditions = [f"status <> '{PURGED}'"]
-        args: list[object] = []
-
-        def want(condition: str, *values: object) -> None:
-            conditions.append(condition)
-            args.extend(values)
-
-        if query.definition is not None:
-            want("definition = ?", query.definition)
-        if query.status is not None:
-            want("status = ?", query.status)
-        if query.reference is not None:
-            want("reference = ?", query.reference)
-        if query.since is not None:
-            want("created_at >= ?", query.since)
-        if query.after is not None:
-            want(f"(created_at, n) {'<' if query.newest_first else '>'} (?, ?)", *query.after)
-        if query.data is not None:
-            data = orjson.dumps(dict(query.data)).decode()
-            want(
-                "EXISTS (SELECT 1 FROM wfe_snapshots s WHERE s.n = wfe_instances.n"
-                " AND wfe_has(s.data, ?))",
-                data,
-            )
-        where = f" WHERE {' AND '.join(conditions)}"
-        way = "DESC" if query.newest_first else "ASC"
-        sql = f"{_SELECT}{where} ORDER BY created_at {way}, n {way} LIMIT ?"
-        return [stored_instance(row) for row in self.all(sql, *args, query.limit)]
+        db = self._db
+        try:
+            with self._guard, _Moment(db):
+                return [stored_instance(row) for row in listing.rows(db, query)]
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
 
     # -- the rest -------------------------------------------------------------------------------
 

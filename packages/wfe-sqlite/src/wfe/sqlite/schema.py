@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wfe.sqlite.faults import newer
+from wfe.sqlite.tables import STANDS_FOR, TABLES
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -212,6 +213,77 @@ CREATE INDEX wfe_artifacts_instance ON wfe_artifacts (instance)""",
 CREATE INDEX wfe_artifacts_digest ON wfe_artifacts (digest)""",
         ),
     ),
+    # Fewer pages in each transaction: no index for what is missing or found by another one.  Two
+    # tables are made anew, since a constraint cannot be taken back; see `_migrate`.
+    (
+        "0004_fewer_pages",
+        (
+            """
+ALTER TABLE wfe_instances RENAME TO wfe_instances_0003""",
+            """
+CREATE TABLE wfe_instances (
+    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, d INTEGER NOT NULL,
+    definition TEXT NOT NULL, version INTEGER NOT NULL, name TEXT, reference TEXT,
+    status TEXT NOT NULL, wake INTEGER, owner INTEGER, poke INTEGER NOT NULL DEFAULT 0,
+    takeovers INTEGER NOT NULL DEFAULT 0, faults INTEGER NOT NULL DEFAULT 0,
+    parent INTEGER, parent_pointer INTEGER, parent_id TEXT, root_id TEXT NOT NULL, idem TEXT,
+    error TEXT, created_at INTEGER NOT NULL, completed_at INTEGER, retain_until INTEGER,
+    priority INTEGER NOT NULL DEFAULT 0, dedup TEXT)""",
+            """
+INSERT INTO wfe_instances SELECT * FROM wfe_instances_0003""",
+            """
+DROP TABLE wfe_instances_0003""",
+            """
+CREATE UNIQUE INDEX wfe_instances_name ON wfe_instances (name) WHERE name IS NOT NULL""",
+            """
+CREATE UNIQUE INDEX wfe_instances_idem ON wfe_instances (definition, idem)
+    WHERE idem IS NOT NULL""",
+            """
+CREATE UNIQUE INDEX wfe_instances_dedup ON wfe_instances (definition, dedup)
+    WHERE dedup IS NOT NULL AND completed_at IS NULL""",
+            """
+CREATE INDEX wfe_instances_due ON wfe_instances (d, wake)
+    WHERE owner IS NULL AND wake IS NOT NULL AND priority = 0""",
+            """
+CREATE INDEX wfe_instances_priority ON wfe_instances (d, priority, wake)
+    WHERE owner IS NULL AND wake IS NOT NULL AND priority <> 0""",
+            """
+CREATE INDEX wfe_instances_root ON wfe_instances (root_id)
+    WHERE owner IS NULL AND wake IS NOT NULL""",
+            """
+CREATE INDEX wfe_instances_held ON wfe_instances (owner, retain_until)
+    WHERE owner IS NOT NULL OR retain_until IS NOT NULL""",
+            """
+CREATE INDEX wfe_instances_parent ON wfe_instances (parent) WHERE parent IS NOT NULL""",
+            """
+CREATE INDEX wfe_instances_kind ON wfe_instances (definition, status, created_at)""",
+            """
+CREATE INDEX wfe_instances_reference ON wfe_instances (reference) WHERE reference IS NOT NULL""",
+            """
+DROP INDEX wfe_inbox_instance""",
+            """
+DROP INDEX wfe_inbox_dedupe""",
+            """
+CREATE UNIQUE INDEX wfe_inbox_dedupe ON wfe_inbox (instance, dedupe)""",
+            """
+INSERT OR REPLACE INTO wfe_meta
+SELECT 'last_e', seq FROM sqlite_sequence WHERE name = 'wfe_events'""",
+            """
+ALTER TABLE wfe_events RENAME TO wfe_events_0003""",
+            """
+CREATE TABLE wfe_events (
+    e INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
+    key TEXT NOT NULL, at INTEGER NOT NULL, payload TEXT NOT NULL, expires INTEGER)""",
+            """
+INSERT INTO wfe_events SELECT * FROM wfe_events_0003""",
+            """
+DROP TABLE wfe_events_0003""",
+            """
+CREATE INDEX wfe_events_topic ON wfe_events (name, key, at)""",
+            """
+CREATE INDEX wfe_events_expires ON wfe_events (expires) WHERE expires IS NOT NULL""",
+        ),
+    ),
 )
 
 SCHEMA: Final = len(MIGRATIONS)
@@ -233,12 +305,14 @@ VALUES (?, ?, strftime('%Y-%m-%d %H:%M:%f+00:00', 'now'))"""
 _HAS_META: Final = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'wfe_meta'"
 _VERSIONS: Final = "SELECT key, value FROM wfe_meta WHERE key IN ('schema', 'min_reader')"
 _SET_VERSION: Final = "INSERT OR REPLACE INTO wfe_meta VALUES (?, ?)"
+_TRIGGERS: Final = """
+SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name GLOB 'wfe[_]*'"""
 
 
 def ensure_schema(db: sqlite3.Connection, path: Path) -> None:
     """Make or migrate the tables, in one transaction; nobody else may be writing.
 
-    A new file is made from the same statements without sqlite-utils, whose import costs more than
+    A new file gets the tables as they are now, without sqlite-utils, whose import costs more than
     all the rest of a start; files of an older version are migrated by it.
 
     Raises:
@@ -275,13 +349,20 @@ def _version(db: sqlite3.Connection, path: Path) -> int | None:
 def _make(db: sqlite3.Connection) -> None:
     for sql in _APPLIED:
         db.execute(sql)
-    for name, statements in MIGRATIONS:
-        for sql in statements:
+    for sql in TABLES:
+        db.execute(sql)
+    for k, (name, statements) in enumerate(MIGRATIONS):
+        for sql in () if k < STANDS_FOR else statements:
             db.execute(sql)
         db.execute(_RECORD, (_SET, name))
 
 
 def _migrate(db: sqlite3.Connection) -> None:
+    """Apply what is missing.
+
+    A table that is made anew keeps its triggers, and who names it (a view of the application's)
+    means the new one.
+    """
     from sqlite_utils import Database  # noqa: PLC0415 - 0.3 s, and rarely needed
     from sqlite_utils.migrations import Migrations  # noqa: PLC0415 - as above
 
@@ -293,4 +374,13 @@ def _migrate(db: sqlite3.Connection) -> None:
                 db.conn.execute(sql)
 
         migrations(name=name)(apply)
-    migrations.apply(Database(db, recursive_triggers=False, execute_plugins=False))
+    before: dict[str, str] = dict(db.execute(_TRIGGERS).fetchall())
+    # Or the name would be changed wherever it is used when the old table steps aside.
+    db.execute("PRAGMA legacy_alter_table = 1")
+    try:
+        migrations.apply(Database(db, recursive_triggers=False, execute_plugins=False))
+    finally:
+        db.execute("PRAGMA legacy_alter_table = 0")
+    after: dict[str, str] = dict(db.execute(_TRIGGERS).fetchall())
+    for name in before.keys() - after.keys():
+        db.execute(before[name])

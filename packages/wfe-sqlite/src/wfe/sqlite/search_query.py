@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.core.search import (
     LogDocument,
     LogHit,
@@ -26,7 +25,7 @@ _RUN: Final = "x.n, x.id"
 _LINE: Final = "x.l, x.n, x.id, x.definition, x.at, x.step, x.pointer, x.stream, x.line"
 
 
-@attrs.frozen
+@frozen
 class Side:
     """Names of one of the two indexes: of runs, or of lines."""
 

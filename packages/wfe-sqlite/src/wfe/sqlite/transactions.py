@@ -18,9 +18,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, Literal, NoReturn, TypeVar
 
-import attrs
-
 from wfe.core.errors import ProviderError, TransactionError, TransactionTimeoutError, WfeError
+from wfe.core.lean import frozen
 from wfe.core.providers import Done, Item, Outcome
 from wfe.core.transaction_provider import errors_in
 from wfe.sqlite.commit import Commit
@@ -74,7 +73,7 @@ class LentConnection(sqlite3.Connection):
         raise TransactionError(problem)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Lending:
     """How a store lends its writer.
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
-import attrs
-
+from wfe.core.lean import define
 from wfe.sqlite.faults import is_busy, locked, translate
 from wfe.sqlite.gate import Gate
 from wfe.sqlite.log_file import lengthen
@@ -31,7 +30,7 @@ _CHECKPOINT_BYTES: Final = 4 << 20
 _FIRST_CHECKPOINT: Final = 200.0  # changes; then it is measured how many make 4 MB
 
 
-@attrs.define
+@define
 class Stats:
     """What a store has written.
 

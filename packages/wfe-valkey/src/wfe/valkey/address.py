@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 import attrs
 
 from wfe.core.errors import ProviderError
+from wfe.core.lean import frozen
 from wfe.core.urls import split_url
 
 __all__ = ["Address", "parsed"]
@@ -26,7 +27,7 @@ _FORM: Final = "valkey://[user:password@]host:6379/0?prefix=wfe:"
 _YES: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Address:
     """A server or cluster, and whose keys are ours on it.
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
-import attrs
 from valkey.asyncio import Valkey, ValkeyCluster
 from valkey.asyncio.retry import Retry
 from valkey.backoff import NoBackoff
@@ -26,6 +25,7 @@ from valkey.exceptions import ConnectionError as ValkeyConnectionError
 from valkey.exceptions import TimeoutError as ValkeyTimeoutError
 
 from wfe.core.errors import ProviderError, StoreUnavailableError
+from wfe.core.lean import define
 from wfe.valkey.address import Address
 
 __all__ = ["BLOCK", "Client", "Connections", "Script", "answered"]
@@ -43,7 +43,7 @@ Client: TypeAlias = Any
 """The driver's client; its own types say too little for the strict checkers."""
 
 
-@attrs.define
+@define
 class _Shared:
     """The clients of one server and loop."""
 

@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from wfe.core.examining import Finding
+from wfe.core.lean import frozen
 from wfe.valkey.address import Address, parsed
 from wfe.valkey.clients import Connections, Script, answered
 from wfe.valkey.reach import Reach
@@ -84,7 +85,7 @@ return redis.call('DEL', KEYS[1])
 """)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Lease:
     """A named lock that somebody has.
 

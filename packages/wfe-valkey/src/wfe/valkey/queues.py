@@ -8,10 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-import attrs
-
 from wfe.core.errors import ProviderError
 from wfe.core.examining import Finding
+from wfe.core.lean import define
 from wfe.core.providers import Hint
 from wfe.valkey.address import Address, parsed
 from wfe.valkey.clients import BLOCK, Connections, Script, answered
@@ -40,7 +39,7 @@ end
 """)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Listener:
     """What one epoch waits for.
 

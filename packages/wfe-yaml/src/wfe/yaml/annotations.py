@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-import attrs
+from wfe.core.lean import define
 
 __all__ = ["Annotations", "read_annotation"]
 
@@ -37,7 +37,7 @@ _SHORT: Final = 500  # characters of a title or file name
 _MOST: Final = 1000  # annotations of one attempt
 
 
-@attrs.define
+@define
 class Annotations:
     """Finds annotations among the lines of one attempt; what comes after the limit is plain text.
 

@@ -10,6 +10,7 @@ import attrs
 
 from wfe.core.definition import Expr, Record, Value
 from wfe.core.errors import WfeError
+from wfe.core.lean import define, frozen
 from wfe.core.step_types import COMPUTED, Role, Setting, StepType
 from wfe.yaml.code_settings import read_code
 from wfe.yaml.context import Context
@@ -31,7 +32,7 @@ _SURROUNDINGS: Final = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Config:
     """What a step gives its class.
 
@@ -81,7 +82,7 @@ def check_config(kind: StepType, step: MapNode, context: Context, scope: Scope) 
     return Config(fields=fields, values=checker.values, timeout=timeout)
 
 
-@attrs.define
+@define
 class _Config:
     kind: StepType
     step: MapNode

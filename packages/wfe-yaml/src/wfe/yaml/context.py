@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from wfe.core.definition import Node as DefinitionNode
+from wfe.core.lean import define, frozen
 from wfe.yaml.diagnostics import Problems, Span
 from wfe.yaml.expressions import Expressions
 from wfe.yaml.reading import Reader
@@ -18,7 +19,7 @@ from wfe.yaml.value_types import ValueType
 __all__ = ["Built", "Context", "InputSpec", "Signature", "Signatures"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class InputSpec:
     """A declared input.
 
@@ -32,7 +33,7 @@ class InputSpec:
     description: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Signature:
     """What a workflow takes and gives."""
 
@@ -43,7 +44,7 @@ class Signature:
     outputs: Mapping[str, ValueType]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Signatures(Mapping[str, Signature]):
     """Signatures by id; of several versions the highest."""
 
@@ -75,7 +76,7 @@ class Signatures(Mapping[str, Signature]):
         return len(self._all)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Built:
     """What became of a step: its node (``None`` if it is wrong), and what may be read after it."""
 
@@ -83,7 +84,7 @@ class Built:
     scope: Scope
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Context:
     """One workflow being checked.
 

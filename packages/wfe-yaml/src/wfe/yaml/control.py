@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import attrs
-
 from wfe.core.cel_types import CelType
 from wfe.core.definition import Block, Expr, Node, Value
+from wfe.core.lean import frozen
 from wfe.core.policies import Exhausted, Retry
 from wfe.yaml.context import Context
 from wfe.yaml.diagnostics import nearest
@@ -39,7 +38,7 @@ class CheckList(Protocol):
     ) -> tuple[Block, Scope]: ...
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Control:
     """What became of a control step.
 
@@ -60,7 +59,7 @@ class Control:
     policy: Retry | Exhausted | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ControlStep:
     """A control step that is being checked.
 

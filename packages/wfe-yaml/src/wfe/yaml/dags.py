@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import attrs
 
 from wfe.core.definition import Block, Kind, Node
+from wfe.core.lean import frozen
 from wfe.yaml.context import Built, Context
 from wfe.yaml.diagnostics import nearest
 from wfe.yaml.naming import label_of
@@ -113,7 +114,7 @@ def _graph(nodes: Sequence[Node], name: str, context: Context) -> Block:
     return Block((dag,))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _Place:
     """A step of a graph, and the positions of those that it needs.
 

@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 
 from wfe.core.errors import WfeError
+from wfe.core.lean import define, frozen
 
 __all__ = [
     "Diagnostic",
@@ -41,7 +42,7 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
-@attrs.frozen(slots=False, eq=False)
+@frozen(slots=False, eq=False)
 class Source:
     """A text with the name it is shown under."""
 
@@ -61,7 +62,7 @@ class Source:
         return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
 
 
-@attrs.frozen
+@frozen
 class Span:
     """A place in a source: line and column from 1, and how many characters the caret underlines."""
 
@@ -71,7 +72,7 @@ class Span:
     width: int = 1
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Diagnostic:
     """One thing that is wrong.
 
@@ -98,7 +99,7 @@ class Diagnostic:
     width: int = attrs.field(default=1, repr=False, eq=False)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class WorkflowFileError(WfeError):
     """A workflow file is wrong; nothing of it was run.
 
@@ -116,7 +117,7 @@ class TooManyProblemsError(Exception):
     """So much is wrong that no more is looked for; what was found is recorded, and this too."""
 
 
-@attrs.define
+@define
 class Problems:
     """Collects diagnostics while a file is read.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.core.step_types import Role, describe, setting
 from wfe.core.steps import ExecutionResult, StepExecutionContext
 from wfe.yaml.keys import EVENT_WAIT
@@ -14,7 +13,7 @@ from wfe.yaml.keys import EVENT_WAIT
 __all__ = ["DESCRIBED", "EventWait"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class EventWait:
     """Wait for an event and give its payload as an output.
 

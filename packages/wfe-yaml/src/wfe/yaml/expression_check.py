@@ -10,6 +10,7 @@ import attrs
 
 from wfe.core.cel_syntax import NAMESPACES, STATUS, CelCall, CelPath, CelSegment
 from wfe.core.cel_types import CelType
+from wfe.core.lean import frozen
 from wfe.yaml.diagnostics import Problems, Span, nearest
 from wfe.yaml.names import resolve_path
 from wfe.yaml.resolved import NameProblem, Resolved
@@ -75,7 +76,7 @@ def check_expression(
     return check.checked()
 
 
-@attrs.frozen
+@frozen
 class _Check:
     text: str
     locate: Locate

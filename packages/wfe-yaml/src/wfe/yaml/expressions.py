@@ -10,6 +10,7 @@ import attrs
 
 from wfe.core.cel_types import CelType
 from wfe.core.definition import Cel, Expr, ListOf, Record, Text, Value
+from wfe.core.lean import frozen
 from wfe.yaml.diagnostics import Problems
 from wfe.yaml.expression_check import Locate, check_expression, constant_truth
 from wfe.yaml.flows import secrets_in
@@ -25,7 +26,7 @@ from wfe.yaml.variables import MISSING
 __all__ = ["Expressions", "Script"]
 
 
-@attrs.frozen
+@frozen
 class Expressions:
     """Checks what it reads; what is wrong goes to *problems*."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.yaml.diagnostics import Problems, Source, Span
 from wfe.yaml.tree import Limits
 
@@ -22,7 +21,7 @@ class CannotReadError(Exception):
         self.too_big = too_big
 
 
-@attrs.frozen
+@frozen
 class NotText:
     """Where bytes are not UTF-8, with the text before."""
 

@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import attrs
-
+from wfe.core.lean import define, frozen
 from wfe.yaml.diagnostics import Diagnostic, Problems, Source
 from wfe.yaml.key_order import ROOT, Role, rank, role_of
 from wfe.yaml.layout import Leaf, Written, WrittenList, WrittenMap, compose, meaning
@@ -29,7 +28,7 @@ class _UnusualError(Exception):
     """A form that is left as it is, such as an explicit key or an anchor on its own line."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Formatted:
     """A formatted file.
 
@@ -111,7 +110,7 @@ def _tidy(lines: Iterable[str]) -> list[str]:
     return list(lines)
 
 
-@attrs.frozen
+@frozen
 class _Chunk:
     """The lines of an entry of a map, comments before it included."""
 
@@ -122,7 +121,7 @@ class _Chunk:
     uses: frozenset[str]
 
 
-@attrs.define
+@define
 class _Page:
     """Turns the nodes of a text into lines; *cursor* is the first line that is not used yet."""
 

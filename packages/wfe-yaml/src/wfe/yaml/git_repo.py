@@ -15,6 +15,7 @@ import attrs
 from attrs import validators as v
 
 from wfe.core.errors import WfeError
+from wfe.core.lean import define, frozen
 from wfe.core.secret_names import PREFIX
 from wfe.core.step_types import Role, setting, told
 from wfe.yaml.variables import render_value
@@ -66,7 +67,7 @@ _QUIET: Final = {
 }
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class GitError(WfeError):
     """The git program failed.
 
@@ -84,7 +85,7 @@ class GitError(WfeError):
         return f"{self.what} failed: {self.reason}"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class GitUseError(WfeError):
     """A URL, branch, commit or path that git does not get, or a directory in the way."""
 
@@ -114,7 +115,7 @@ def _branch_problem(branch: str) -> str | None:
     return None
 
 
-@attrs.define(kw_only=True)
+@define(kw_only=True)
 class GitRepo:
     """Get a git repository: clone it, or bring an earlier clone up to date.
 
@@ -310,7 +311,7 @@ def _without_credentials(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-@attrs.frozen
+@frozen
 class _Git:
     ctx: StepExecutionContext[Any]
     env: Mapping[str, str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from wfe.core.definition import HOOKS, Block, Node
+from wfe.core.lean import frozen
 from wfe.core.policies import Compensate, CompensateThenSuspend, ErrorPolicy, Retry
 from wfe.yaml.context import Context
 from wfe.yaml.control import CheckList
@@ -14,7 +15,7 @@ from wfe.yaml.tree import ListNode, MapNode
 __all__ = ["Hooked", "check_hooks"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Hooked:
     """A step that is checked, and around which its hooks are to be put.
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import attrs
 from attrs import validators as v
 
+from wfe.core.lean import define
 from wfe.core.step_types import setting
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def _known_method(_: object, __: object, value: str) -> None:
     method_of(value)
 
 
-@attrs.define(kw_only=True)
+@define(kw_only=True)
 class Http:
     """Make an HTTP request and give back what was received.
 

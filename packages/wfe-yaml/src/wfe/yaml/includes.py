@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from wfe.core.lean import define, frozen
 from wfe.yaml.diagnostics import Problems, Source, nearest
 from wfe.yaml.files import CannotReadError, decoded, read_bytes
 from wfe.yaml.parsing import parse
@@ -21,7 +22,7 @@ __all__ = ["File", "read_files"]
 _BEGIN: Final = "begin with `workflow:` and an `id`, a `version` and `steps`"
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@frozen(eq=False, kw_only=True)
 class File:
     """A file, read.
 
@@ -65,7 +66,7 @@ def read_files(
     ).file(source, place)
 
 
-@attrs.define(kw_only=True)
+@define(kw_only=True)
 class _Reading:
     """Reads files; each once, however often it is included.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
+from wfe.core.lean import frozen
 
 __all__ = ["ROOT", "Role", "rank", "role_of"]
 
@@ -107,7 +107,7 @@ def rank(order: tuple[str, ...], key: str) -> int:
     return order.index(key) if key in order else order.index(REST)
 
 
-@attrs.frozen
+@frozen
 class Role:
     """What a map is, as far as it decides about the order of its keys and of what is in it."""
 

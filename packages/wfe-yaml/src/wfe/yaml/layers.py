@@ -7,12 +7,14 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from wfe.core.lean import define, frozen
+
 __all__ = ["Layers", "layered"]
 
 V = TypeVar("V")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Pool(Generic[V]):
     """Every entry that any map of one origin holds, in the order in which they came.
 
@@ -39,7 +41,7 @@ class _Pool(Generic[V]):
         return place
 
 
-@attrs.frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False)
 class Layers(Mapping[str, V]):
     """A frozen map; of several entries of a name the latest counts.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-import attrs
+from wfe.core.lean import frozen
 
 __all__ = ["Leaf", "Place", "Written", "WrittenList", "WrittenMap", "compose", "meaning"]
 
 
-@attrs.frozen
+@frozen
 class Place:
     """A place in a text, all from 0."""
 
@@ -19,7 +19,7 @@ class Place:
     column: int
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@frozen(eq=False, kw_only=True)
 class Leaf:
     """A scalar, an alias, or a collection in flow style: kept as it is written.
 
@@ -46,7 +46,7 @@ class Leaf:
         return self.style is not None and self.style in "|>"
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@frozen(eq=False, kw_only=True)
 class WrittenMap:
     """A map in block style; *start* is that of its anchor when it has one."""
 
@@ -60,7 +60,7 @@ class WrittenMap:
         return self.entries[0][0].start
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@frozen(eq=False, kw_only=True)
 class WrittenList:
     """A list in block style."""
 

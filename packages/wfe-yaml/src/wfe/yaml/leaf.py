@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import attrs
-
 from wfe.core.definition import Node
+from wfe.core.lean import frozen
 from wfe.yaml.context import Context
 from wfe.yaml.modifiers import read_timeout
 from wfe.yaml.tree import Entry, MapNode
@@ -15,7 +14,7 @@ from wfe.yaml.value_types import ValueType
 __all__ = ["Leaf", "config_timeout", "read_config"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Leaf:
     """What became of a leaf step.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import attrs
-
 from wfe.core.cel_types import CelType
 from wfe.core.definition import Expr, ListOf, Record, Value
 from wfe.core.errors import DefinitionError
+from wfe.core.lean import frozen
 from wfe.core.matrices import combinations, fits
 from wfe.yaml.control import ControlStep
 from wfe.yaml.diagnostics import nearest
@@ -23,7 +22,7 @@ __all__ = ["Matrix", "read_matrix"]
 _ALLOWED: Final = "letters, digits, `_` and `-`"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Matrix:
     """The runs of a matrix.
 
@@ -37,7 +36,7 @@ class Matrix:
     computed: bool = False
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _Entry:
     """An item of ``exclude`` or ``include``."""
 

@@ -11,6 +11,7 @@ import attrs
 
 from wfe.core.definition import Expr, Limit, Value
 from wfe.core.definition import Node as StepNode
+from wfe.core.lean import frozen
 from wfe.core.policies import (
     Compensate,
     Continue,
@@ -43,7 +44,7 @@ _THEN: Final[Mapping[str, type[Exhausted]]] = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Modifiers:
     """What the modifiers of a step say.
 

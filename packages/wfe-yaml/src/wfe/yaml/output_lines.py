@@ -7,13 +7,15 @@ from typing import Final
 
 import attrs
 
+from wfe.core.lean import define
+
 __all__ = ["LONGEST_LINE", "LineCutter"]
 
 LONGEST_LINE: Final = 64 * 1024
 """Bytes of one line; a longer one is cut into several."""
 
 
-@attrs.define
+@define
 class LineCutter:
     """Takes chunks and gives lines: UTF-8 where it is, replacement characters where it is not."""
 

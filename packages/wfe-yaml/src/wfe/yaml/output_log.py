@@ -8,13 +8,15 @@ from typing import Final
 
 import attrs
 
+from wfe.core.lean import define
+
 __all__ = ["OutputLog"]
 
 _TAIL: Final = 8  # one part in so many of the limits is for the end of the output
 _LINE: Final = 64  # bytes that keeping a line costs beyond its text
 
 
-@attrs.define
+@define
 class OutputLog:
     """Passes lines on until a limit, then keeps the last ones until :meth:`close`.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
+from wfe.core.lean import define
 from wfe.yaml.diagnostics import Problems, Source, Span, TooManyProblemsError, nearest
 from wfe.yaml.tree import Entry, Limits, ListNode, MapNode, Node, Scalar
 
@@ -41,7 +42,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACE = re.compile(r"\s+")
 
 
-@attrs.define
+@define
 class _Builder:
     source: Source
     problems: Problems

@@ -7,12 +7,12 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
-import attrs
+from wfe.core.lean import frozen
 
 __all__ = ["Expression", "Literal", "Piece", "Unclosed", "Variable", "has_pieces", "split"]
 
 
-@attrs.frozen
+@frozen
 class Literal:
     """Text that stays as it is; escapes are undone."""
 
@@ -20,7 +20,7 @@ class Literal:
     offset: int = 0
 
 
-@attrs.frozen
+@frozen
 class Variable:
     """``((name))`` or ``((name|default))``; *text* is all of it."""
 
@@ -30,7 +30,7 @@ class Variable:
     text: str
 
 
-@attrs.frozen
+@frozen
 class Expression:
     """``${{ text }}``: *offset* is where the text begins, *start* where the ``$`` stands."""
 
@@ -40,7 +40,7 @@ class Expression:
     end: int
 
 
-@attrs.frozen
+@frozen
 class Unclosed:
     """A ``${{`` without its ``}}``."""
 

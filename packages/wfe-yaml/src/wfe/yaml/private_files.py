@@ -6,14 +6,13 @@ import os
 import stat
 from pathlib import Path
 
-import attrs
-
 from wfe.core.errors import WfeError
+from wfe.core.lean import define
 
 __all__ = ["PrivateFileError", "read_private"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class PrivateFileError(WfeError):
     """A file is not the one that was made for the commands, or cannot be read."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from wfe.core.lean import define
 from wfe.yaml.output_lines import LineCutter
 from wfe.yaml.survivors import noted
 from wfe.yaml.watchdog import guarded
@@ -89,7 +90,7 @@ async def run_process(  # noqa: PLR0913 - all that a process is given
     return code
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Running(asyncio.SubprocessProtocol):
     on_line: OnLine
     masks: Masker | None = None

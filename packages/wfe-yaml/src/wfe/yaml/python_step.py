@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-import attrs
-
 from wfe.core.errors import WfeError
+from wfe.core.lean import define
 from wfe.core.step_types import Role, setting
 from wfe.yaml.shell import Shell
 
@@ -43,7 +42,7 @@ exec(code, {"__name__": "__main__", "__file__": path, "inputs": inputs, "output"
 """
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class PythonCallError(WfeError):
     """The function of a ``python`` step cannot be found, or does not take what it is given."""
 
@@ -56,7 +55,7 @@ class PythonCallError(WfeError):
         return f"{self.reference}: {self.problem}"
 
 
-@attrs.define(kw_only=True)
+@define(kw_only=True)
 class Python:
     """Call a Python function, or run a script in a process of its own.
 

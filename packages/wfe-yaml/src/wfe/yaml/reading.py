@@ -6,8 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Final
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.yaml.diagnostics import Problems, nearest
 from wfe.yaml.pieces import Expression, Unclosed, has_pieces, split
 from wfe.yaml.scalars import kind_of, meant_duration, parse_duration, resolve
@@ -35,7 +34,7 @@ def _kind(node: Node) -> str:
             return "a map"
 
 
-@attrs.frozen
+@frozen
 class Reader:
     """Reads values; every method returns ``None`` after it recorded what is wrong."""
 

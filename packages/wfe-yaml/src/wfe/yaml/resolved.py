@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import attrs
-
 from wfe.core.cel_syntax import CelPath
 from wfe.core.cel_types import CelType
+from wfe.core.lean import frozen
 from wfe.yaml.diagnostics import nearest
 
 __all__ = ["NameProblem", "Resolved", "field_of", "plain_name"]
 
 
-@attrs.frozen
+@frozen
 class NameProblem(Exception):  # noqa: N818 - raised and caught within this part only
     """A path of an expression names nothing; *segment* says which part (0: the root)."""
 
@@ -23,7 +22,7 @@ class NameProblem(Exception):  # noqa: N818 - raised and caught within this part
     segment: int = 0
 
 
-@attrs.frozen
+@frozen
 class Resolved:
     """What a path stands for.
 

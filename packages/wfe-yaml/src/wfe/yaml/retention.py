@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from wfe.core.lean import frozen
 from wfe.yaml.context import Context
 from wfe.yaml.tree import MapNode, Node, Scalar
 
@@ -16,7 +17,7 @@ _STATUSES: Final = ("complete", "failed", "terminated")
 _FOREVER: Final = -1  # as definitions store it
 
 
-@attrs.frozen
+@frozen
 class Retention:
     """How long runs are kept, in µs; -1: for ever.
 

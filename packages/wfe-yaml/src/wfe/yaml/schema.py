@@ -8,6 +8,7 @@ from typing import Any, Final
 import attrs
 
 from wfe.core import plugins
+from wfe.core.lean import frozen
 from wfe.core.step_types import Role, Setting, StepType
 from wfe.yaml.configs import config_keys
 from wfe.yaml.schema_parts import DEFINITIONS, FILE, STEP, WORKFLOW, closed, ref
@@ -17,7 +18,7 @@ from wfe.yaml.step_kinds import GROUP, Unusable, find_type, installed_types
 __all__ = ["StepKey", "StepTypeRow", "json_schema", "step_types"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StepKey:
     """A key of a step type's ``config``.
 
@@ -33,7 +34,7 @@ class StepKey:
     description: str
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StepTypeRow:
     """A step type that is installed.
 

@@ -10,6 +10,7 @@ import attrs
 
 from wfe.core.cel_types import CelType
 from wfe.core.definition import Cel, Expr, ListOf, Record, Text, Value
+from wfe.core.lean import define, frozen
 from wfe.yaml.layers import Layers, layered
 from wfe.yaml.value_types import ValueType
 from wfe.yaml.variables import Variables, render_value
@@ -17,7 +18,7 @@ from wfe.yaml.variables import Variables, render_value
 __all__ = ["Reads", "Scope", "Visible", "cel_literal", "cel_text_of"]
 
 
-@attrs.define
+@define
 class Reads:
     """What the expressions of a workflow read, gathered while they are checked.
 
@@ -31,7 +32,7 @@ class Reads:
     outputs: set[tuple[str, str]] = attrs.field(factory=set[tuple[str, str]])
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Visible:
     """A step that an expression may read.
 
@@ -58,7 +59,7 @@ def _data(entries: Mapping[str, CelType]) -> Layers[CelType]:
     return layered(entries)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Scope:
     """The names at one place.
 

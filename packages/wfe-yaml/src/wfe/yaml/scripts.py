@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from wfe.core.definition import Expr
+from wfe.core.lean import frozen
 from wfe.yaml.diagnostics import Problems
 from wfe.yaml.pieces import Expression, Piece
 from wfe.yaml.shell_quoting import HOLE, Context, Place, places
@@ -17,7 +18,7 @@ from wfe.yaml.tree import Scalar
 __all__ = ["Script", "with_references"]
 
 
-@attrs.frozen
+@frozen
 class Script:
     """Code in which every interpolation became a reference to an environment variable.
 
@@ -30,7 +31,7 @@ class Script:
     env: Mapping[str, Expr]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _Language:
     """How a language reads an environment variable at a place, and what to do where it does not.
 

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from wfe.core.definition import Cel, Expr, Value
+from wfe.core.lean import frozen
 from wfe.core.secret_names import SECRET_NAME
 from wfe.yaml.context import Context
 from wfe.yaml.keys import reserved_env
@@ -22,7 +23,7 @@ __all__ = ["SecretKeys", "read_secrets"]
 _ALLOWED: Final = "letters, digits, `_`, `-` and `.`"
 
 
-@attrs.frozen
+@frozen
 class SecretKeys:
     """The secrets that a step asks for.
 

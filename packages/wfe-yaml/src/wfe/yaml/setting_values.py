@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from wfe.core.definition import Expr, ListOf, Record, Value
+from wfe.core.lean import frozen
 from wfe.yaml.context import Context
 from wfe.yaml.diagnostics import nearest
 from wfe.yaml.scalars import duration_text, kind_of
@@ -19,7 +20,7 @@ from wfe.yaml.variables import render_value
 __all__ = ["Values"]
 
 
-@attrs.frozen
+@frozen
 class Values:
     """Reads values; ``None`` means that something is wrong and was recorded.
 

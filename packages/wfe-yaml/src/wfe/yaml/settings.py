@@ -15,13 +15,14 @@ from typing import Any, Final, Literal, Union, cast
 import attrs
 
 from wfe.core.cel_types import CelType
+from wfe.core.lean import frozen
 from wfe.yaml.scalars import duration_text, kind_of, parse_duration
 from wfe.yaml.value_types import UnfitValueError
 
 __all__ = ["SettingType", "setting_type"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class SettingType:
     """What values a setting takes, made from the annotation of its field.
 

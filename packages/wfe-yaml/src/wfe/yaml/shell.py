@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import attrs
 
 from wfe.core.errors import WfeError
+from wfe.core.lean import define
 from wfe.core.step_types import Role, setting
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _SHELLS: Final = ("bash", "sh", "python", "pwsh")
 _WAYS: Final = ("run", "script", "file")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ShellCommandError(WfeError):
     """The commands of a step ended with a non-zero exit code or by a signal.
 
@@ -54,7 +55,7 @@ class ShellCommandError(WfeError):
         return f"the command {how}" + (f": {last[:300]}" if last else "")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ShellStartError(WfeError):
     """The commands of a step could not be started."""
 
@@ -66,7 +67,7 @@ class ShellStartError(WfeError):
         return self.problem
 
 
-@attrs.define(kw_only=True)
+@define(kw_only=True)
 class Shell:
     """Run commands in ``bash -eo pipefail``, or in ``sh -e`` where there is no bash.
 

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from wfe.core.errors import WfeError
+from wfe.core.lean import define
 from wfe.core.secret_names import MASK
 from wfe.yaml.annotations import Annotations
 from wfe.yaml.output_log import OutputLog
@@ -20,7 +21,7 @@ _ADD_MASK: Final = "::add-mask::"
 _TAIL: Final = 5  # lines of output in the error
 
 
-@attrs.define(kw_only=True)
+@define(kw_only=True)
 class ShellOutput:
     """Everything that one attempt writes.
 

@@ -12,6 +12,8 @@ from typing import Final
 
 import attrs
 
+from wfe.core.lean import define, frozen
+
 __all__ = ["HOLE", "Context", "Place", "places"]
 
 HOLE: Final = "\0"
@@ -34,7 +36,7 @@ class Context(Enum):
     DELIMITER = "in the end word of a here-document"
 
 
-@attrs.frozen
+@frozen
 class Place:
     """One hole: how it is read, and where the quote or here-document around it begins."""
 
@@ -51,7 +53,7 @@ class _Mode(Enum):
     HEREDOC = "heredoc"
 
 
-@attrs.define
+@define
 class _Frame:
     mode: _Mode
     opened: int
@@ -61,7 +63,7 @@ class _Frame:
     quoted: bool = False  # a parameter expansion inside double quotes or a here-document
 
 
-@attrs.frozen
+@frozen
 class _Heredoc:
     word: str
     literal: bool
@@ -94,7 +96,7 @@ def places(script: str) -> list[Place]:
     return [found[at] for at in sorted(found)]
 
 
-@attrs.define
+@define
 class _Scanner:
     script: str
     level: int = 0  # here-documents around it

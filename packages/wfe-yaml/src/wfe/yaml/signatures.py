@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from wfe.core.lean import frozen
 from wfe.yaml.context import Context, InputSpec, Signature, Signatures
 from wfe.yaml.declarations import read_type
 from wfe.yaml.diagnostics import Problems, Span
@@ -20,7 +21,7 @@ from wfe.yaml.variables import to_plain
 __all__ = ["SignatureReader"]
 
 
-@attrs.frozen
+@frozen
 class SignatureReader:
     """Reads signatures and record types; what is wrong goes to *problems*."""
 

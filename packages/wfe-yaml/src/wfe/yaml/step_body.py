@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
-import attrs
-
 from wfe.core.definition import Kind, Node, Value, WorkflowDefinition
 from wfe.core.errors import WfeError
+from wfe.core.lean import define, frozen
 from wfe.core.rounds import round_field
 from wfe.core.step_types import Role, Setting, StepType
 from wfe.core.steps import ExecutionResult, StepExecutionContext
@@ -27,7 +26,7 @@ __all__ = ["StepConfigError", "StepTypeError", "step_bodies"]
 _HOOKS: Final = ("is_retryable", "on_success", "on_failure")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StepTypeError(WfeError):
     """A step cannot run because its type is not to be had on this host."""
 
@@ -40,7 +39,7 @@ class StepTypeError(WfeError):
         return f"{self.problem}; {self.hint}"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StepConfigError(WfeError):
     """A value that an expression gave does not fit a key of a step's ``config``."""
 
@@ -90,7 +89,7 @@ def _unusable(kind: Unusable) -> Callable[[], None]:
     return fail
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _Step:
     """What does not change between the attempts of a step."""
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import Final
-
-import attrs
 
 from wfe.core import plugins
 from wfe.core.errors import PluginConflictError, PluginNotFoundError
+from wfe.core.lean import frozen
 from wfe.core.step_types import StepType, describe
 from wfe.yaml.diagnostics import nearest
 
@@ -31,7 +29,7 @@ OTHER_PLUGINS: Final = ("container", "containerd", "buildkit", "kubernetes", "k8
 """Types that files of WFE use and that distributions of their own bring."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Unusable:
     """A step type that cannot be used, and what to do.
 
@@ -102,6 +100,11 @@ def _broken(name: str, error: Exception) -> Unusable:
 
 
 def _has_extra(package: str, extra: str) -> bool:
+    from importlib.metadata import (  # noqa: PLC0415 - it takes long, and all plugins work mostly
+        PackageNotFoundError,
+        distribution,
+    )
+
     try:
         offered = distribution(package).metadata.get_all("Provides-Extra") or []
     except PackageNotFoundError:

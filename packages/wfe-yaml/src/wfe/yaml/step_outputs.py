@@ -11,6 +11,7 @@ from typing import Any, Final
 import attrs
 
 from wfe.core.errors import WfeError
+from wfe.core.lean import define
 from wfe.yaml.diagnostics import nearest
 from wfe.yaml.private_files import PrivateFileError, read_private
 from wfe.yaml.value_types import ANY, UnfitValueError, ValueType
@@ -25,7 +26,7 @@ _MOST_WARNINGS: Final = 20
 _MARKER: Final = re.compile(r"##wfe\[output ([^=\]]+)=(.*)\]\s*")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StepOutputError(WfeError):
     """A step's outputs cannot be taken: what is wrong, and where."""
 
@@ -43,7 +44,7 @@ def read_marker(line: str) -> tuple[str, str] | None:
     return (found[1].strip(), found[2]) if found else None
 
 
-@attrs.define
+@define
 class StepOutputs:
     """Collects the outputs of one attempt.
 

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 
-import attrs
+from wfe.core.lean import frozen
 
 __all__ = ["Survivor", "end_survivors", "noted"]
 
@@ -29,7 +29,7 @@ _GRACE: Final = 2.0  # seconds between SIGTERM and SIGKILL
 _POLL: Final = 0.02
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Survivor:
     """A process that outlived its host, and was ended.
 
@@ -41,7 +41,7 @@ class Survivor:
     owner: str
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _Note:
     pid: int
     started: str  # clock ticks since the boot

@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from wfe.core.lean import define
 from wfe.yaml.diagnostics import Problems, nearest
 from wfe.yaml.includes import File
 from wfe.yaml.reading import Reader
@@ -56,7 +57,7 @@ class _AbandonedError(Exception):
     """The limit is exceeded; it is reported."""
 
 
-@attrs.define
+@define
 class Templates:
     """Puts templates into steps and workflows.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import attrs
-
+from wfe.core.lean import define, frozen
 from wfe.yaml.diagnostics import Source, Span
 
 __all__ = ["Entry", "Limits", "ListNode", "MapNode", "Node", "Scalar"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Limits:
     """What a file may have at most.
 
@@ -33,7 +32,7 @@ class Limits:
 _MOST_FINDS = 1000  # of a word in a text, beyond which the place of one of them is not looked for
 
 
-@attrs.define(eq=False, kw_only=True)
+@define(eq=False, kw_only=True)
 class Scalar:
     """A text, number, boolean or null, as it is written.
 
@@ -116,7 +115,7 @@ class Scalar:
         return self.line + head.count("\n"), at - head.rfind("\n")
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@frozen(eq=False, kw_only=True)
 class Entry:
     """A key with its value.
 
@@ -129,7 +128,7 @@ class Entry:
     merged: bool = False
 
 
-@attrs.define(eq=False, kw_only=True)
+@define(eq=False, kw_only=True)
 class MapNode:
     """A map: keys are texts, in order, own ones before merged ones."""
 
@@ -150,7 +149,7 @@ class MapNode:
         return None if entry is None else entry.value
 
 
-@attrs.define(eq=False, kw_only=True)
+@define(eq=False, kw_only=True)
 class ListNode:
     """A list."""
 

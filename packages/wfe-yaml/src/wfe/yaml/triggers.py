@@ -21,6 +21,7 @@ from wfe.core.definition import (
     expr_to_json,
 )
 from wfe.core.errors import DefinitionError
+from wfe.core.lean import define, frozen
 from wfe.yaml.context import Context, InputSpec, Signature
 from wfe.yaml.diagnostics import nearest
 from wfe.yaml.inputs import start_data
@@ -60,7 +61,7 @@ def read_triggers(
     return found
 
 
-@attrs.define
+@define
 class _Reading:
     signature: Signature
     context: Context
@@ -216,7 +217,7 @@ class _Reading:
 # -- using them
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CronTrigger:
     """A time at which a workflow starts.
 

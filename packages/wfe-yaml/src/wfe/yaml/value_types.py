@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import attrs
 
 from wfe.core.cel_types import CelType
+from wfe.core.lean import frozen
 from wfe.yaml.scalars import kind_of, parse_duration, resolve
 
 __all__ = [
@@ -56,7 +57,7 @@ class UnfitValueError(ValueError):
     """A value does not fit its declared type."""
 
 
-@attrs.frozen
+@frozen
 class ValueType:
     """A declared type.
 

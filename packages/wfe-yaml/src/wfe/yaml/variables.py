@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias, cast
 import attrs
 
 from wfe.core.errors import DefinitionError
+from wfe.core.lean import define, frozen
 from wfe.yaml.diagnostics import Problems, Span, nearest
 from wfe.yaml.parsing import parse
 from wfe.yaml.pieces import Expression, Literal, Piece, Unclosed, Variable, split
@@ -24,7 +25,7 @@ MISSING: Final = object()
 """What :meth:`Variables.find` returns for a name that has no value."""
 
 
-@attrs.frozen
+@frozen
 class Variables:
     """Values by name; a dotted name walks into nested maps.
 
@@ -186,7 +187,7 @@ def expand(root: Node, variables: Variables, problems: Problems) -> Node:
 _PLACES: Final = 20  # of a missing variable that are told
 
 
-@attrs.define
+@define
 class _Expander:
     variables: Variables
     missing: dict[str, list[Span]] = attrs.field(factory=dict[str, list[Span]])

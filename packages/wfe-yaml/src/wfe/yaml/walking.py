@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.yaml.tree import ListNode, MapNode, Node, Scalar
 
 __all__ = ["Written", "is_container", "label", "lists_of", "texts", "walk"]
@@ -15,7 +14,7 @@ _LISTS: Final = ("parallel", "do", "then", "else", "try", "saga", "default", "ca
 _HOOKS: Final = ("on_success", "on_failure", "on_error", "on_abort", "ensure", "compensate")
 
 
-@attrs.frozen
+@frozen
 class Written:
     """A step where it stands.
 

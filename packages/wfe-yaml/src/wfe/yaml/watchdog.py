@@ -14,6 +14,8 @@ from typing import Final
 
 import attrs
 
+from wfe.core.lean import define
+
 __all__ = ["guarded"]
 
 _SCRIPT: Final = """
@@ -31,7 +33,7 @@ for group in $groups; do kill -KILL "-$group"; done
 """
 
 
-@attrs.define
+@define
 class _Watchdog:
     lock: threading.Lock = attrs.field(factory=threading.Lock)
     owner: int = 0  # the process that started it; a fork needs its own

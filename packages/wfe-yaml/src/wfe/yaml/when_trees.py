@@ -7,9 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-import attrs
-
 from wfe.core.definition import Cel, Expr
+from wfe.core.lean import frozen
 from wfe.yaml.context import Context
 from wfe.yaml.diagnostics import nearest
 from wfe.yaml.scalars import kind_of, resolve
@@ -57,7 +56,7 @@ def _flow(value: object) -> str:
             return json.dumps(value, ensure_ascii=False)
 
 
-@attrs.frozen
+@frozen
 class _Part:
     """A condition: its text, which is false where it lacks something.
 
@@ -69,7 +68,7 @@ class _Part:
     present: tuple[str, ...]
 
 
-@attrs.frozen
+@frozen
 class _Tree:
     context: Context
     scope: Scope

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from wfe.core.definition import Block, Cel, Expr, Kind, Node, WorkflowDefinition
+from wfe.core.lean import frozen
 from wfe.yaml.children import fit
 from wfe.yaml.concurrency import read_concurrency
 from wfe.yaml.context import Context, InputSpec, Signature, Signatures
@@ -29,7 +30,7 @@ from wfe.yaml.variables import Variables
 __all__ = ["WorkflowCheck"]
 
 
-@attrs.frozen
+@frozen
 class WorkflowCheck:
     """Checks one workflow.
 

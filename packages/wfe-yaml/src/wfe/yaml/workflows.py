@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from wfe.core.definition import WorkflowDefinition
+from wfe.core.lean import define, frozen
 from wfe.yaml.context import Signature, Signatures
 from wfe.yaml.diagnostics import Problems, Source, Span, TooManyProblemsError, nearest
 from wfe.yaml.includes import File, read_files
@@ -26,7 +27,7 @@ __all__ = ["Checked", "check_source"]
 _BEGIN: Final = "begin with `workflow:` and an `id`, a `version` and `steps`"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Checked:
     """The definitions of a file; incomplete when *problems* has errors.
 
@@ -71,7 +72,7 @@ def check_source(
         return _NOTHING
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class _Spec:
     """A workflow as it is written, with the templates put in."""
 
@@ -82,7 +83,7 @@ class _Spec:
     overrides: Span | None
 
 
-@attrs.define
+@define
 class _Project:
     """A file with what it includes."""
 
@@ -240,7 +241,7 @@ def _place(span: Span) -> str:
     return f"{span.source.name}:{span.line}"
 
 
-@attrs.frozen
+@frozen
 class _Circles:
     """Finds workflows that run each other."""
 

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import attrs
 
 from wfe.core.errors import WfeError
+from wfe.core.lean import define, frozen
 
 __all__ = ["CONFIG_FILE", "SETTINGS", "URLS", "ConfigError", "HostConfig", "read_config"]
 
@@ -28,7 +29,7 @@ _REFERENCE: Final = re.compile(r"\$\{\{\s*secrets\.([A-Za-z0-9_.-]+)\s*\}\}")
 _PASSWORD: Final = re.compile(r"[?&](?:ssl)?password=[^&]")  # as libpq takes it
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ConfigError(WfeError):
     """The configuration is wrong: what, where, and what to do.
 
@@ -103,7 +104,7 @@ SETTINGS: Final[Mapping[str, Any]] = {
 text is read; ``WFE_LEASE`` … win over them."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class HostConfig:
     """What file and environment say, the environment over the file.
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-import attrs
-
 from wfe.core.errors import ProviderError
+from wfe.core.lean import frozen
 from wfe.core.plugins import load
 from wfe.core.providers import (
     PROVIDER_API,
@@ -23,7 +22,7 @@ DEFAULT_URL = "sqlite:///.wfe/wfe.db"
 """Where the command ``wfe`` keeps its runs."""
 
 
-@attrs.frozen
+@frozen
 class Providers:
     """A store with its queue and lock."""
 

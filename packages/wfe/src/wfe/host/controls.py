@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from wfe.core.models import Approval, StoredDefinition
 from wfe.host.runs import WorkflowRun, seconds
 
 if TYPE_CHECKING:
     from wfe.core.engine import Engine
+    from wfe.core.models import Approval, StoredDefinition
 
 __all__ = ["Controls"]
 
@@ -217,6 +216,8 @@ class Controls:
             UpdateRejectedError: It has no such handler, or the handler or its validator refused.
             TimeoutError: It took longer.
         """
+        import asyncio  # noqa: PLC0415 - what only declares workflows needs none
+
         async with asyncio.timeout(seconds(timeout)):
             return await self._engine.control.update(id_or_name, name, data=data, actor=actor)
 

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import attrs
 
 from wfe.core.definition import Block, Call, Cel, Expr, Kind, Node, Value, WorkflowDefinition
+from wfe.core.lean import define
 
 __all__ = ["mermaid"]
 
@@ -76,7 +77,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
 
 
-@attrs.define
+@define
 class _Drawing:
     frames: Mapping[str, str]
     lines: list[str] = attrs.field(factory=list[str])

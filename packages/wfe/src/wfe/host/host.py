@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from wfe.core.definition import WorkflowDefinition
-from wfe.core.errors import DefinitionConflictError, ProviderError
-from wfe.core.models import to_micros
-from wfe.host.collect import Buildable, definitions_in
+from wfe.core.lazy import importing
+from wfe.core.micros import to_micros
 from wfe.host.controls import Controls
 from wfe.host.keeping import Keeping
+from wfe.host.observing import Observing
 from wfe.host.reads import Reads
-from wfe.host.runs import WorkflowRun, seconds
+from wfe.host.runs import seconds
 from wfe.host.searching import Searches, search_settings
+from wfe.host.starting import Starting
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from uuid import UUID
 
     from wfe.core.artifact_index import ArtifactStore
     from wfe.core.engine import StepMiddleware, WorkflowMiddleware
-    from wfe.core.engine.lifecycle import Subscription
     from wfe.core.engine.retention import Archive
-    from wfe.core.examining import Finding
-    from wfe.core.lifecycle_provider import LifecyclePublisher, LifecycleSubscription
-    from wfe.core.models import LifecycleEvent
+    from wfe.core.lifecycle_provider import LifecyclePublisher
     from wfe.core.providers import (
         BlobProvider,
         LockProvider,
@@ -45,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["WorkflowHost"]
 
 
-class WorkflowHost(Reads, Controls, Keeping, Searches):
+class WorkflowHost(Starting, Reads, Controls, Observing, Keeping, Searches):
     """Runs workflows over a store; use it as ``async with WorkflowHost("sqlite:///runs.db")``."""
 
     def __init__(  # noqa: PLR0913 - the options of a host
@@ -144,7 +140,8 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
             TypeError: An option is of a wrong type.
             ValueError: A duration is negative, or a number less than 1.
         """
-        from wfe.host import parts  # noqa: PLC0415 - most of the library
+        with importing():
+            from wfe.host import parts  # noqa: PLC0415 - most of the library
 
         parts.durations({"lease": lease}, least=timedelta(milliseconds=10))
         parts.durations(
@@ -255,122 +252,6 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
         """
         return await self._engine.stop(seconds(grace) or 0.0)
 
-    def register(self, *sources: Any) -> None:
-        """Make definitions known: definitions, objects with ``build()``, or modules full of them.
-
-        Raises:
-            DefinitionError: One cannot run here.
-            DefinitionConflictError: Versions are strict, and one has other contents.
-            TypeError: A source holds no definition.
-        """
-        for source in sources:
-            for definition in definitions_in(source):
-                self._engine.register(definition)
-
-    # -- runs
-
-    async def start_workflow(  # noqa: PLR0913 - the options of a start
-        self,
-        definition: str | WorkflowDefinition | Buildable,
-        data: Any = None,
-        *,
-        version: int | None = None,
-        name: str | None = None,
-        reference: str | None = None,
-        idempotency_key: str | None = None,
-        on_conflict: Literal["existing", "error"] = "existing",
-        priority: int = 0,
-        delay: timedelta | None = None,
-        dedup_key: str | None = None,
-        actor: str | None = None,
-        within: Any = None,
-    ) -> WorkflowRun:
-        """Start a run; when this returns it is stored and never lost.
-
-        Args:
-            definition: Id of a registered definition, or a definition (which is registered), or
-                what builds one: a durable function, a flow.
-            data: Of the definition's data type, or a mapping; ``None``: the defaults.  For a
-                durable function: its argument, or a mapping by name for several.
-            version: ``None``: the highest registered.
-            name: Unique in the store.
-            reference: The caller's own key, for :meth:`find`.
-            idempotency_key: A second start with the same key returns the first run.
-            on_conflict: ``error``: refuse a known idempotency key instead.
-            priority: Of the runs that wait for a host, those of higher priority go first.
-            delay: Before the first step.
-            dedup_key: While a run of the definition with this key is not final, another start with
-                it returns that run.
-            actor: Who starts it, for the history.
-            within: The application's own connection to the store's database, in a transaction: the
-                run exists when that is committed, and never if it is rolled back.  Until then
-                nothing can be asked of the run.
-
-        Raises:
-            DefinitionNotFoundError: The definition is not registered.
-            DataTypeError: The data cannot be stored, or does not fit its type.
-            DuplicateNameError: The name is taken.
-            DefinitionConflictError: The key is known and *on_conflict* is ``error``.
-            HostStoppingError: The host is not running.
-            ProviderError: *within* is no such connection, or the store has no such transactions.
-        """
-        if on_conflict not in ("existing", "error"):
-            problem = f'on_conflict must be "existing" or "error", got {on_conflict!r}'
-            raise ValueError(problem)
-        if not isinstance(definition, str | WorkflowDefinition):
-            definition = _built(definition)
-        if isinstance(definition, WorkflowDefinition):
-            # By identity: an equal tree may come with other callables.
-            if not any(known is definition for known in self._engine.registry.given):
-                self.register(definition)
-            version = definition.version if version is None else version
-            definition = definition.id
-        from wfe.host.parts import StartOptions  # noqa: PLC0415 - a host has imported it
-
-        options = StartOptions(
-            name=name,
-            reference=reference,
-            idempotency_key=idempotency_key,
-            delay=delay,
-            actor=actor,
-            priority=priority,
-            dedup_key=dedup_key,
-        )
-        if within is None:
-            run_id, new = await self._engine.starter.start(definition, version, data, options)
-        else:
-            run_id, new = await self._engine.outbox.start(
-                within, definition, version, data, options
-            )
-        if not new and on_conflict == "error":
-            key = f"idempotency key {idempotency_key!r}"
-            if idempotency_key is None:
-                key = f"dedup_key {dedup_key!r}"
-            problem = f"{key} was used by run {run_id}"
-            raise DefinitionConflictError(problem, definition)
-        return WorkflowRun(run_id, new, self._engine)
-
-    async def run(self, id_or_name: str) -> WorkflowRun:
-        """Return a handle on a run that exists.
-
-        Raises:
-            WorkflowNotFoundError: There is none with this id or name.
-        """
-        header = await self._engine.reads.header(id_or_name)
-        return WorkflowRun(header.id, False, self._engine)
-
-    async def drive(self, id_or_name: str) -> WorkflowRun:
-        """Drive an unfinished run on this host too; only needed with *own_runs_only*.
-
-        Raises:
-            WorkflowNotFoundError: There is none with this id or name.
-        """
-        header = await self._engine.reads.header(id_or_name)
-        if self._engine.runs.roots is not None:
-            self._engine.runs.roots.add(header.root_id)
-            self._engine.nudge()
-        return WorkflowRun(header.id, False, self._engine)
-
     # -- schedules, events and activities
 
     @property
@@ -428,111 +309,6 @@ class WorkflowHost(Reads, Controls, Keeping, Searches):
         control = self._engine.control
         event = control.event(name, key, data, id, at, expires)
         if within is None:
-            return await control.publish(event)
+            return await control.publish(event, fresh=id is None)
         await self._engine.outbox.publish(within, event)
         return event.id
-
-    # -- observing
-
-    @overload
-    def subscribe(self, kinds: Collection[str] | None = None) -> Subscription: ...
-    @overload
-    def subscribe(self, kinds: Callable[[LifecycleEvent], Any]) -> Callable[[], None]: ...
-    def subscribe(
-        self, kinds: Collection[str] | Callable[[LifecycleEvent], Any] | None = None
-    ) -> Subscription | Callable[[], None]:
-        """Observe lifecycle events from now on.
-
-        Args:
-            kinds: Which ones, for an async iterator (``None``: all); or a callback, which is
-                called on the host's loop and must not block.
-
-        Of an iterator that is read too slowly the oldest events are dropped: at most 10,000 wait.
-        One of the kind ``events_missed`` comes in their place, with their ``data["count"]``.
-
-        Returns:
-            The iterator, or a function that ends the callback's subscription.
-        """
-        lifecycle = self._engine.report.lifecycle
-        if inspect.iscoroutinefunction(kinds):
-            problem = "a callback is called on the loop and not awaited; pass a plain function"
-            raise TypeError(problem)
-        if callable(kinds):
-            observer = kinds
-            lifecycle.add(observer)
-            return lambda: lifecycle.remove(observer)
-        from wfe.host.parts import Subscription  # noqa: PLC0415 - a host has imported it
-
-        return Subscription(lifecycle, kinds)
-
-    async def follow(
-        self, kinds: Collection[str] | None = None, *, after: str | None = None
-    ) -> LifecycleSubscription:
-        """Observe the lifecycle events of all hosts that tell them where this one does.
-
-        All but log lines and progress.  Some may be missing: a run's history has everything.
-
-        Args:
-            kinds: Which ones; ``None``: all.
-            after: ``None``: from now on; the ``position`` of an earlier subscription: from there
-                on, as far as they are still kept; ``""``: all that are kept.
-
-        Returns:
-            An async iterator with ``position`` and ``close()``.
-
-        Raises:
-            ProviderError: The host was made without *lifecycle*, its backend failed, or *after* is
-                no position.
-            TypeError: *kinds* is no collection of texts.
-        """
-        publishing = self._engine.publishing
-        if publishing is None:
-            problem = "this host tells nobody else; make it with lifecycle=, such as valkey://host"
-            raise ProviderError("lifecycle", problem, transient=False)
-        return await publishing.publisher.subscribe(kinds, after=after)
-
-    async def health(self) -> Mapping[str, Any]:
-        """Return how the host does.
-
-        Returns:
-            ``running``; ``live`` runs in memory; ``store`` (kind and version); ``trouble`` (why the
-            store refuses writes, ``None`` when it does not); ``last_look`` (when it looked for
-            work last, µs); ``due`` (the earliest waiting run's time, µs, ``None``: none);
-            ``unrunnable``: stored definitions (``definition``, ``version``, ``hash``) whose runs
-            are ``due`` (µs), while this host has no code for them; ``workers`` (epoch, host, pid,
-            last beat) of the store; ``lifecycle``: events ``sent``, ``dropped`` and ``waiting``,
-            and ``trouble``, ``None`` without a publisher.
-        """
-        return await self._engine.health()
-
-    async def examine(self) -> Sequence[Finding]:
-        """Look over the store, its workers and runs, and every provider, as ``wfe doctor`` does.
-
-        A host that was not started opens the store for the look alone, and changes nothing in it.
-        What cannot be asked is a finding, not an error.
-
-        Raises:
-            ProviderError: The store cannot be opened.
-        """
-        from wfe.host.doctor import examined, opened  # noqa: PLC0415 - rarely asked for
-
-        engine = self._engine
-        publisher = engine.publishing.publisher if engine.publishing is not None else None
-        index = engine.searching.apart
-        parts = self._providers.different(lifecycle=publisher, search=index)
-        async with opened(engine, parts) as info:
-            return await examined(engine, self._providers.lock, parts, info)
-
-
-def _built(source: Any) -> WorkflowDefinition:
-    """Return the definition that *source* builds.
-
-    Raises:
-        TypeError: It builds none.
-    """
-    build = getattr(source, "build", None)
-    found = build() if callable(build) else None
-    if not isinstance(found, WorkflowDefinition):
-        problem = f"expected the id of a definition or a definition, got {source!r}"
-        raise TypeError(problem)
-    return found

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from wfe.core.models import StreamItem, WorkflowStatus, to_micros
+from wfe.core.micros import to_micros
+from wfe.core.statuses import WorkflowStatus
 
 if TYPE_CHECKING:
     from wfe.core.engine import Engine
+    from wfe.core.models import StreamItem
 
 __all__ = ["Keeping"]
 

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from wfe.core.errors import WorkflowNotFoundError
-from wfe.core.models import HistoryEntry, LogLine, Page, WorkflowInstance, WorkflowStatus
+from wfe.core.statuses import WorkflowStatus
 
 if TYPE_CHECKING:
     from wfe.core.engine import Engine
+    from wfe.core.models import HistoryEntry, LogLine, Page, WorkflowInstance
 
 __all__ = ["Reads"]
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from wfe.core.errors import StepFailedError, WorkflowTerminatedError
-from wfe.core.models import HistoryEntry, WorkflowInstance, WorkflowStatus
+from wfe.core.lean import frozen
+from wfe.core.statuses import WorkflowStatus
 
 if TYPE_CHECKING:
     from wfe.core.engine import Engine
+    from wfe.core.models import HistoryEntry, WorkflowInstance
 
 __all__ = ["WorkflowRun", "result_of", "seconds"]
 
@@ -50,7 +49,7 @@ def result_of(instance: WorkflowInstance[Any]) -> Any:
     return instance.data
 
 
-@attrs.frozen
+@frozen
 class WorkflowRun:
     """A run that was started (or found by its idempotency key).
 
@@ -78,6 +77,8 @@ class WorkflowRun:
         """
         if timeout is None:
             return await self._engine.waits.ended(self.id, suspended=suspended)
+        import asyncio  # noqa: PLC0415 - what only declares workflows needs none
+
         async with asyncio.timeout(seconds(timeout)):
             return await self._engine.waits.ended(self.id, suspended=suspended)
 

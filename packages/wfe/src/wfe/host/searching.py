@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from wfe.core.errors import ProviderError
-from wfe.core.models import Page, WorkflowStatus
+from wfe.core.statuses import WorkflowStatus
 
 if TYPE_CHECKING:
     from wfe.core.engine import Engine
     from wfe.core.engine.feeding import SearchSettings
     from wfe.core.found import FoundLine, FoundRun
+    from wfe.core.models import Page
     from wfe.core.providers import PersistenceProvider
     from wfe.core.search import SearchProvider
 

@@ -10,10 +10,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-import attrs
-
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.engine.outbox import HandOver
+from wfe.core.lean import frozen
 from wfe.core.models import (
     HistoryEntry,
     LifecycleEvent,
@@ -108,7 +107,7 @@ async def _cancel_the_rest() -> None:
     await asyncio.gather(*rest, return_exceptions=True)
 
 
-@attrs.frozen
+@frozen
 class SyncWorkflowRun:
     """A :class:`~wfe.host.WorkflowRun` whose methods block."""
 

@@ -6,8 +6,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.core.models import Activity, Approval, OpenActivity, StoredDefinition
 from wfe.host.activities import Activities, Handler
 from wfe.host.host import WorkflowHost
@@ -98,7 +97,7 @@ class SyncControls:
         return self._ask(self._host.resume_definition(id))
 
 
-@attrs.frozen
+@frozen
 class SyncActivities:
     """The methods of :class:`~wfe.host.activities.Activities`, blocking."""
 

@@ -8,11 +8,10 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, Final
 
-from wfe.core.codec import encode
-from wfe.core.data import same
 from wfe.core.definition import LIMIT, Call, Cel, Expr, Json, ListOf, Record, Text, Value
+from wfe.core.equality import same
 from wfe.core.errors import DataTypeError, DefinitionError
-from wfe.core.models import to_micros
+from wfe.core.micros import to_micros
 from wfe.core.policies import (
     Compensate,
     CompensateThenRetry,
@@ -151,6 +150,8 @@ def literal(value: object, what: str, where: str | None = None) -> Value:
     Raises:
         DefinitionError: It is no plain JSON.
     """
+    from wfe.core.codec import encode  # noqa: PLC0415 - as in whole.py
+
     try:
         stored = encode(value, what)
     except DataTypeError:
@@ -173,6 +174,8 @@ def label(value: object, what: str, where: str | None = None) -> Json:
     Raises:
         DefinitionError: It cannot be stored.
     """
+    from wfe.core.codec import encode  # noqa: PLC0415 - as in whole.py
+
     try:
         return encode(value, what)
     except DataTypeError as error:

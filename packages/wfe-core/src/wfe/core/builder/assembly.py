@@ -5,47 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import attrs
-
 from wfe.core.builder.arguments import check_text, got, positive
 from wfe.core.builder.bodies import input_names, needed_values
-from wfe.core.builder.drafts import Branch, Draft
+from wfe.core.builder.drafts import Branch, Defaults, Draft
 from wfe.core.builder.expressions import CelCheck
+from wfe.core.context_names import context_hint
 from wfe.core.data import DataModel, model_for
-from wfe.core.definition import HOOKS, Block, Json, Kind, Limit, Node, Value, WorkflowDefinition
+from wfe.core.definition import HOOKS, Block, Json, Kind, Node, Value, WorkflowDefinition
 from wfe.core.errors import DefinitionError
 from wfe.core.fields import data_fields
-from wfe.core.models import to_micros
+from wfe.core.micros import to_micros
 from wfe.core.nearest import nearest
-from wfe.core.policies import ErrorPolicy
 from wfe.core.step_settings import settings_of
 
-__all__ = ["Defaults", "assemble"]
-
-
-@attrs.define(kw_only=True)
-class Defaults:
-    """What a workflow says for all of its steps.
-
-    Attributes:
-        error: For steps without their own policy.
-        timeout: Of one attempt, µs.
-        run_timeout: Of a whole run, µs.
-        limits: For whole runs.
-        retention: µs that a finished run is kept; ``None``: the host's setting; -1: for ever.
-        requires: Labels that a host must have.
-        code: Callables of the workflow by role: handlers and keys of limits.
-        handlers: Roles of its handlers.
-    """
-
-    error: ErrorPolicy | None = None
-    timeout: int | None = None
-    run_timeout: int | None = None
-    limits: list[Limit] = attrs.field(factory=list[Limit])
-    retention: int | None = None
-    requires: tuple[str, ...] = ()
-    code: dict[str, Any] = attrs.field(factory=dict[str, Any])
-    handlers: tuple[str, ...] = ()
+__all__ = ["assemble"]
 
 
 def assemble(
@@ -262,7 +235,7 @@ class _Assembly:
                     f"parameter {name!r} of {shown} has no value: it is no field of"
                     f" {data_type.__name__}, has no input() and no default"
                 )
-                hint = f"add .input({name!r}, ...)"
+                hint = context_hint(draft.body) or f"add .input({name!r}, ...)"
                 if draft.method in _AROUND:  # nobody can add one there
                     hint = "take ctx instead, or pass an instance of a class"
                 raise DefinitionError(problem, where, hint)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import attrs
 
 from wfe.core.builder.arguments import accepts, got, parameters_of
+from wfe.core.context_names import hint_for, surely_context
 from wfe.core.errors import DefinitionError
 from wfe.core.step_settings import settings_of
 from wfe.core.steps import StepExecutionContext
@@ -76,6 +77,10 @@ def _check_function(target: Callable[..., Any], what: str) -> None:
     if getattr(target, "__qualname__", "") == _MARK:
         problem = f"{what} got @step(...) without the function that it is for"
         raise DefinitionError(problem, None, "write it above the function: @step(...)")
+    misnamed = surely_context(target)
+    if misnamed is not None:
+        problem = f"{what} got {name}, whose parameter {misnamed!r} would not get the context"
+        raise DefinitionError(problem, None, hint_for(misnamed))
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
         problem = f"{what} got the generator function {name}"
         raise DefinitionError(problem, None, "a step returns its result instead of yielding")

@@ -20,7 +20,6 @@ from wfe.core.builder.settings import StepSettingsMixin
 from wfe.core.builder.waiting import WaitingMixin
 from wfe.core.builder.web import WebMixin
 from wfe.core.builder.whole import Buildable, Whole
-from wfe.core.data import model_for
 from wfe.core.definition import Cel, Kind
 from wfe.core.errors import DefinitionError
 from wfe.core.steps import StepBody, StepExecutionContext
@@ -178,6 +177,8 @@ class WorkflowBuilder(_Chain[D], Buildable[D]):
         Raises:
             DefinitionError: It is something else.
         """
+        from wfe.core.data import model_for  # noqa: PLC0415 - as in whole.py
+
         model_for(data_type)
         whole = Whole(None if data_type is dict else data_type)
         super().__init__(whole.block, whole)

@@ -11,9 +11,8 @@ from typing_extensions import TypeVar
 from wfe.core.builder import arguments as args
 from wfe.core.builder.adding import Adding, BranchOf, OfBoth, OfData, call, filled
 from wfe.core.builder.drafts import Draft
-from wfe.core.conversion import checker
-from wfe.core.data import same
 from wfe.core.definition import Cel, Kind
+from wfe.core.equality import same
 from wfe.core.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -127,6 +126,8 @@ class ContainersMixin(Adding[D]):
         """
         draft = Draft(kind=Kind.FOR_EACH, method="for_each()", base="for_each")
         if item_type is not None:
+            from wfe.core.conversion import checker  # noqa: PLC0415 - as in whole.py
+
             draft.code["item_type"] = checker(item_type, strict=False)
         if isinstance(items, list):
             draft.exprs["items"] = args.literal(items, "the items of for_each()")  # pyright: ignore[reportUnknownArgumentType]

@@ -9,12 +9,13 @@ import attrs
 
 from wfe.core.caching import Caching
 from wfe.core.definition import HOOKS, Expr, Json, Kind, Limit
+from wfe.core.lean import define
 from wfe.core.policies import ErrorPolicy
 
-__all__ = ["Branch", "Draft"]
+__all__ = ["Branch", "Defaults", "Draft"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Branch:
     """Steps that run one after the other; ``label`` and ``default`` as in a ``Block``."""
 
@@ -23,7 +24,7 @@ class Branch:
     drafts: list[Draft] = attrs.field(factory=list["Draft"])
 
 
-@attrs.define(kw_only=True, eq=False)
+@define(kw_only=True, eq=False)
 class Draft:
     """One step being written.
 
@@ -96,3 +97,28 @@ class Draft:
         for branch in self.inner():
             for draft in branch.drafts:
                 yield from draft.walk()
+
+
+@define(kw_only=True)
+class Defaults:
+    """What a workflow says for all of its steps.
+
+    Attributes:
+        error: For steps without their own policy.
+        timeout: Of one attempt, µs.
+        run_timeout: Of a whole run, µs.
+        limits: For whole runs.
+        retention: µs that a finished run is kept; ``None``: the host's setting; -1: for ever.
+        requires: Labels that a host must have.
+        code: Callables of the workflow by role: handlers and keys of limits.
+        handlers: Roles of its handlers.
+    """
+
+    error: ErrorPolicy | None = None
+    timeout: int | None = None
+    run_timeout: int | None = None
+    limits: list[Limit] = attrs.field(factory=list[Limit])
+    retention: int | None = None
+    requires: tuple[str, ...] = ()
+    code: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    handlers: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from wfe.core.builder.adding import Adding, OfBoth, OfData
 from wfe.core.builder.drafts import Draft
 from wfe.core.definition import Cel, Kind, Value
 from wfe.core.errors import DefinitionError
-from wfe.core.models import to_micros
+from wfe.core.micros import to_micros
 
 if TYPE_CHECKING:
     from wfe.core.builder.chain import StepBuilder

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
 
 import attrs
 from typing_extensions import TypeVar
@@ -184,6 +183,8 @@ def _keep(draft: Draft, constants: dict[str, Any], name: str, value: Any) -> Non
 def _check_url(url: str | None, method: str) -> None:
     if url is None:
         return
+    from urllib.parse import urlsplit  # noqa: PLC0415 - as in whole.py
+
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -11,10 +11,10 @@ import attrs
 from typing_extensions import TypeVar
 
 from wfe.core.builder import arguments as args
-from wfe.core.builder.assembly import Defaults, assemble
-from wfe.core.builder.drafts import Branch
+from wfe.core.builder.drafts import Branch, Defaults
 from wfe.core.definition import Cel, Limit, WorkflowDefinition
 from wfe.core.errors import DefinitionError
+from wfe.core.lean import define
 from wfe.core.policies import CompensateThenSuspend, ErrorPolicy, Fail, Retry
 
 __all__ = ["Buildable", "Whole", "combined"]
@@ -27,7 +27,7 @@ _QUERY: Final = "the name of on_query()"
 _HANDLER: Final = "it must take (data, payload) or (data), for example lambda d, payload: ..."
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Whole:
     """The workflow that a chain belongs to."""
 
@@ -203,6 +203,10 @@ class Buildable(Generic[D]):
         Raises:
             DefinitionError: Something in it does not fit together.
         """
+        from wfe.core.builder.assembly import (  # noqa: PLC0415 - importing the builder loads no more than declaring needs
+            assemble,
+        )
+
         whole = self._of_workflow("build()")
         if not whole.block.drafts:
             name = args.check_text("the id of a workflow", id, None)

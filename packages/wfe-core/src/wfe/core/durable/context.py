@@ -9,12 +9,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
-import attrs
-
 from wfe.core.durable.saga import Saga
 from wfe.core.engine.strands import STRAND, call_key
 from wfe.core.errors import DefinitionError
-from wfe.core.models import from_micros, to_micros
+from wfe.core.lean import frozen
+from wfe.core.micros import from_micros, to_micros
 from wfe.core.policies import Compensate, CompensateThenSuspend, ErrorPolicy, Fail, Retry
 from wfe.core.steps import StepExecutionContext, StepLog
 
@@ -40,7 +39,7 @@ Ctx = StepExecutionContext[Any]
 _OWN: Final = frozenset({"input", "result"})
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Options:
     """How the next calls are made.
 

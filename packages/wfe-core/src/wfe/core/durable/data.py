@@ -8,13 +8,12 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import attrs
-
 from wfe.core.codec import decode, encode
 from wfe.core.conversion import Check, checker
 from wfe.core.data import DataModel
 from wfe.core.definition import Json
 from wfe.core.errors import DataTypeError, DefinitionError
+from wfe.core.lean import frozen
 from wfe.core.nearest import nearest
 
 __all__ = ["FunctionModel", "Parameter", "function_model"]
@@ -23,7 +22,7 @@ _NONE: Final = inspect.Parameter.empty
 _FREE: Final = (Any, object, _NONE, dict, list)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Parameter:
     """A parameter of a function, after its context.
 
@@ -53,7 +52,7 @@ class Parameter:
         return value if self.lax is None or value is None else self.lax(value, self.name)
 
 
-@attrs.frozen(kw_only=True, eq=False, slots=False)
+@frozen(kw_only=True, eq=False, slots=False)
 class FunctionModel(DataModel):
     """Data with the fields ``input`` and ``result``, and those that the function sets."""
 

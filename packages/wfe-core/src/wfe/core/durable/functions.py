@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
 from wfe.core.errors import DefinitionError
-from wfe.core.models import to_micros
+from wfe.core.micros import to_micros
 
 if TYPE_CHECKING:
     from wfe.core.durable.context import WorkflowContext

@@ -17,7 +17,7 @@ from wfe.core.engine.moments import after
 from wfe.core.engine.sizes import as_key, check_index, check_name
 from wfe.core.engine.work import Work, do, shape_of
 from wfe.core.errors import DataTypeError
-from wfe.core.models import to_micros
+from wfe.core.micros import to_micros
 from wfe.core.rules.called import (
     CallDone,
     CallOffers,
@@ -27,6 +27,7 @@ from wfe.core.rules.called import (
     CallWaitsSignal,
 )
 from wfe.core.rules.inputs import Writes
+from wfe.core.rules.positions import FIRST
 from wfe.core.rules.state import Pointer
 
 if TYPE_CHECKING:
@@ -123,13 +124,13 @@ async def wait_for(
                 event=event,
                 key=key,
                 as_of=since,
-                after=made.strand.cursors.get(topic, (-1, -1)),
+                after=made.strand.cursors.get(topic, FIRST),
                 until=_until(calls, timeout),
             )
         )
     info = (await calls.outcome(made)).info
     if "at" in info:
-        made.strand.cursors[topic] = (info["at"][0], info["at"][1])
+        made.strand.cursors[topic] = info["at"]
     return decode(info.get("result"))
 
 

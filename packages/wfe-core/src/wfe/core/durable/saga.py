@@ -10,6 +10,7 @@ import attrs
 
 from wfe.core.engine.strands import STRAND
 from wfe.core.errors import StepFailedError
+from wfe.core.lean import define
 from wfe.core.policies import Continue, Retry, Suspend, Terminate
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ __all__ = ["Saga"]
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Undo:
     """Something to undo; it is due after *seq*, the row that ended what it undoes."""
 

@@ -1,4 +1,4 @@
-"""Runs the bodies of one branch of a live run, one after the other."""
+"""Runs a body of a live run."""
 
 from __future__ import annotations
 
@@ -23,26 +23,23 @@ _CANCELLED: Final = PointerStatus.CANCELLED.value
 
 
 async def work(run: LiveRun, branch: Branch, key: int) -> None:
-    """Run the body of the pointer *key*, then whatever *branch* is handed next."""
-    following: int | None = key
-    at_work = run.owner.at_work
-    while following is not None:
-        if run.leaving or run.owner.unsure:
+    """Run the body of the pointer *key*, and hand on how it ended."""
+    owner = run.owner
+    while True:
+        if run.leaving or owner.unsure:
             await _cleared(run)
         try:
-            outcome = await _attempt(run, branch, following)
+            outcome = await _attempt(run, branch, key)
         except RunAgainError:
             continue
         finally:
-            at_work.discard(branch)
-        if outcome is None or run.closed:
-            return
-        branch.waits = True
-        run.take(outcome)
-        run.owner.finished(run)
-        if branch.waits:
-            await branch.given()
-        following = branch.following
+            owner.at_work.discard(branch)
+        break
+    if outcome is None or run.closed:
+        return
+    branch.waits = True
+    run.take(outcome)
+    owner.finished(run)
 
 
 async def _cleared(run: LiveRun) -> None:

@@ -14,8 +14,10 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
+from wfe.core.context_names import hint_for, meant_for_context
 from wfe.core.engine.secrets import log_exception
 from wfe.core.errors import DataTypeError, DefinitionError
+from wfe.core.lean import frozen
 from wfe.core.step_settings import settings_of
 from wfe.core.steps import StepExecutionContext
 
@@ -84,7 +86,7 @@ async def _blocking(pool: Executor, call: Callable[[], Any]) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
-@attrs.frozen
+@frozen
 class _ClassBody:
     cls: type
     make: Callable[[], Any] | None
@@ -186,7 +188,7 @@ def _parameters(target: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
     return tuple(parameter for parameter in found if parameter.kind not in kinds)
 
 
-@attrs.frozen
+@frozen
 class _AsyncBody:
     target: Callable[..., Any]
     parameters: tuple[inspect.Parameter, ...]
@@ -200,7 +202,7 @@ class _AsyncBody:
         return result, result
 
 
-@attrs.frozen
+@frozen
 class _SyncBody:
     target: Callable[..., Any]
     parameters: tuple[inspect.Parameter, ...]
@@ -213,7 +215,7 @@ class _SyncBody:
         return result, result
 
 
-@attrs.frozen
+@frozen
 class _ProcessBody:
     target: Callable[..., Any]
     parameters: tuple[inspect.Parameter, ...]
@@ -258,4 +260,6 @@ def _argument(parameter: inspect.Parameter, ctx: Context, inputs: Mapping[str, A
         f"step {ctx.pointer.step!r} needs a value for its parameter {name!r}: there is no input, "
         f"data field or default of that name (known: {known})"
     )
+    if meant_for_context(name):
+        problem = f"{problem}; {hint_for(name)}"
     raise DataTypeError(name, problem)

@@ -1,8 +1,9 @@
-"""The task of one live branch of a run."""
+"""One live branch of a run."""
 
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context, copy_context
 from typing import Any
 
 from wfe.core.steps import StepExecutionContext
@@ -11,42 +12,30 @@ __all__ = ["Branch"]
 
 
 class Branch:
-    """A task that runs the bodies of one branch, one after the other.
+    """Where the bodies of one branch run, one after the other.
 
     Attributes:
         ctx: Of the body that runs now; ``None`` between bodies.
-        waits: Whether a body has ended, and what the task goes on with is being decided.
-        following: The pointer that it goes on with; ``None``: with none, it ends.
+        task: In which it runs; ``None`` between bodies.
+        waits: Whether a body has ended, and what follows is being decided.
+        dropped: Whether what was about to begin must not begin any more.
+        context: The variables of its bodies, as whoever began the branch had them.
     """
 
-    __slots__ = ("_given", "ctx", "following", "task", "waits")
+    __slots__ = ("context", "ctx", "dropped", "task", "waits")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
         self.ctx: StepExecutionContext[Any] | None = None
         self.waits: bool = False
-        self.following: int | None = None
-        self._given: asyncio.Future[None] | None = None
-
-    async def given(self) -> None:
-        """Return when :meth:`go_on` was called."""
-        self._given = asyncio.get_running_loop().create_future()
-        try:
-            await self._given
-        finally:
-            self._given = None
-
-    def go_on(self, key: int | None) -> None:
-        """Hand the task its next pointer, if it waits for one; ``None`` ends it."""
-        if not self.waits:
-            return
-        self.waits, self.following = False, key
-        if self._given is not None and not self._given.done():
-            self._given.set_result(None)
+        self.dropped: bool = False
+        self.context: Context = copy_context()
 
     def cancel(self) -> None:
-        """Stop the body that runs."""
+        """Stop the body that runs, or that was about to begin."""
         if self.ctx is not None:
             self.ctx.cancelled.set()
         if self.task is not None:
             self.task.cancel()
+        else:
+            self.dropped = True

@@ -21,6 +21,7 @@ from wfe.core.cache_index import CacheEntry, CacheIndex
 from wfe.core.engine.contexts import live_of
 from wfe.core.engine.secrets import guarded
 from wfe.core.errors import ProviderError
+from wfe.core.lean import frozen
 from wfe.core.rounds import PREFIX, round_field
 from wfe.core.rules.inputs import Completed, Failed, Input, Writes
 
@@ -43,7 +44,7 @@ CacheMode: TypeAlias = str
 """``on``; ``refresh``: results are made anew and kept; ``off``."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Run:
     """One attempt of a step with a cache.
 

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-import attrs
 import orjson
 
 from wfe.core.engine.patience import patiently
 from wfe.core.engine.sizes import text_of
 from wfe.core.engine.strands import STRAND, Journal, Record, Strand, state_of_row
 from wfe.core.errors import DeterminismError, StepFailedError, StepTimeoutError
+from wfe.core.lean import define
 from wfe.core.models import PointerStatus
 from wfe.core.rules.called import CallDone, FunctionBroken, FunctionFailed
 from wfe.core.rules.inputs import Input
@@ -40,7 +40,7 @@ Answer = tuple[str, str, Any, int, int]
 """Kind, name and info of a row, when it was committed (µs), its seq."""
 
 
-@attrs.define(kw_only=True, eq=False)
+@define(kw_only=True, eq=False)
 class Made:
     """A call that the function makes.
 
@@ -201,10 +201,12 @@ class Calls:
     def works(self) -> Generator[None, None, None]:
         """Count a step body as running."""
         self._running += 1
+        self._count()
         try:
             yield
         finally:
             self._running -= 1
+            self._count()
 
     async def may_work(self) -> None:
         """Return when a body may begin.
@@ -227,6 +229,7 @@ class Calls:
         if future is None or future.done():
             return False
         self._given += 1
+        self._count()
         future.set_result(value)
         return True
 
@@ -237,6 +240,14 @@ class Calls:
         finally:
             if future.done() and not future.cancelled():
                 self._given -= 1
+                self._count()
+
+    def _count(self) -> None:
+        """Take note of whether something will want to be recorded soon."""
+        if (self._running or self._given) and not self.run.closed:
+            self.engine.at_work.add(self)
+        else:
+            self.engine.at_work.discard(self)
 
     # -- making calls
 
@@ -318,6 +329,23 @@ class Calls:
     def feed(self, each: object) -> None:
         """Hand an input to the rules."""
         self.run.feed(cast("Input", each))
+
+    async def recorded(self, each: object, key: str) -> Answer:
+        """Hand the outcome of the call *key* to the rules; return its row, once it is committed.
+
+        That is at once if nothing else could go along: neither of this function nor of others.
+        """
+        future = self._waiters[key] = asyncio.get_running_loop().create_future()
+        try:
+            if self.leaves > 1 or self.run.closed:
+                self.feed(each)
+            else:
+                self.run.take(cast("Input", each))
+                self.run.owner.finished(self.run)
+            return await self._taken(future)
+        finally:
+            if self._waiters.get(key) is future:
+                del self._waiters[key]
 
     async def answer(self, key: str) -> Answer:
         """Return the next row about the call *key*."""

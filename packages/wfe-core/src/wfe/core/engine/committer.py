@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
 from wfe.core.cancelling import cancelled
+from wfe.core.engine.batches import Batch, Call, reowned, size_of, unowned
 from wfe.core.engine.instant import instant
 from wfe.core.errors import (
     DuplicateNameError,
@@ -24,6 +25,7 @@ from wfe.core.errors import (
     ProviderError,
     UnreadableTextError,
 )
+from wfe.core.lean import frozen
 from wfe.core.providers import (
     Conflict,
     Done,
@@ -33,9 +35,11 @@ from wfe.core.providers import (
     Outcome,
     PersistenceProvider,
     Refused,
+    Stale,
 )
 
 if TYPE_CHECKING:
+    from wfe.core.engine.delivering import Delivering
     from wfe.core.engine.live import LiveRun
 
 __all__ = ["CommitHooks", "Committer"]
@@ -48,7 +52,7 @@ _TURN: Final = 0.001  # seconds that commits at once may take before others have
 _BACKOFF: Final = (0.05, 5.0)  # seconds, first and longest pause after a store's failure
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CommitHooks:
     """What the engine does with outcomes."""
 
@@ -71,20 +75,23 @@ class Committer:
         self,
         store: PersistenceProvider,
         hooks: CommitHooks,
+        delivering: Delivering,
         at_work: AbstractSet[object] = frozenset(),
     ) -> None:
         """Make one that does not run yet; what is *at_work* will want something written soon."""
         self._store = store
         self._hooks = hooks
+        self._delivering = delivering
         self._dirty: dict[LiveRun, None] = {}
         self._ready: dict[LiveRun, None] = {}  # of this round: what comes meanwhile is for the next
-        self._callers: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
+        self._callers: deque[Call] = deque()
         self._holds: list[tuple[LiveRun, asyncio.Future[None]]] = []
         self._signal = asyncio.Event()
         self._rested = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._task: asyncio.Task[None] | None = None
+        self._context = contextvars.copy_context()
         self._busy = False
         self._now = instant(store)
         self._at_work = at_work
@@ -94,6 +101,7 @@ class Committer:
 
     def start(self) -> None:
         """Begin to pump."""
+        self._context = contextvars.copy_context()
         self._task = asyncio.create_task(self._run(), name="wfe-committer")
 
     def changed(self, run: LiveRun) -> None:
@@ -185,11 +193,17 @@ class Committer:
         """Drop what *run* wanted."""
         self._dirty.pop(run, None)
         self._ready.pop(run, None)
+        self._delivering.forget(run.n)
 
-    async def submit(self, item: Item) -> Outcome:
+    async def submit(self, item: Item, *, direct: bool = False) -> Outcome:
         """Commit *item* and return its outcome.
 
         A caller that is cancelled while it waits does not undo the write.
+
+        Args:
+            item: Of no instance, or a start.
+            direct: It is one event that nobody has published before, or one message: the run that
+                it is for may take it at once.
 
         Raises:
             ProviderError: The store failed; nothing of the item was written.
@@ -201,18 +215,60 @@ class Committer:
         if self._task is None or self._task.done():
             raise HostStoppingError
         if self._alone():
-            try:
-                outcome = self._written(item)
-            except Exception:
-                self._abandoned(item)  # it may have been written all the same
-                raise
+            outcome = (self._taken(item) if direct else None) or self._sent(item)
             if outcome is not None:
-                self._tell((item,), (outcome,))
                 return outcome
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._callers.append((item, future))
+        self._callers.append(Call(item, future, direct))
         self._signal.set()
         return await future
+
+    def _sent(self, item: Item) -> Outcome | None:
+        """Commit what a caller wants written, now; ``None``: that does not go."""
+        try:
+            outcome = self._written(item)
+        except Exception:
+            self._abandoned(item)  # it may have been written all the same
+            raise
+        if outcome is not None:
+            self._tell((item,), (outcome,))
+        return outcome
+
+    def _taken(self, item: Item) -> Done | None:
+        """Commit the transition of the run that takes *item*, now; ``None``: that does not go."""
+        run = self._delivering.reader(item)
+        made = None if run is None else self._delivering.taken(run, item)
+        if run is None or made is None:
+            return None
+        try:
+            outcome = self._written(made)
+        except Exception as error:
+            self._unsettled(run, error)
+            raise
+        if not isinstance(outcome, Done):
+            self._unsettled(run, outcome)
+            return None
+        try:
+            self._context.copy().run(run.settled, outcome)  # not in that of whoever sends it
+            self._delivering.settled(run)
+        except Exception as error:  # noqa: BLE001 - as in `at_once`
+            self._hooks.broken(run, error)
+        self._tell((made,), (outcome,))
+        return outcome
+
+    def _unsettled(self, run: LiveRun, why: Outcome | Exception | None) -> None:
+        """What *run* took at once was not committed, or nobody knows: it goes the long way."""
+        if run.closed:
+            return
+        self._delivering.given_back(run)
+        if isinstance(why, Conflict):
+            self._hooks.lost(run)
+        elif isinstance(why, Stale):
+            run.poked += 1
+        elif isinstance(why, Exception) and getattr(why, "unknown", True):
+            self._hooks.lost(run)  # it may have been committed all the same
+        if not run.closed:  # with what came meanwhile
+            self.changed(run)
 
     @property
     def active(self) -> bool:
@@ -239,7 +295,7 @@ class Committer:
         """Stop; callers that still wait get :class:`HostStoppingError`."""
         await cancelled(self._task)
         while self._callers:
-            _, future = self._callers.popleft()
+            future = self._callers.popleft().future
             if not future.done():
                 future.set_exception(HostStoppingError())
 
@@ -280,17 +336,49 @@ class Committer:
         self._ready.update(self._dirty)
         self._dirty.clear()
         await self._read_inboxes()
-        runs, items, size = self._decided()
-        callers: list[asyncio.Future[Outcome]] = []
-        while self._callers and len(items) < _MOST_ITEMS and size < _MOST_BYTES:
-            item, future = self._callers.popleft()
-            items.append(item)
-            callers.append(future)
-            size += _size(item)
+        batch = self._decided()
+        if self._callers:
+            self._add_calls(batch)
         self._room.set()
-        if items:
-            await self._commit(runs, items, callers)
+        if batch.items:
+            await self._commit(batch)
         return bool(self._dirty or self._ready or self._callers)
+
+    def _add_calls(self, batch: Batch) -> None:
+        """Add what callers want written, as much of it as there is room for."""
+        crowded = self._crowded() if len(self._callers) > 1 else frozenset[int]()
+        plain: list[Call] = []
+        room = _MOST_ITEMS - len(batch.items)
+        while self._callers and len(plain) + batch.direct < room and batch.size < _MOST_BYTES:
+            call = self._callers.popleft()
+            batch.size += size_of(call.item)
+            run = self._delivering.reader(call.item) if call.direct else None
+            made = None
+            if run is not None and run.n not in crowded:
+                made = self._delivering.taken(run, call.item)
+            if run is None or made is None:
+                plain.append(call)
+            else:
+                batch.add(run, made)
+                batch.calls.append(call)
+                batch.direct += 1
+        batch.calls += plain
+        batch.items += [call.item for call in plain]
+
+    def _crowded(self) -> frozenset[int]:
+        """Return the runs to which several callers want to send something.
+
+        These messages go together, in their order.
+        """
+        waiting = list(islice(self._callers, _MOST_ITEMS))
+        if not any(call.direct for call in waiting):
+            return frozenset()
+        counts = Counter(each.target for call in waiting for each in call.item.messages)
+        for call in waiting:
+            run = self._delivering.reader(call.item) if call.item.publish else None
+            if run is not None:
+                counts[run.n] += 1
+        return frozenset([n for n, count in counts.items() if n is not None and count > 1])
 
     async def _read_inboxes(self) -> None:
         poked = {run.n: run for run in self._ready if run.poked}
@@ -316,11 +404,9 @@ class Committer:
                 self._hooks.broken(run, error)
         return found
 
-    def _decided(self) -> tuple[list[LiveRun], list[Item], int]:
-        runs: list[LiveRun] = []
-        items: list[Item] = []
-        size = 0
-        while self._ready and len(items) < _MOST_ITEMS and size < _MOST_BYTES:
+    def _decided(self) -> Batch:
+        batch = Batch()
+        while self._ready and len(batch.items) < _MOST_ITEMS and batch.size < _MOST_BYTES:
             run = next(iter(self._ready))
             del self._ready[run]
             try:
@@ -329,14 +415,11 @@ class Committer:
                 self._hooks.broken(run, error)
                 continue
             if item is not None:
-                runs.append(run)
-                items.append(item)
-                size += run.size
-        return runs, items, size
+                batch.add(run, item)
+        return batch
 
-    async def _commit(
-        self, runs: list[LiveRun], items: list[Item], callers: list[asyncio.Future[Outcome]]
-    ) -> None:
+    async def _commit(self, batch: Batch) -> None:
+        runs, items, own = batch.runs, batch.items, batch.own
         try:
             emitted = self._hooks.emitted()
             if emitted is not None:  # before the completions: who reads to the end has all
@@ -344,43 +427,45 @@ class Committer:
             epoch = self._hooks.epoch()
             outcomes = await self._store.commit(epoch, items)
         except Exception as error:
-            self._uncommitted(runs, items[len(runs) :], callers, error)
+            self._uncommitted(batch, error)
             raise
         if Fenced in map(type, outcomes):
-            await self._fenced(epoch, items[len(runs) :], callers)
+            await self._fenced(epoch, batch.calls)
             return
-        for run, outcome in zip(runs, outcomes, strict=False):
+        for run, outcome in zip(runs[:own] if batch.direct else runs, outcomes, strict=False):
             self._settle(run, outcome)
-        if callers:
-            self._answer(items[len(runs) :], callers, outcomes[len(runs) :])
+        if batch.calls:
+            self._answer(batch, outcomes[own:])
         self._tell(items, outcomes)
 
-    def _answer(
-        self,
-        items: Sequence[Item],
-        callers: Sequence[asyncio.Future[Outcome]],
-        outcomes: Sequence[Outcome],
-    ) -> None:
-        for item, future, outcome in zip(items, callers, outcomes, strict=True):
-            if not future.done():
-                future.set_result(outcome)
+    def _answer(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        sent_back: list[Call] = []
+        takers = iter(batch.runs[batch.own :])
+        for call, outcome in zip(batch.calls, outcomes, strict=True):
+            run = next(takers, None)
+            if run is not None and isinstance(outcome, Done):
+                self._settle(run, outcome)
+                self._delivering.settled(run)
+            elif run is not None:
+                self._unsettled(run, outcome)
+                sent_back.append(Call(call.item, call.future))
+                continue
+            if not call.future.done():
+                call.future.set_result(outcome)
             elif isinstance(outcome, Done):  # the caller has gone, what it started has not
-                self._abandoned(item)
+                self._abandoned(call.item)
+        self._callers.extendleft(reversed(sent_back))
 
-    def _uncommitted(
-        self,
-        runs: Sequence[LiveRun],
-        items: Sequence[Item],
-        callers: Sequence[asyncio.Future[Outcome]],
-        error: Exception,
-    ) -> None:
-        for run in runs:
+    def _uncommitted(self, batch: Batch, error: Exception) -> None:
+        for run in batch.runs[: batch.own]:
             run.again()
             self._dirty[run] = None
-        for item, future in zip(items, callers, strict=True):
-            self._abandoned(item)  # it may have been written all the same
-            if not future.done():
-                future.set_exception(error)
+        for run in batch.runs[batch.own :]:
+            self._unsettled(run, error)
+        for call in batch.calls:
+            self._abandoned(call.item)  # it may have been written all the same
+            if not call.future.done():
+                call.future.set_exception(error)
 
     def _tell(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
         woken: list[tuple[int, int, int | None]] = []
@@ -389,13 +474,15 @@ class Committer:
             if not isinstance(outcome, Done):
                 continue
             if item.starts or item.new is not None:
-                started = (*item.starts, item) if _unowned(item) else item.starts
+                started = (*item.starts, item) if unowned(item) else item.starts
                 if started:
                     self._hooks.started(started, outcome)
             if outcome.woken:
                 woken.extend(outcome.woken)
             if item.activities:
                 offered = True
+            if item.subscribe:
+                self._delivering.noted(item)
         if woken:
             self._hooks.woken(woken)
         if offered:
@@ -422,32 +509,12 @@ class Committer:
             run.poked += 1
             self._dirty[run] = None
 
-    async def _fenced(
-        self, epoch: int | None, items: Sequence[Item], callers: Sequence[asyncio.Future[Outcome]]
-    ) -> None:
+    async def _fenced(self, epoch: int | None, calls: Sequence[Call]) -> None:
         """Begin anew as another worker; callers' items, which owned nothing, go in again."""
         try:
             await self._hooks.fenced(epoch or 0)
         finally:  # also when the store did not take the new worker yet: nobody waits in vain
-            for item, future in zip(reversed(items), reversed(callers), strict=True):
-                fresh = item.new is None or item.new.owner is None
-                anew = item if fresh else _reowned(item, self._hooks.epoch())
-                self._callers.appendleft((anew, future))
+            for call in reversed(calls):
+                anew = reowned(call.item, self._hooks.epoch())
+                self._callers.appendleft(Call(anew, call.future))
             self._signal.set()
-
-
-def _unowned(item: Item) -> bool:
-    """Whether *item* starts a run that nobody drives yet."""
-    return item.new is not None and item.new.owner is None
-
-
-def _reowned(item: Item, epoch: int | None) -> Item:
-    new = item.new
-    return item if new is None else attrs.evolve(item, new=attrs.evolve(new, owner=epoch))
-
-
-def _size(item: Item) -> int:
-    size = sum(map(len, item.rows))
-    if item.fold is not None:
-        size += len(item.fold.state) + len(item.fold.data)
-    return size

@@ -31,15 +31,16 @@ T = TypeVar("T")
 
 def make_context(run: LiveRun, pointer: Pointer) -> StepExecutionContext[Any]:
     """Return the context of one attempt at *pointer*."""
-    extra = pointer.extra
-    if "memory" in extra:
+    extra, parent = pointer.extra, pointer.parent
+    if extra and "memory" in extra:
         extra = {**extra, "memory": decode(extra["memory"])}
-    if "event" in extra:
+    if extra and "event" in extra:
         extra = {**extra, "event": {**extra["event"], "data": decode(extra["event"]["data"])}}
+    scope = () if parent is None else _scope(run, parent)
     return StepExecutionContext(
-        _services(run),
+        run.services or _services(run),
         run.ref,
-        PointerRef(pointer.id, pointer.step, pointer.attempt, _scope(run, pointer.parent)),
+        PointerRef(pointer.id, pointer.step, pointer.attempt, scope),
         run.state.data,  # never changed in place: folding puts a new mapping there
         run.state.seq,
         extra,

@@ -27,7 +27,6 @@ from wfe.core.errors import (
 from wfe.core.models import WorkflowStatus, to_micros
 from wfe.core.nearest import nearest
 from wfe.core.providers import Done, Event, Item, Message, Refused, StoredInstance
-from wfe.core.rules.reviving import before_step, restored
 
 if TYPE_CHECKING:
     from wfe.core.engine.engine import Engine
@@ -51,10 +50,15 @@ class Control:
         self._engine = engine
         self.updates: Updates = Updates(engine)
 
-    async def publish(self, event: Event) -> str:
-        """Store an event and wake who waits for it; return its id."""
+    async def publish(self, event: Event, *, fresh: bool = False) -> str:
+        """Store an event and wake who waits for it; return its id.
+
+        Args:
+            event: As :meth:`event` makes it.
+            fresh: Its id was made for it: nobody can have published it before.
+        """
         self._engine.check_running()
-        outcome = await self._engine.committer.submit(Item(publish=(event,)))
+        outcome = await self._engine.committer.submit(Item(publish=(event,)), direct=fresh)
         if not isinstance(outcome, Done):
             raise LeaseLostError
         return event.id
@@ -103,12 +107,13 @@ class Control:
         """
         self._engine.check_running()
         header = await self._engine.reads.header(id_or_name)
-        await self._tell(header, what, payload, reason, actor)
+        await self._tell(header.n, header.id, what, payload, reason, actor)
         return header
 
     async def _tell(
         self,
-        header: StoredInstance,
+        n: int,
+        id: str,
         what: str,
         payload: Any,
         reason: str | None,
@@ -121,7 +126,7 @@ class Control:
         text = dumps(payload)
         self._engine.sizes.check(f"payload of {what}", text)
         message = Message(
-            target=header.n,
+            target=n,
             kind=what,
             payload=text,
             actor=actor,
@@ -129,11 +134,11 @@ class Control:
             strict=True,
             allow_final=final_too,
         )
-        outcome = await self._engine.committer.submit(Item(messages=(message,)))
+        outcome = await self._engine.committer.submit(Item(messages=(message,)), direct=True)
         if isinstance(outcome, Refused):
             if outcome.why == "missing":
-                raise WorkflowNotFoundError(header.id)
-            raise InvalidStateTransitionError(header.id, what, outcome.existing or "final")
+                raise WorkflowNotFoundError(id)
+            raise InvalidStateTransitionError(id, what, outcome.existing or "final")
         if not isinstance(outcome, Done):
             raise LeaseLostError
 
@@ -164,7 +169,7 @@ class Control:
         if from_step is not None:
             await self._state_before(header, from_step)
         payload = {"from_step": from_step}
-        await self._tell(header, "retry", payload, reason, actor, final_too=True)
+        await self._tell(header.n, header.id, "retry", payload, reason, actor, final_too=True)
 
     async def _foreseen(self, id_or_name: str) -> StoredInstance:
         """Return the header of a run as it will be once it took what was sent to it before.
@@ -189,7 +194,7 @@ class Control:
     ) -> None:
         """Go on with a suspended run: what suspended it is tried again, or *from_step*."""
         if from_step is None:
-            await self._tell(header, "resume", None, reason, actor)
+            await self._tell(header.n, header.id, "resume", None, reason, actor)
         else:
             await self.rewind(header.id, from_step, None, reason=reason, actor=actor)
 
@@ -220,7 +225,7 @@ class Control:
         final = WorkflowStatus(header.status).final
         payload = {"to_step": to_step, "data": self._fields(header, data or {})}
         kind = "retry" if final else "rewind"
-        await self._tell(header, kind, payload, reason, actor, final_too=final)
+        await self._tell(header.n, header.id, kind, payload, reason, actor, final_too=final)
 
     async def fork(
         self,
@@ -240,6 +245,8 @@ class Control:
             DefinitionError: It never came to *from_step*.
             DataTypeError: A field does not fit the data.
         """
+        from wfe.core.rules.reviving import restored  # noqa: PLC0415 - few hosts fork
+
         self._engine.check_running()
         header = await self._engine.reads.header(id_or_name)
         ready = await self._engine.inventory.ready(header)
@@ -258,6 +265,8 @@ class Control:
         return ready
 
     async def _state_before(self, header: StoredInstance, step: str) -> State:
+        from wfe.core.rules.reviving import before_step  # noqa: PLC0415 - as above
+
         rows = await self._engine.lookups.rows(header.n)
         state = before_step(rows, step)
         if state is None:
@@ -311,7 +320,7 @@ class Control:
         if not isinstance(fields, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - users may
             raise DataTypeError("fields", f"expected a mapping, got {fields!r}")
         payload = {"fields": self._fields(header, fields)}
-        await self._tell(header, "patch", payload, reason, actor)
+        await self._tell(header.n, header.id, "patch", payload, reason, actor)
 
     async def signal(
         self, id_or_name: str, name: str, data: Any, *, actor: str | None = None
@@ -324,7 +333,13 @@ class Control:
             DataTypeError: The data cannot be stored.
         """
         payload = {"name": check_name("signal name", name), "data": encode(data, "signal data")}
-        await self.ask(id_or_name, "signal", payload, actor=actor)
+        self._engine.check_running()
+        # Of a run that is driven here all is known that is needed; the store has the last word.
+        run = self._engine.runs.driven(id_or_name)
+        if run is not None:
+            await self._tell(run.n, run.ref.id, "signal", payload, None, actor)
+        else:
+            await self.ask(id_or_name, "signal", payload, actor=actor)
 
     async def update(
         self,
@@ -399,4 +414,4 @@ class Control:
             options = ", ".join(question["options"])
             raise DataTypeError("answer", f"{answer!r} is none of the options: {options}")
         payload = {"pointer": key, "answer": answer, "comment": comment}
-        await self._tell(header, "approve", payload, None, actor)
+        await self._tell(header.n, header.id, "approve", payload, None, actor)

@@ -9,9 +9,8 @@ from itertools import islice
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import attrs
-
 from wfe.core.errors import DefinitionError
+from wfe.core.lean import frozen
 from wfe.core.models import from_micros, to_micros
 
 __all__ = ["CronTimes", "cron_times", "zone", "zone_name"]
@@ -78,7 +77,7 @@ def cron_times(cron: str, timezone: str) -> CronTimes:
     return CronTimes(cron, where, CronSim)
 
 
-@attrs.frozen
+@frozen
 class CronTimes:
     """The times of a cron text; µs.
 

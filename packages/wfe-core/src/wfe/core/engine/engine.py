@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from wfe.core.definition import WorkflowDefinition
 from wfe.core.engine.activities import Activities
 from wfe.core.engine.bodies import StepFactory
+from wfe.core.engine.carriers import Carriers
 from wfe.core.engine.committer import CommitHooks, Committer
 from wfe.core.engine.control import Control
+from wfe.core.engine.delivering import Delivering
 from wfe.core.engine.errands import Errands
 from wfe.core.engine.gates import Gates
 from wfe.core.engine.ids import Numbers
@@ -83,12 +85,13 @@ class Engine:
 
     Attributes:
         live: Runs in memory, by number.
-        timers: From :meth:`start` on, as ``numbers``, ``committer`` and ``seeker``.
+        timers: From :meth:`start` on, as ``numbers``, ``committer``, ``delivering``, ``seeker``.
     """
 
     timers: Timers
     numbers: Numbers
     committer: Committer
+    delivering: Delivering
     seeker: Seeker
     epoch: int = 0
     running: bool = False
@@ -134,6 +137,7 @@ class Engine:
         self.waits: Waits = Waits(self)
         self.runs: Runs = Runs(self, own_only=self.settings.own_runs_only)
         self.live: dict[int, LiveRun] = self.runs.live
+        self.carriers: Carriers = Carriers()
         self.at_work: set[object] = set()
         self.report: Reporter = Reporter(self.store, self.live)
         if lifecycle is not None:
@@ -215,7 +219,8 @@ class Engine:
             doubt=self.doubt,
             started=self.report.started,
         )
-        self.committer = Committer(self.store, hooks, self.at_work)
+        self.delivering = Delivering(self.live, self.clock.now)
+        self.committer = Committer(self.store, hooks, self.delivering, self.at_work)
         self.epoch = 0 if self.settings.guest else await self._registered()
         await self.registry.sync(self.store)
         await self.gates.refresh()
@@ -304,8 +309,9 @@ class Engine:
 
     @property
     def committing(self) -> bool:
-        """Whether decisions are being written, or work is being looked for."""
-        active = self.committer.active or self.retention.busy or self.schedules.nudged
+        """Whether decisions are being written, work is looked for, or bodies are about to begin."""
+        active = self.committer.active or self.carriers.busy
+        active = active or self.retention.busy or self.schedules.nudged
         reading = self.lookups.busy or self.activities.busy
         reading = reading or (self.search is not None and self.searching.busy)
         return active or reading or self.seeker.nudged or self.errands.busy

@@ -18,6 +18,7 @@ import attrs
 from wfe.core.cancelling import cancelled
 from wfe.core.engine.documents import line_document, run_document
 from wfe.core.errors import ProviderError
+from wfe.core.lean import frozen
 from wfe.core.search import ChangesProvider, SearchDocument, SearchProvider
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _LOADED: Final = 50  # at a time: each may be as big as a run's data
 _LINES: Final = 1000  # a batch
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class SearchSettings:
     """How runs are searched.
 

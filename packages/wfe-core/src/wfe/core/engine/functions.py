@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import attrs
-
 from wfe.core.codec import encode
 from wfe.core.engine.calls import Calls
 from wfe.core.engine.contexts import live_of
 from wfe.core.engine.json_text import dumps
+from wfe.core.lean import frozen
 from wfe.core.rules.inputs import Completed, Input, Writes
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ Begin: TypeAlias = "Callable[[Calls, Sequence[StepMiddleware], Any], Awaitable[A
 """Calls the function: takes its calls, the middleware around bodies, and its stored input."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class FunctionRunner:
     """Runs a durable function from its start, once per claim of its run."""
 

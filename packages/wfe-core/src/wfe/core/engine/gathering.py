@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wfe.core.engine.strands import STRAND, Cut, Strand, call_key
 from wfe.core.rules.called import CallsCancelled
+from wfe.core.rules.positions import later
 
 if TYPE_CHECKING:
     from wfe.core.engine.calls import Calls
@@ -103,7 +104,7 @@ class _Group:
                 parent.now = max(parent.now, strand.now)
                 parent.seq = max(parent.seq, strand.seq)
                 for topic, position in strand.cursors.items():
-                    parent.cursors[topic] = max(parent.cursors.get(topic, position), position)
+                    parent.cursors[topic] = later(parent.cursors.get(topic, position), position)
             return [task.result() for task in self.tasks]
         winner = self.strands[self.failed[0] if cut is None else cut.first]
         parent.now, parent.seq = max(parent.now, winner.now), max(parent.seq, winner.seq)

@@ -51,6 +51,14 @@ class Numbers:
         self._left = 0
         self._turn = asyncio.Lock()
 
+    def next(self) -> int | None:
+        """Return a number that nobody else has; ``None``: a block is to be taken first."""
+        if not self._left:
+            return None
+        self._left -= 1
+        self._next += 1
+        return self._next - 1
+
     async def take(self) -> int:
         """Return a number that nobody else has."""
         if not self._left:

@@ -17,6 +17,7 @@ from wfe.core.engine.caching import Results, Run
 from wfe.core.engine.contexts import live_of
 from wfe.core.errors import WfeError
 from wfe.core.globs import GlobError, find_files
+from wfe.core.lean import define
 from wfe.core.rules.inputs import Completed, Input
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def around_of(
     )
 
 
-@attrs.define(kw_only=True, eq=False)
+@define(kw_only=True, eq=False)
 class Around:
     """Cache and artifacts of one step."""
 

@@ -23,6 +23,7 @@ from wfe.core.definition import Json
 from wfe.core.errors import DataTypeError, WfeError
 from wfe.core.file_digests import FileDigests, tree_digest
 from wfe.core.globs import GlobError, find_files
+from wfe.core.lean import define, frozen
 
 __all__ = ["Files", "Key", "NoKeyError", "fingerprint", "hash_file_tree", "hashed", "make_key"]
 
@@ -32,7 +33,7 @@ _LISTED: Final = 2000  # files that a document lists
 _CONSTANTS: Final = (str, int, float, bool, bytes, type(None))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class NoKeyError(WfeError):
     """A step's result cannot be kept, because something that it depends on has no stable form."""
 
@@ -42,7 +43,7 @@ class NoKeyError(WfeError):
         return self.problem
 
 
-@attrs.frozen
+@frozen
 class Key:
     """The key of a result.
 
@@ -55,7 +56,7 @@ class Key:
     document: Mapping[str, Json]
 
 
-@attrs.frozen
+@frozen
 class Files:
     """The files that a result depends on.
 

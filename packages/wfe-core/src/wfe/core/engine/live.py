@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import orjson
 
-from wfe.core.engine.attempts import is_function, work
+from wfe.core.engine.attempts import is_function
 from wfe.core.engine.branches import Branch
 from wfe.core.engine.endings import header_of, to_parent
 from wfe.core.engine.json_text import dumps
@@ -22,6 +22,7 @@ from wfe.core.engine.refusals import RESTORES, without
 from wfe.core.engine.secrets import guarded
 from wfe.core.engine.views import instance_of
 from wfe.core.engine.watching import unwanted
+from wfe.core.lean import define
 from wfe.core.models import PointerStatus, WorkflowInstance, WorkflowStatus
 from wfe.core.providers import Item, Message, Snapshot
 from wfe.core.rules.decide import decide
@@ -36,6 +37,7 @@ from wfe.core.rules.inputs import (
     Stopped,
 )
 from wfe.core.rules.state import Pointer, State, apply, folded, state_to_json
+from wfe.core.rules.straight import Passed, straight
 
 if TYPE_CHECKING:
     from wfe.core.engine.calls import Calls
@@ -58,7 +60,7 @@ _LOOKED_UP: Final = RESTORES | {"update"}
 _FOLD_FROM: Final = 32 * 1024  # bytes of tail below which no snapshot is worth it
 
 
-@attrs.define(eq=False, kw_only=True)
+@define(eq=False, kw_only=True)
 class LiveRun:
     """One owned instance.
 
@@ -104,7 +106,7 @@ class LiveRun:
     masks: Masker | None = attrs.field(default=None, init=False)
     calls: dict[int, Calls] = attrs.field(factory=dict[int, "Calls"], init=False)
     _taken: Sequence[Input] = attrs.field(default=(), init=False)
-    _decision: Decision | None = attrs.field(default=None, init=False)
+    _decision: Decision | Passed | None = attrs.field(default=None, init=False)
     _folded: State | None = attrs.field(default=None, init=False)
     _folded_bytes: int = attrs.field(default=0, init=False)
     _bytes: int = attrs.field(default=0, init=False)
@@ -261,6 +263,10 @@ class LiveRun:
         if not taken or self.closed:
             self._wake([])
             return None
+        if len(taken) == 1:
+            usual = self._straight(taken)
+            if usual is not None:
+                return usual
         if self.state.seq >= self.owner.sizes.history:
             most = self.owner.sizes.history
             taken.append(Exceeded(f"its history is longer than {most} rows (max_history)"))
@@ -272,8 +278,7 @@ class LiveRun:
             decision = decide(self.ready.plan, self.state, taken, self.owner.clock.now())
         if not decision.rows:
             self._wake([])
-            for branch in self._free(taken):
-                branch.go_on(None)
+            self._free(taken)
             return None
         self._taken, self._decision, self.in_flight = taken, decision, True
         rows = tuple([dumps(row) for row in decision.rows])
@@ -302,6 +307,22 @@ class LiveRun:
             activities=decision.activities,
             end_activities=decision.end_activities,
         )
+
+    def _straight(self, taken: list[Input]) -> Item | None:
+        """Return what to commit when a step is done and the next one begins, as mostly."""
+        state, sizes = self.state, self.owner.sizes
+        passed = straight(self.ready.plan, state, taken[0])
+        if passed is None or state.seq >= sizes.history:
+            return None
+        text = passed.text
+        size = len(text)
+        if self.tail_bytes + size > max(_FOLD_FROM, self.snapshot_bytes):
+            return None
+        if not sizes.small(self, size):
+            return None
+        self._taken, self._decision, self.in_flight = taken, passed, True
+        self._bytes, self._folded = size, None
+        return Item(n=self.n, base=state.seq, rows=(text,), seen=self.seen, alive=self.fresh)
 
     def _fold(self, decision: Decision) -> Snapshot | None:
         self._folded = None
@@ -356,6 +377,12 @@ class LiveRun:
         self._taken, self._decision, self.in_flight = (), None, False
         if decision is None:
             return
+        if isinstance(decision, Passed):
+            self._passed(decision, taken, done)
+        else:
+            self._decided(decision, taken, done)
+
+    def _decided(self, decision: Decision, taken: Sequence[Input], done: Done) -> None:
         if self._folded is not None:
             self.state, self._folded = self._folded, None
             self.snapshot_bytes, self.tail_bytes = self._folded_bytes, 0
@@ -383,6 +410,26 @@ class LiveRun:
         if self.idle:
             self.owner.idled(self)
 
+    def _passed(self, passed: Passed, taken: Sequence[Input], done: Done) -> None:
+        """As :meth:`settled`: a step is done, and the next one begins."""
+        passed.fold(self.state)
+        self.tail_bytes += self._bytes
+        self.fresh = False
+        if self.owner.report.watched:
+            self.owner.report.happened(self, [passed.row], done.at)
+        free = self._free(taken)
+        if self.ready.plan.cancellable:
+            for each in unwanted(self):
+                self.feed(each)
+        if self.draining or self._held:
+            self._launch(passed.next, free)
+        else:
+            self._start(passed.next, free)
+        if self._woken or self._held:
+            self._wake(free)
+        if not self.branches and self.idle:
+            self.owner.idled(self)
+
     def _tell(self, decision: Decision, taken: Iterable[Input]) -> None:
         """Act on messages that are journalled now."""
         for each in taken:
@@ -400,8 +447,6 @@ class LiveRun:
                 if branch.task is not None:
                     self.leaving |= {branch.task}
                     branch.task.add_done_callback(self._left)
-            else:
-                branch.go_on(None)
         self.branches.clear()
 
     def _left(self, task: asyncio.Task[None]) -> None:
@@ -421,8 +466,6 @@ class LiveRun:
                     if op[0] in _MAKES_RUNNABLE:
                         self._launch(op[1], free)
         self._wake(free)
-        for branch in free:
-            branch.go_on(None)
 
     def _free(self, taken: Iterable[Input]) -> list[Branch]:
         """Return the branches whose outcomes were decided on: they can go on elsewhere."""
@@ -477,12 +520,9 @@ class LiveRun:
             if pointer.parent in self.calls:
                 self.calls[pointer.parent].wake(pointer)
             return
-        if free:
-            branch = self.branches[key] = free.pop()
-            branch.go_on(key)
-        else:
-            branch = self.branches[key] = Branch()
-            branch.task = asyncio.create_task(work(self, branch, key))
+        branch = self.branches[key] = free.pop() if free else Branch()
+        branch.waits = False
+        self.owner.carriers.put(branch, self, key)
         if not is_function(self, pointer):  # it may last for days, and its calls end meanwhile
             self.owner.at_work.add(branch)
 
@@ -505,10 +545,10 @@ class LiveRun:
         working: dict[int, Branch] = {}
         for key, branch in self.branches.items():
             self.owner.at_work.discard(branch)
-            if branch.waits:
-                branch.go_on(None)
-            else:
+            if not branch.waits:
                 branch.cancel()
                 working[key] = branch
+        for each in self.calls.values():
+            self.owner.at_work.discard(each)
         # Nothing that is over points back to the run: it goes away at once, not by the collector.
         self.branches, self.services = working, None

@@ -13,8 +13,6 @@ from wfe.core.engine.handlers import call_handler
 from wfe.core.engine.patience import patiently
 from wfe.core.models import WorkflowStatus
 from wfe.core.rules.inputs import Answered, Received
-from wfe.core.rules.reopening import before_failures
-from wfe.core.rules.reviving import before_step, restored
 
 if TYPE_CHECKING:
     from wfe.core.engine.engine import Engine
@@ -66,6 +64,9 @@ class Lookups:
     async def _found(self, run: LiveRun, message: Received) -> Any:
         if message.kind == "update":
             return await self._answer(run, message.payload)
+        from wfe.core.rules.reopening import before_failures  # noqa: PLC0415 - few runs go back
+        from wfe.core.rules.reviving import before_step, restored  # noqa: PLC0415 - as above
+
         step = message.payload.get("from_step") or message.payload.get("to_step")
         if step is not None:
             state = before_step(await self.rows(run.n), step)

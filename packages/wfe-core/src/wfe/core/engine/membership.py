@@ -157,6 +157,7 @@ class Takeover:
         self._last_look: int | None = None
         self._owning: dict[int, int] = {}  # since when others are seen to own something
         self._beaten: int = store.clock.now()
+        self._well = not foreign  # registering is a beat, but only in the store
         self._mute_until = 0
         self._trouble = False
         self.seen: int = store.clock.now()
@@ -213,6 +214,17 @@ class Takeover:
             await cast("LockProvider", self._store).beat(self._epoch(), self._lease)
         return await self.fit()
 
+    def registered(self) -> None:
+        """Take note that this host is a new worker."""
+        self.seen = self._beaten = self._store.clock.now()
+        self._well = not self._foreign
+        self.alive.set()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it beat so lately that nobody takes it for dead before its next beat."""
+        return self._well and self._store.clock.now() - self._beaten < self._lease // 3
+
     async def fit(self) -> bool:
         """Beat; whether this host may claim.  ``False``: it is fenced, and must register anew.
 
@@ -220,9 +232,10 @@ class Takeover:
             ProviderError: The store, or the lock that it is, failed; or this host alone is cut
                 off from a lock elsewhere.
         """
-        self._beaten = self._store.clock.now()
+        self._beaten, self._well = self._store.clock.now(), False
         if not self._foreign:
-            return await self._lock.beat(self._epoch(), self._lease)
+            self._well = await self._lock.beat(self._epoch(), self._lease)
+            return self._well
         mine, _ = await self._read()
         if self.fenced == mine:
             return False
@@ -231,6 +244,7 @@ class Takeover:
             problem = "it cannot be reached, and this host was fenced for that; it claims nothing"
             raise ProviderError("lock", problem)
         self.cut_off = False
+        self._well = well and not self._trouble
         return well
 
     async def _fence(self, others: Sequence[WorkerRow], now: int) -> bool:
@@ -253,6 +267,7 @@ class Takeover:
         if forgotten:
             fenced += await self._store.fence(forgotten, lease=long)
         if fenced:
+            self.others -= len(fenced)
             _LOG.info("fenced %d silent worker(s)", len(fenced))
             if isinstance(self._lock, SeparateLock):
                 await self._asked(self._lock.bury(fenced), None)

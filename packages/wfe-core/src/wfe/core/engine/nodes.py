@@ -19,6 +19,7 @@ from wfe.core.engine.moments import after
 from wfe.core.engine.sizes import as_key, check_index, storable_text, text_of
 from wfe.core.errors import StepTimeoutError, WfeError
 from wfe.core.expressions import Evaluate
+from wfe.core.lean import frozen
 from wfe.core.models import to_micros
 from wfe.core.policies import ErrorPolicy, Retry
 from wfe.core.rules.inputs import (
@@ -63,7 +64,7 @@ def _is_plain(runner: NodeRunner) -> bool:
     return runner.timeout is None and not around and not given
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class NodeRunner:
     """A node with everything that it needs from the host.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import asyncio
 
+    from wfe.core.engine.carriers import Carriers
     from wfe.core.engine.live import LiveRun
     from wfe.core.engine.options import StartOptions
     from wfe.core.engine.reporting import Reporter
@@ -27,6 +28,7 @@ class Owner(Protocol):
     report: Reporter
     shared: Shared
     sizes: Sizes
+    carriers: Carriers
     at_work: set[object]
     """Branches with a body that has not ended: their outcomes will want to be written."""
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import orjson
+from attrs import evolve
 
 from wfe.core.builtins import builtin_body
 from wfe.core.data import DataModel, model_for
@@ -17,6 +17,7 @@ from wfe.core.engine.nodes import ChildStart, NodeRunner, StepMiddleware
 from wfe.core.engine.secrets import Vault
 from wfe.core.errors import DefinitionConflictError, DefinitionError, DefinitionNotFoundError
 from wfe.core.expressions import Evaluate, compile_expr
+from wfe.core.lean import frozen
 from wfe.core.rules.plan import CONTAINERS, WHOLE, Plan, make_plan
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Registered", "Registry", "Surroundings"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Surroundings:
     """What runners get from the host."""
 
@@ -44,7 +45,7 @@ class Surroundings:
     artifacts: Callable[[], Artifacts]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Registered:
     """A definition ready to run.
 
@@ -205,6 +206,7 @@ class Registry:
         self._around = around
         self._strict = strict
         self._given: dict[tuple[str, int], WorkflowDefinition] = {}
+        self._ready: dict[tuple[str, int], Registered] = {}  # but not stored yet
         self._current: dict[tuple[str, int], Registered] = {}
         self._by_number: dict[int, Registered] = {}
         self._syncing = asyncio.Lock()
@@ -221,7 +223,7 @@ class Registry:
         if known is not None and self._strict and known.hash != definition.hash:
             problem = f"version {definition.version} is registered with other contents"
             raise DefinitionConflictError(problem, definition.id, "give it a new version")
-        compiled(definition, 0, self._around)
+        self._ready[key] = compiled(definition, 0, self._around)
         self._given[key] = definition
         self._current.pop(key, None)
 
@@ -274,9 +276,10 @@ class Registry:
             raise DefinitionConflictError(problem, definition.id, "give it a new version")
         body = definition.body
         d = await store.put_definition(definition.id, definition.version, definition.hash, body)
-        self._by_number[d] = compiled(definition, d, self._around)
         if self._given[key] is definition:  # else another was registered meanwhile
-            self._current[key] = self._by_number[d]
+            self._by_number[d] = self._current[key] = evolve(self._ready.pop(key), d=d)
+        else:
+            self._by_number[d] = compiled(definition, d, self._around)
         for row in rows:
             self._adopt(row, definition)
 

@@ -61,6 +61,11 @@ class Reporter:
             self.streams.tell()
         self.lifecycle.close()
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody wants to be told of what happens."""
+        return self.lifecycle.watched
+
     def happened(self, run: LiveRun, rows: list[list[Any]], at: int) -> None:
         """Tell observers about committed rows."""
         if self.lifecycle.watched:

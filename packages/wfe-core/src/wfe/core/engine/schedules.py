@@ -22,6 +22,7 @@ from wfe.core.errors import (
     HostStoppingError,
     ProviderError,
 )
+from wfe.core.lean import frozen
 from wfe.core.models import WorkflowStatus, from_micros
 from wfe.core.providers import GENTLY, Done, Fire, Hint, Item, Message, Refused, ScheduleRow
 from wfe.core.rules.plan import make_plan
@@ -38,7 +39,7 @@ ANYBODY: Final = Hint(0, 0, None)
 """A hint about no instance: every host looks at the schedules."""
 
 
-@attrs.frozen
+@frozen
 class Known:
     """A stored schedule, read."""
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from wfe.core.codec import encode
 from wfe.core.engine.feeding import Feeder, SearchSettings
 from wfe.core.errors import ProviderError
 from wfe.core.found import FoundLine, FoundRun
+from wfe.core.lean import frozen
 from wfe.core.models import LogLine, Page, from_micros, to_micros
 from wfe.core.search import LogHit, Order, SearchProvider, SearchQuery
 from wfe.core.search_text import leaves_of, parse_terms
@@ -26,7 +25,7 @@ _MOST: Final = 1000  # a page; more would be too much at once for any index
 _PENDING: Final = 1000
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Wanted:
     """What a caller looks for; see ``WorkflowHost.search``."""
 

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from wfe.core.errors import ProviderError
+from wfe.core.lean import frozen
 from wfe.core.rules.inputs import Failed, Input, Received, StartsChild, Writes
 from wfe.core.secret_names import SHORTEST, check_secret_name
 from wfe.core.secrets import (
@@ -34,7 +35,7 @@ _KEPT: Final = 1000  # secrets of one run that are masked; those of long loops f
 _NOBODYS: Final = frozenset({"pointer", "attempt", "started", "spread", "until", "as_of", "blocks"})
 
 
-@attrs.frozen
+@frozen
 class Vault:
     """Asks the host's provider; what it gives lives as long as one attempt."""
 

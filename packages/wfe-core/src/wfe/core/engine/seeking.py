@@ -27,6 +27,7 @@ from wfe.core.providers import (
     Loaded,
     LockProvider,
     QueueProvider,
+    StoredInstance,
 )
 from wfe.core.steps import InstanceRef
 
@@ -39,7 +40,8 @@ __all__ = ["FAULTS", "Seeker"]
 _LOG: Final = logging.getLogger("wfe.engine")
 _SECOND: Final = 1_000_000  # µs
 _HOUR: Final = 3600 * _SECOND
-_CLAIM: Final = 100  # instances claimed at once
+_CLAIM: Final = 100  # instances claimed at once where there are other hosts, and loaded at once
+_CLAIM_ALL: Final = 1000  # claimed at once by who is alone
 _SPREAD: Final = 0.1  # of the time between looks, by which hosts differ
 _APART: Final = 2_000  # µs for each other host, over which hosts spread what is due for all
 _APART_MOST: Final = 30_000  # µs
@@ -60,7 +62,9 @@ class Seeker:
     ) -> None:
         """Look for work for *engine*; *foreign*: the lock is not the store itself."""
         self._engine = engine
+        self._alone = engine.settings.guest or not engine.durable  # nobody takes over from it
         self._unsure_until = 0
+        self._asked: int = engine.clock.now()  # when it asked last what it owns, or began to own
         lease = engine.settings.lease
         self._takeover = Takeover(engine.store, lock, lease, lambda: engine.epoch, foreign=foreign)
         # Hosts that started together would look together for ever.
@@ -112,9 +116,9 @@ class Seeker:
     @property
     def unsure(self) -> bool:
         """Whether this host may have been taken for dead since the store said otherwise."""
-        engine = self._engine
-        alone = engine.settings.guest or not engine.durable
-        return not alone and engine.clock.now() - self._takeover.seen > self._patience
+        if self._alone:
+            return False
+        return self._engine.clock.now() - self._takeover.seen > self._patience
 
     async def sure(self) -> None:
         """Return when the store said again that this host is not fenced; never if it stops."""
@@ -125,8 +129,8 @@ class Seeker:
 
     def registered(self) -> None:
         """Take note that this host is a new worker."""
-        self._takeover.seen = self._engine.clock.now()
-        self._takeover.alive.set()
+        self._takeover.registered()
+        self._asked = self._engine.clock.now()
 
     async def _run(self) -> None:
         while True:
@@ -190,18 +194,23 @@ class Seeker:
         """Make certain that this host may claim: an idle one may be taken for dead."""
         engine = self._engine
         epoch = engine.epoch
-        if engine.durable and not engine.live and not await self._takeover.fit():
+        if not engine.durable or engine.live or self._takeover.fresh:
+            return
+        if not await self._takeover.fit():
             await engine.renew(epoch)
 
     async def _recall(self) -> None:
         """Find the runs that a claim got whose answer was lost; what runs here goes on meanwhile.
 
         A claim that seems to have failed may still be on its way, for as long as the network may
-        deliver it: what this host owns is looked at until then.
+        deliver it: what this host owns is looked at until then.  One that a server kept for longer
+        (it waited for somebody's lock) is found by asking now and then, whatever happened.
         """
         engine = self._engine
-        if engine.clock.now() > self._unsure_until:
+        now = engine.clock.now()
+        if now > self._unsure_until and now - self._asked < _LATE:
             return
+        self._asked = now
         owned = await engine.store.owned(engine.epoch)
         lost = [each for each in owned if each.n not in engine.live]
         if lost:
@@ -260,7 +269,9 @@ class Seeker:
             if due is None or due > now:
                 return self._until(due, now)
             await self._sure()
-            limit = min(engine.runs.room, _CLAIM)
+            # Other hosts are to get their share; who is alone goes on with everything at once.
+            most = _CLAIM if self._takeover.others else _CLAIM_ALL
+            limit = min(engine.runs.room, most)
             try:
                 claimed = await engine.store.claim(engine.epoch, numbers, limit, hints)
             except ProviderError as error:
@@ -296,27 +307,41 @@ class Seeker:
         return min(wait + int(random.random() * late), poll)  # noqa: S311 - no secret
 
     async def _take(self, claimed: Sequence[Claimed]) -> None:
-        engine = self._engine
         # Kept until they are loaded: when the store fails here, the next look goes on with them.
         self._claimed.update({each.n: each.takeovers for each in claimed})
-        for loaded in await self._load(list(self._claimed)):
+        numbers = list(self._claimed)
+        for i in range(0, len(numbers), _CLAIM):
+            if i:
+                await asyncio.sleep(0)  # bodies begin before others are loaded
+            await self._go_on_with(numbers[i : i + _CLAIM])
+
+    async def _go_on_with(self, numbers: Sequence[int]) -> None:
+        """Load runs that this host claimed, and begin their bodies."""
+        engine = self._engine
+        begun: list[LiveRun] = []
+        aside: list[tuple[StoredInstance, str, int]] = []
+        for loaded in await self._load(numbers):
             header = loaded.header
             times = self._claimed.pop(header.n)
             if header.owner != engine.epoch:
                 continue  # this host was fenced meanwhile
-            aside = header.status == WorkflowStatus.SUSPENDED
             # One that is set aside already is there because somebody asks for it again.
-            if times >= engine.settings.max_interruptions and not aside:
+            suspended = header.status == WorkflowStatus.SUSPENDED
+            if times >= engine.settings.max_interruptions and not suspended:
                 message = f"its host died {times} times while it ran"
-                reason = dumps({"type": "PoisonError", "message": message, "step": None})
-                await engine.runs.set_aside(header.n, header.id, reason, 1)
+                aside.append((header, _reason("PoisonError", message), 1))
                 continue
             try:
-                self.resume(loaded, times)
+                run = self.resume(loaded, times)
             except Exception as error:  # noqa: BLE001 - whatever it is, the run is set aside
                 _LOG.exception("cannot go on with run %s", header.id)
-                reason = dumps({"type": type(error).__name__, "message": str(error), "step": None})
-                await engine.runs.set_aside(header.n, header.id, reason, FAULTS)
+                aside.append((header, _reason(type(error).__name__, str(error)), FAULTS))
+            else:
+                begun += [run] if run is not None and times else []
+        for run in begun:  # all bodies are handed out: they begin before this is written
+            run.recover()
+        for header, reason, limit in aside:
+            await engine.runs.set_aside(header.n, header.id, reason, limit)
 
     async def _load(self, numbers: Sequence[int]) -> Sequence[Loaded]:
         """Return what there is of *numbers*; a run that cannot be read is set aside."""
@@ -339,27 +364,34 @@ class Seeker:
     async def _unreadable(self, n: int, error: UnreadableTextError) -> None:
         _LOG.error("cannot read run number %d: %s", n, error)
         engine = self._engine
-        reason = dumps({"type": type(error).__name__, "message": str(error), "step": None})
+        reason = _reason(type(error).__name__, str(error))
         await engine.store.fault(engine.epoch, n, engine.clock.now() + _SECOND, reason, FAULTS)
 
-    def resume(self, loaded: Loaded, takeovers: int) -> None:
-        """Go on with a run as stored; after *takeovers*, bodies may have been interrupted."""
+    def resume(self, loaded: Loaded, takeovers: int) -> LiveRun | None:
+        """Go on with a run as stored.
+
+        Returns:
+            The run, if after *takeovers* it has yet to be noted that bodies may have been
+            interrupted: who watches is told of that before they begin anew, else nobody waits.
+        """
         engine = self._engine
         header = loaded.header
         ready = engine.registry.number(header.d)
         if ready is None or header.n in engine.live:
-            return
+            return None
         state, snapshot, tail = state_of(loaded)
         run = engine.runs.make(_ref(loaded), ready, header.n, state, header.created_at)
         run.parent, run.parent_pointer = header.parent, header.parent_pointer
         run.fresh = True
         run.snapshot_bytes, run.tail_bytes = snapshot, tail
         run.read(header.poke, loaded.inbox)
-        if takeovers:
+        watched = engine.report.lifecycle.watched
+        if takeovers and watched:
             run.recover()
         engine.runs.adopt(run)
         if run.inputs:
             engine.changed(run)
+        return run if takeovers and not watched else None
 
     # -- parking
 
@@ -416,6 +448,11 @@ class Seeker:
             self.nudge()
         else:
             self._engine.runs.lost(run)
+
+
+def _reason(error: str, message: str) -> str:
+    """Return the JSON of why a run is set aside."""
+    return dumps({"type": error, "message": message, "step": None})
 
 
 def _ref(loaded: Loaded) -> InstanceRef:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
+from wfe.core.lean import frozen
 
 __all__ = ["Settings"]
 
 _SECOND: Final = 1_000_000  # µs
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Settings:
     """How a host behaves.
 

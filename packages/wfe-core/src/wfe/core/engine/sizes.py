@@ -13,6 +13,7 @@ import attrs
 import orjson
 
 from wfe.core.errors import DataTypeError
+from wfe.core.lean import frozen
 from wfe.core.models import WorkflowStatus
 from wfe.core.rules.inputs import Failed, Input, Received, Writes
 from wfe.core.rules.state import folded
@@ -117,7 +118,7 @@ def _got(value: object) -> str:
     return f"{shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '…'} ({type(value).__name__})"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Sizes:
     """The limits of a host; those of sizes in bytes of JSON.
 
@@ -163,6 +164,12 @@ class Sizes:
         if total > self.data:
             raise DataTypeError("data", self._whole(total))
 
+    def small(self, run: LiveRun, written: int) -> bool:
+        """Whether *written* characters of rows and all data of *run* are below every limit."""
+        if written > self.value // 4:
+            return False
+        return run.snapshot_bytes + run.tail_bytes + written <= self.data // 4
+
     def refused(
         self, run: LiveRun, taken: Sequence[Input], decision: Decision, written: int
     ) -> list[Input] | None:
@@ -174,9 +181,9 @@ class Sizes:
             decision: What follows from it.
             written: Characters of its rows.
         """
-        bound = run.snapshot_bytes + run.tail_bytes + written
-        if written <= self.value // 4 and bound <= self.data // 4:
+        if self.small(run, written):
             return None  # the usual way
+        bound = run.snapshot_bytes + run.tail_bytes + written
         changed = list(taken)
         if written > self.value // 4:
             for k, each in enumerate(taken):

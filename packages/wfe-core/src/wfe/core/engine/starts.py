@@ -69,7 +69,8 @@ class Starter:
             DuplicateNameError: The name is taken.
         """
         ready, stored = await self._checked(id, version, data, options)
-        n = await self._engine.numbers.take()
+        numbers = self._engine.numbers
+        n = numbers.next() or await numbers.take()
         owner = self._owner(ready, options)
         return await self._begin(ready, stored, self._birth(n, owner, options), options)
 
@@ -159,7 +160,8 @@ class Starter:
         engine = self._engine
         run_id = uuid7()
         ref = _ref(ready, birth.n, run_id, options)
-        await self._ask(ready, ref, stored)
+        if engine.hooks:
+            await self._ask(ready, ref, stored)
         if engine.runs.roots is not None:
             engine.runs.roots.add(ref.root_id)
         item, decision = self._item(ready, ref, stored, birth)

@@ -8,11 +8,13 @@ known by its number in the strand, and checked by name, use and arguments.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
+
+from wfe.core.lean import define, frozen
 
 __all__ = ["STRAND", "Cut", "Journal", "Record", "Strand", "call_key", "state_of_row"]
 
@@ -23,7 +25,7 @@ _CUT: Final = "strands_cancelled"
 _ANEW: Final = frozenset({"workflow_retried", "workflow_rewound"})
 
 
-@attrs.define(kw_only=True, eq=False)
+@define(kw_only=True, eq=False)
 class Record:
     """What the journal says of one call.
 
@@ -48,7 +50,7 @@ class Record:
     seq: int
 
 
-@attrs.frozen
+@frozen
 class Cut:
     """Where strands were cancelled because another failed.
 
@@ -62,7 +64,7 @@ class Cut:
     at: Mapping[str, tuple[int, bool]]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Strand:
     """One line of calls.
 
@@ -75,7 +77,7 @@ class Strand:
         calls: How many calls it began.
         returned: How many of them ended.
         uses: Uses of each name so far.
-        cursors: Position of the last event consumed, by topic.
+        cursors: Position after the events consumed, by topic.
         patches: What ``patched`` said, by change.
         cut: Where it is cancelled in the journal, ``None``: it is not.
         inside: Whether it waits for a gather of its own.
@@ -92,7 +94,7 @@ class Strand:
     records: dict[int, Record]
     now: int
     seq: int
-    cursors: dict[str, tuple[int, int]]
+    cursors: dict[str, Sequence[Any]]
     patches: dict[str, bool]
     cut: tuple[int, bool] | None = None
     last: int = attrs.Factory(lambda self: max(self.records, default=-1), takes_self=True)

@@ -80,6 +80,9 @@ class Waits:
         run = self._engine.runs.driven(id)
         if run is None:
             self._engine.check_running()
+            complete = self._engine.delivering.lately(id)
+            if complete is not None:
+                return complete.view()
             header = await self._engine.reads.header(id)
             if _over(header, suspended=suspended) and not await self._asked(header):
                 return await self._engine.reads.get(id)

@@ -12,14 +12,14 @@ import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from wfe.core.codec import decode, encode
+from wfe.core.context_names import context_hint, hint_for, surely_context
 from wfe.core.conversion import Check, checker
 from wfe.core.engine.contexts import call_context
 from wfe.core.engine.json_text import dumps
 from wfe.core.engine.refusals import RunAgainError
 from wfe.core.errors import DataTypeError, DefinitionError, StepTimeoutError
+from wfe.core.lean import frozen
 from wfe.core.policies import ErrorPolicy
 from wfe.core.rules.called import CallDone, CallFailed
 from wfe.core.rules.state import Pointer
@@ -39,7 +39,7 @@ _SHORT: Final = 4096  # characters of a text that is small whatever the host's l
 _UNREAD: Final = (Any, None, type(None), object, dict, list, inspect.Parameter.empty)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Shape:
     """How a step function is called.
 
@@ -61,7 +61,7 @@ def shape_of(function: Any) -> Shape:
     """Return how to call *function*.
 
     Raises:
-        DefinitionError: It is not callable.
+        DefinitionError: It is not callable, or has a context that is not called ``ctx``.
     """
     if not callable(function):
         problem = f"{function!r} is no step: a durable function's steps are functions"
@@ -72,6 +72,10 @@ def shape_of(function: Any) -> Shape:
         parameters: Mapping[str, Any] = inspect.signature(function).parameters
     except (TypeError, ValueError):
         parameters = {}
+    misnamed = surely_context(function)
+    if misnamed is not None:
+        problem = f"the step's parameter {misnamed!r} would not get the context"
+        raise DefinitionError(problem, name, hint_for(misnamed))
     call: object = getattr(function, "__call__", None)  # noqa: B004 - asks how it is called
     return Shape(
         name=name,
@@ -101,7 +105,7 @@ def restorer(function: Callable[..., Any]) -> Check | None:
         return None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Work:
     """One call of a step function.
 
@@ -144,11 +148,10 @@ async def do(calls: Calls, made: Made, work: Work) -> Any:
             outcome, value, fed = await _attempt(calls, made, work, last)
         except RunAgainError:
             continue
-        if not fed:
-            calls.feed(outcome)
         made.strand.committing = True
         try:
-            answer = await calls.answer(made.key)
+            key = made.key
+            answer = await (calls.answer(key) if fed else calls.recorded(outcome, key))
         finally:
             made.strand.committing = False
             calls.moved()
@@ -238,6 +241,9 @@ def _failure(
 ) -> CallFailed:
     kind = getattr(error, "error_type", type(error).__name__)
     message = getattr(error, "message", None) or str(error) or kind
+    if kind == "TypeError" and "() missing " in message:
+        hint = context_hint(work.function)
+        message = f"{message}; {hint}" if hint else message
     return CallFailed(
         pointer=calls.pointer,
         attempt=calls.attempt,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.core.policies import ErrorPolicy
 from wfe.core.providers import Item
 from wfe.core.rules.inputs import NO_WRITES, Writes
@@ -25,7 +24,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CallDone:
     """A call is done.
 
@@ -52,7 +51,7 @@ class CallDone:
     undone: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CallFailed:
     """An attempt of a call failed; *policy* says what follows, *spread* is as in ``Failed``."""
 
@@ -67,7 +66,7 @@ class CallFailed:
     spread: float = 0.0
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CallSleeps:
     """A call is over at *until* (µs)."""
 
@@ -78,9 +77,9 @@ class CallSleeps:
     until: int
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CallWaits:
-    """A call is over when the event comes; *after* is the position of the last one it saw."""
+    """A call is over when the event comes; *after* is the position after which it counts."""
 
     pointer: int
     attempt: int
@@ -89,11 +88,11 @@ class CallWaits:
     event: str
     key: str
     as_of: int
-    after: tuple[int, int]
+    after: Sequence[Any]
     until: int | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CallWaitsSignal:
     """A call is over when the signal comes."""
 
@@ -105,7 +104,7 @@ class CallWaitsSignal:
     until: int | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CallStarts:
     """A call is over when the sub-workflow is; *select*: the field of its data that it gives."""
 
@@ -118,7 +117,7 @@ class CallStarts:
     until: int | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CallOffers:
     """A call is over when a worker has done the activity; *parameters* is JSON."""
 
@@ -131,7 +130,7 @@ class CallOffers:
     until: int | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CallsCancelled:
     """Strands of the function are cancelled; *calls*: (name, key) of what they waited for."""
 
@@ -142,7 +141,7 @@ class CallsCancelled:
     calls: tuple[tuple[str, str], ...]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class FunctionFailed:
     """The function raised *error*; *call*: key of the call that failed, if it was one."""
 
@@ -153,7 +152,7 @@ class FunctionFailed:
     call: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class FunctionBroken:
     """The function does not make the calls that its journal has; ``resume`` tries it again."""
 

@@ -147,6 +147,7 @@ def _waits(draft: Draft, function: Pointer, each: CallWaits) -> None:
             as_of=each.as_of,
             after_at=each.after[0],
             after_e=each.after[1],
+            past=tuple(each.after[2:]),
         )
     )
 
@@ -302,7 +303,7 @@ def _event(
     if "wait" not in pointer.extra:
         return False
     name, key = pointer.extra["wait"]
-    at = [content["at"], content["e"]]
+    at = [content["at"], content["e"], *content.get("past", ())]
     info = {"event": name, "key": key, "id": content["id"], "at": at}
     _resolve(draft, pointer, {**info, "result": content["payload"]})
     return True

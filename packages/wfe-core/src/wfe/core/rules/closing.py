@@ -8,6 +8,7 @@ from typing import Any, Final
 import attrs
 
 from wfe.core.definition import Kind, Node
+from wfe.core.lean import define
 from wfe.core.models import PointerStatus
 from wfe.core.providers import GENTLY, Message
 from wfe.core.rules.draft import Draft
@@ -31,7 +32,7 @@ _SLEEPING: Final = PointerStatus.SLEEPING.value
 _MAY_RUN: Final = frozenset({_PENDING, CANCELLED})
 
 
-@attrs.define(kw_only=True)
+@define(kw_only=True)
 class Clearing:
     """One container being cleared out.
 

@@ -42,6 +42,7 @@ from wfe.core.definition import Kind, Node
 from wfe.core.models import PointerStatus
 from wfe.core.rules import dag, leaving, recording, undoing
 from wfe.core.rules.draft import Draft
+from wfe.core.rules.positions import later
 from wfe.core.rules.state import Pointer
 
 __all__ = [
@@ -228,7 +229,7 @@ def _merge(
 ) -> dict[str, list[int]]:
     merged = dict(ours or {})
     for key, position in theirs.items():
-        merged[key] = max(merged.get(key, position), position)
+        merged[key] = later(merged.get(key, position), position)
     return merged
 
 

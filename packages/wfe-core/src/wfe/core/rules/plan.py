@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
+from wfe.core.lean import frozen
 from wfe.core.policies import Continue, ErrorPolicy, Fail, Retry, Suspend, Terminate
 
 __all__ = ["CALL", "CONTAINERS", "WHOLE", "Place", "Plan", "Reducer", "make_plan"]
@@ -30,14 +31,19 @@ WHOLE = "(workflow)"
 """Name of the node around all others that holds the limits of a definition."""
 
 
-def _is_straight(place: Place) -> bool:
-    node, after = place.node, place.following
-    if after is None or after.kind in CONTAINERS or place.looped or place.recorded:
+def _is_plain(place: Place) -> bool:
+    node = place.node
+    if place.looped or place.recorded or not place.bare:
         return False
-    return node.kind is Kind.STEP and not node.blocks and place.bare
+    return node.kind is Kind.STEP and not node.blocks
 
 
-@attrs.frozen
+def _straight_on(place: Place) -> str | None:
+    after = place.following
+    return after.name if place.plain and after and after.kind not in CONTAINERS else None
+
+
+@frozen
 class Place:
     """Where a node stands.
 
@@ -49,8 +55,8 @@ class Place:
         bare: Whether ending it is nothing but going on: no undo, no hooks, no saga.
         looped: Whether it stands in a for-each, whose rounds have names (in files).
         recorded: Whether it records that it is done, as ``wfe.core.rules.recording`` does it.
-        straight: Whether its end means nothing but that the node after it begins, which is no
-            container.
+        plain: Whether it is a step whose end means nothing but going on.
+        straight: Name of the node after a plain one, if that is no container.
     """
 
     node: Node
@@ -61,14 +67,17 @@ class Place:
     bare: bool = True
     looped: bool = False
     recorded: bool = False
-    straight: bool = attrs.field(default=attrs.Factory(_is_straight, takes_self=True), init=False)
+    plain: bool = attrs.field(default=attrs.Factory(_is_plain, takes_self=True), init=False)
+    straight: str | None = attrs.field(
+        default=attrs.Factory(_straight_on, takes_self=True), init=False
+    )
 
 
 CALL = Place(Node(name="(call)", kind=Kind.CALL), (), None, None, Fail())
 """Where the calls of a durable function stand: in no definition."""
 
 
-@attrs.frozen
+@frozen
 class Reducer:
     """A field's reducer: *name* when it is built in, else *merge* makes the result."""
 
@@ -76,7 +85,7 @@ class Reducer:
     merge: Callable[[Any, Any], Any]
 
 
-@attrs.frozen
+@frozen
 class Plan:
     """A definition with its index.
 

@@ -12,8 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.core.models import PointerStatus
 from wfe.core.rules import failing
 from wfe.core.rules.state import Log, Pointer, State, apply, folded
@@ -63,7 +62,7 @@ def before_failures(
 # -- what failed ----------------------------------------------------------------------------------
 
 
-@attrs.frozen
+@frozen
 class _Loss:
     """A branch that failed.
 
@@ -117,7 +116,7 @@ def _reopened(journal: _Journal, pointer: Pointer, losses: Sequence[_Loss]) -> P
 # -- putting a state together ---------------------------------------------------------------------
 
 
-@attrs.frozen
+@frozen
 class _Part:
     """A pointer, with all that stands in it, as it was after row *seq*."""
 
@@ -125,7 +124,7 @@ class _Part:
     seq: int
 
 
-@attrs.frozen
+@frozen
 class _Moment:
     """Where a run stood after one of its rows."""
 

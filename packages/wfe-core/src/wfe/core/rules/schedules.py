@@ -13,6 +13,8 @@ from typing import Any, Final, Literal, Protocol
 
 import attrs
 
+from wfe.core.lean import frozen
+
 __all__ = [
     "LATE",
     "Every",
@@ -31,7 +33,7 @@ LATE: Final = 60_000_000
 """µs after which a fire that is due counts as missed: no host was there for it."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Spec:
     """What a schedule says; times and durations in µs.
 
@@ -65,7 +67,7 @@ class Spec:
         return Spec(**{name: stored[name] for name in _SPEC if name in stored})
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Memory:
     """What a schedule remembers.
 
@@ -127,7 +129,7 @@ class Times(Protocol):
         ...
 
 
-@attrs.frozen
+@frozen
 class Every:
     """The times *anchor* + k x *interval*, for every whole k."""
 
@@ -153,7 +155,7 @@ class Every:
         return max((self._first(end) - self._first(start)) // self.interval, 0)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Firing:
     """What is to be done with a schedule, all or nothing.
 

@@ -34,7 +34,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from wfe.core.lean import lean
+from wfe.core.lean import define, frozen, lean
 from wfe.core.models import WorkflowStatus
 from wfe.core.reducers import REDUCERS
 
@@ -89,7 +89,7 @@ class Pointer:
         return Pointer(self.id, self.step, self.parent, status, attempt, wake, self.extra)
 
 
-@attrs.frozen
+@frozen
 class Undo:
     """A completed step that can be undone.
 
@@ -109,7 +109,7 @@ Log: TypeAlias = "tuple[Undo, Log] | None"
 """An undo log: its top entry and the rest, ``None`` when it is empty."""
 
 
-@attrs.define
+@define
 class State:
     """A run as folded from its journal; only :func:`apply` changes it.
 

@@ -23,6 +23,7 @@ from wfe.core.rules.inputs import (
     WaitsSignal,
 )
 from wfe.core.rules.plan import WHOLE
+from wfe.core.rules.positions import FIRST
 from wfe.core.rules.state import Pointer
 
 __all__ = [
@@ -71,7 +72,7 @@ def waits(draft: Draft, pointer: Pointer, each: Waits) -> None:
     """Begin the wait for an event."""
     draft.row("step_waiting", pointer, {"event": each.name, "key": each.key})
     draft.write(each.writes)
-    after = pointer.extra.get("cur", {}).get(_topic(each.name, each.key), [-1, -1])
+    after = pointer.extra.get("cur", {}).get(_topic(each.name, each.key), FIRST)
     draft.extra(pointer, wait=[each.name, each.key], event=None)
     draft.turn(pointer, _WAITING, wake=each.until)
     draft.wait(
@@ -82,6 +83,7 @@ def waits(draft: Draft, pointer: Pointer, each: Waits) -> None:
             as_of=each.as_of,
             after_at=after[0],
             after_e=after[1],
+            past=tuple(after[2:]),
         )
     )
 
@@ -98,7 +100,7 @@ def event(draft: Draft, message: Received, _who: Mapping[str, Any]) -> bool:
         return False
     node = draft.place(pointer).node
     name, key = pointer.extra["wait"]
-    position = [content["at"], content["e"]]
+    position = [content["at"], content["e"], *content.get("past", ())]
     cursors = {**pointer.extra.get("cur", {}), _topic(name, key): position}
     info = {"event": name, "key": key, "id": content["id"]}
     payload = content["payload"]

@@ -26,7 +26,7 @@ from wfe.testing.contracts.runs import (
 __all__ = ["EventLaws"]
 
 
-def _wait(pointer: int = 1, key: str = "k", as_of: int = 0, **after: int) -> Subscription:
+def _wait(pointer: int = 1, key: str = "k", as_of: int = 0, **after: Any) -> Subscription:
     return Subscription(pointer=pointer, name="go", key=key, as_of=as_of, **after)
 
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
-import attrs
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -20,16 +19,13 @@ from hypothesis.stateful import (
 from wfe.core.clocks import VirtualClock
 from wfe.core.memory import MemoryStore
 from wfe.core.providers import (
-    ActivityRow,
     ActivityStart,
     Clock,
     Done,
     Event,
     HeaderChange,
     Hold,
-    InboxRow,
     Item,
-    Loaded,
     Message,
     Outcome,
     PersistenceProvider,
@@ -37,7 +33,8 @@ from wfe.core.providers import (
     Subscription,
     WorkerInfo,
 )
-from wfe.testing.contracts.runs import HOUR, fields, header
+from wfe.testing.contracts.machine_sides import Side
+from wfe.testing.contracts.runs import HOUR, header
 
 __all__ = ["run_machine"]
 
@@ -62,55 +59,14 @@ _wants = st.fixed_dictionaries(
 _wakes = st.sampled_from([None, -5, 0, HOUR])
 
 
-@attrs.define
-class _Side:
-    """One of the two stores, with the epochs that it issued, in order."""
-
-    store: PersistenceProvider
-    epochs: list[int] = attrs.field(factory=list[int])
-
-    def epoch(self, k: int) -> int:
-        return self.epochs[k % len(self.epochs)]
-
-    def mortal(self, k: int) -> int:
-        """Return any but the first, which stays: else soon nobody could do anything."""
-        return self.epochs[1 + k % (len(self.epochs) - 1)]
-
-    def name_of(self, epoch: int | None) -> int | None:
-        return None if epoch is None else self.epochs.index(epoch)
-
-    def comparable(self, value: object) -> object:
-        """Replace what the stores may number as they like by what must be equal."""
-        match value:
-            case Loaded():
-                shown = attrs.evolve(value.header, owner=self.name_of(value.header.owner))
-                return (shown, value.snapshot, value.tail, [_shown(row) for row in value.inbox])
-            case ActivityRow():
-                return attrs.evolve(value, a=0)
-            case Done():
-                woken = sorted(
-                    (n, d, -1 if o is None else self.epochs.index(o)) for n, d, o in value.woken
-                )
-                return (value.at, woken)
-            case _:
-                return value
-
-
 def _hold(pointer: int, attempt: int, key: str, limit: int, *, rate: bool) -> Hold:
     per = HOUR if rate else None
     key = f"r:{key}" if rate else key
     return Hold(pointer=pointer, attempt=attempt, key=key, limit=limit, per=per)
 
 
-async def _nobody(_: _Side) -> None:
+async def _nobody(_: Side) -> None:
     return None
-
-
-def _shown(row: InboxRow) -> tuple[object, ...]:
-    payload: object = row.payload
-    if row.kind == "event":
-        payload = {key: value for key, value in fields(row.payload).items() if key != "e"}
-    return (row.n, row.kind, row.at, payload, row.actor, row.reason)
 
 
 class _Machine(RuleBasedStateMachine):
@@ -120,7 +76,7 @@ class _Machine(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.clock = VirtualClock()
-        self.sides = [_Side(MemoryStore(self.clock)), _Side(new_store(self.clock))]
+        self.sides = [Side(MemoryStore(self.clock)), Side(new_store(self.clock))]
         self.runs: list[int] = []
         self.events = 0
         self.claims = 0
@@ -138,7 +94,7 @@ class _Machine(RuleBasedStateMachine):
     def wait(self, work: Awaitable[T]) -> T:
         return self.loop.run_until_complete(work)
 
-    def both(self, work: Callable[[_Side], Awaitable[Any]]) -> Any:
+    def both(self, work: Callable[[Side], Awaitable[Any]]) -> Any:
         """Do *work* on both sides, and return what the memory store said."""
         said = [self.wait(work(side)) for side in self.sides]
         shown = [
@@ -152,10 +108,10 @@ class _Machine(RuleBasedStateMachine):
 
     def commit(
         self,
-        worker: Callable[[_Side], Awaitable[int | None]],
-        make: Callable[[_Side], Awaitable[Item]],
+        worker: Callable[[Side], Awaitable[int | None]],
+        make: Callable[[Side], Awaitable[Item]],
     ) -> Outcome:
-        async def work(side: _Side) -> list[Outcome]:
+        async def work(side: Side) -> list[Outcome]:
             return list(await side.store.commit(await worker(side), [await make(side)]))
 
         outcome: Outcome = self.both(work)[0]
@@ -164,14 +120,14 @@ class _Machine(RuleBasedStateMachine):
     def run(self, k: int) -> int:
         return self.runs[k % len(self.runs)]
 
-    async def acting(self, side: _Side, n: int, usurper: int | None) -> int | None:
+    async def acting(self, side: Side, n: int, usurper: int | None) -> int | None:
         """Return the owner of *n*, or the worker that takes it for its own."""
         if usurper is not None:
             return side.epoch(usurper)
         (loaded,) = await side.store.load([n])
         return loaded.header.owner
 
-    async def base(self, side: _Side, n: int) -> int:
+    async def base(self, side: Side, n: int) -> int:
         history = await side.store.history(n, -1, 1000)
         return len(history) - 1
 
@@ -206,7 +162,7 @@ class _Machine(RuleBasedStateMachine):
         dedup: str | None,
         priority: int,
     ) -> None:
-        async def make(side: _Side) -> Item:
+        async def make(side: Side) -> Item:
             epoch = side.epoch(worker) if owned and worker is not None else None
             due = None if wake is None else self.clock.now() + wake
             new = await header(
@@ -222,7 +178,7 @@ class _Machine(RuleBasedStateMachine):
             numbers.append(new.n)
             return Item(n=new.n, new=new, rows=('"begin"',))
 
-        async def starter(side: _Side) -> int | None:
+        async def starter(side: Side) -> int | None:
             return None if worker is None else side.epoch(worker)
 
         numbers: list[int] = []
@@ -283,7 +239,7 @@ class _Machine(RuleBasedStateMachine):
         by_run = {self.run(run): (change, waits, wants) for run, change, waits, wants in writes}
         self.events += 1
 
-        async def work(side: _Side) -> list[Any]:
+        async def work(side: Side) -> list[Any]:
             items = [
                 await self.item(side, n, 0, change=change, sees=True, waits=waits, wants=wants)
                 for n, (change, waits, wants) in by_run.items()
@@ -304,7 +260,7 @@ class _Machine(RuleBasedStateMachine):
 
     async def item(  # noqa: PLR0913 - as many as an item has
         self,
-        side: _Side,
+        side: Side,
         n: int,
         off: int,
         *,
@@ -360,7 +316,7 @@ class _Machine(RuleBasedStateMachine):
     def tell(self, run: int, dedupe: str | None, strict: bool, final: bool) -> None:
         target = self.run(run)
 
-        async def make(_: _Side) -> Item:
+        async def make(_: Side) -> Item:
             told = Message(
                 target=target, kind="k", dedupe=dedupe, strict=strict, allow_final=final, actor="a"
             )
@@ -385,7 +341,7 @@ class _Machine(RuleBasedStateMachine):
             expires=None if lasts is None else now + lasts,
         )
 
-        async def make(_: _Side) -> Item:
+        async def make(_: Side) -> Item:
             return Item(publish=(event,))
 
         self.commit(_nobody, make)
@@ -394,7 +350,7 @@ class _Machine(RuleBasedStateMachine):
     def claim(self, worker: int, limit: int, hinted: list[int] | None) -> None:
         hints = None if hinted is None else [self.run(k) for k in hinted]
 
-        async def work(side: _Side) -> list[Any]:
+        async def work(side: Side) -> list[Any]:
             known = [row.d for row in await side.store.definitions()]
             claimed = await side.store.claim(side.epoch(worker), known, limit, hints)
             return [*claimed, *await side.store.owned(side.epoch(worker))]
@@ -410,7 +366,7 @@ class _Machine(RuleBasedStateMachine):
         self.claims += 1
         token = f"t{self.claims}"
 
-        async def work(side: _Side) -> list[Any]:
+        async def work(side: Side) -> list[Any]:
             return [await side.store.claim_activity(names, "w", token, lease)]
 
         self.both(work)
@@ -423,7 +379,7 @@ class _Machine(RuleBasedStateMachine):
         """Somebody who claimed an activity says that it lives or that it is done."""
         token = f"t{self.claims - back}"
 
-        async def work(side: _Side) -> list[Any]:
+        async def work(side: Side) -> list[Any]:
             if done:
                 return [await side.store.finish_activity(token, '{"result":1}')]
             return [await side.store.beat_activity(token, lease, str(lease))]
@@ -440,7 +396,7 @@ class _Machine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.sides[0].epochs) > 1)
     @rule(worker=_few, limit=st.integers(1, 2))
     def takeover(self, worker: int, limit: int) -> None:
-        async def work(side: _Side) -> list[Any]:
+        async def work(side: Side) -> list[Any]:
             fenced = await side.store.fence([side.mortal(worker)], lease=None)
             return [side.name_of(epoch) for epoch in fenced]
 
@@ -456,18 +412,18 @@ class _Machine(RuleBasedStateMachine):
 
     @invariant()
     def stores_are_equal(self) -> None:
-        async def everything(side: _Side) -> list[Any]:
+        async def everything(side: Side) -> list[Any]:
             loaded = await side.store.load(self.runs)
             return sorted(loaded, key=lambda entry: entry.header.n)
 
-        async def due(side: _Side) -> list[Any]:
+        async def due(side: Side) -> list[Any]:
             known = await side.store.definitions()
             return [await side.store.due([row.d]) for row in known]
 
-        async def histories(side: _Side) -> list[Any]:
+        async def histories(side: Side) -> list[Any]:
             return [list(await side.store.history(n, -1, 1000)) for n in self.runs]
 
-        async def activities(side: _Side) -> list[Any]:
+        async def activities(side: Side) -> list[Any]:
             return list(await side.store.activities())
 
         self.both(everything)

@@ -10,6 +10,7 @@ import pytest
 from wfe.core.clocks import VirtualClock
 from wfe.core.providers import Clock, PersistenceProvider
 from wfe.testing.contracts.activities import ActivityLaws
+from wfe.testing.contracts.answers import AnswerLaws
 from wfe.testing.contracts.commits import CommitLaws
 from wfe.testing.contracts.crashes import CrashLaws
 from wfe.testing.contracts.events import EventLaws
@@ -36,6 +37,7 @@ class PersistenceContract(
     OwnerLaws,
     MessageLaws,
     EventLaws,
+    AnswerLaws,
     ReadLaws,
     KeepingLaws,
     LimitLaws,

@@ -274,13 +274,28 @@ class Ledger:
         if item.consumed:
             self._mail.setdefault(item.n, [])
         for i in item.consumed:
-            if account.inbox.pop(i, None) is None:
+            if i and account.inbox.pop(i, None) is None:
                 raise Broken(Law.WAKES, f"{account.name} consumed message {i}, which it has not")
+        if 0 in item.consumed:
+            self._check_direct(account, item, at)
         for pointer in item.unsubscribe:
             self.topics.end(item.n, pointer)
         if item.fold is not None:
             self._check_snapshot(account, item.fold)
         self._head(account, item, finals)
+
+    def _check_direct(self, account: Account, item: Item, at: int) -> None:
+        """What a run takes at once must be what its inbox would have got, and nothing before it."""
+        if account.inbox:
+            problem = f"{account.name} took something before {list(account.inbox.values())}"
+            raise Broken(Law.WAKES, problem)
+        taken = item.consumed.count(0)
+        fitting = sum(
+            self.topics.fitting(item.n, item.unsubscribe, event, at) for event in item.publish
+        )
+        if taken != (fitting if item.publish else 1):
+            problem = f"{account.name} took {taken} messages at once, but {item.publish} ends"
+            raise Broken(Law.WAKES, f"{problem} {fitting} of its waits")
 
     def _head(self, account: Account, item: Item, finals: int) -> None:
         header = item.header

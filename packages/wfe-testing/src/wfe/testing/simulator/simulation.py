@@ -147,6 +147,8 @@ class _Simulation:
         await asyncio.gather(*(self.cluster.start(k) for k in machines))
         end = self.loop.time() + self.rng.choice([20, 40, 60])
         trouble = [asyncio.create_task(self._trouble(k, end)) for k in machines]
+        if self.rng.random() < 0.6:
+            trouble.append(asyncio.create_task(self._quick(end)))
         acts = self.rng.randrange(5, 30)
         while acts and self.loop.time() < end:
             await asyncio.sleep(self.rng.random() * 3)
@@ -159,6 +161,16 @@ class _Simulation:
         self.chaos.calm = True
         self.trace.add("calm")
         await self._settle()
+
+    async def _quick(self, end: float) -> None:
+        """Publish soon what runs begin to wait for, while these are in memory still."""
+        seen: set[tuple[int, int]] = set()
+        while self.loop.time() < end:
+            await asyncio.sleep(self.rng.random())
+            for n, wanted in self.ledger.topics.waiting:
+                if (n, wanted.pointer) not in seen and self.rng.random() < 0.5:
+                    self._soon(self.users.answer(n, wanted))
+                seen.add((n, wanted.pointer))
 
     def _last_words(self) -> None:
         """Send something to runs that are under way, as long as hints can still get lost."""
@@ -257,7 +269,7 @@ class _Simulation:
     async def _answer(self, host: Host, account: Account) -> None:
         """Give a run what it waits for."""
         for wanted in self.ledger.topics.of(account.new.n):
-            await self.users.publish(host, wanted.name, wanted.key)
+            await self.users.publish(self.users.near(account, host), wanted.name, wanted.key)
         for pointer in list(account.state.pointers.values()):
             if "signal" in pointer.extra:
                 await self.users.signal(host, account.new.id)

@@ -19,8 +19,10 @@ from wfe.core.errors import (
     LeaseLostError,
     ProviderError,
 )
+from wfe.core.providers import Subscription
 from wfe.testing.simulator.cluster import Cluster, Gone, Host
 from wfe.testing.simulator.laws import Law
+from wfe.testing.simulator.ledger import Account
 from wfe.testing.simulator.workload import KEYS, TOPICS
 
 __all__ = ["Users"]
@@ -68,7 +70,7 @@ class Users:
         if draw < 0.45 or not self.runs:
             await self.start(host)
         elif draw < 0.6:
-            await self.publish(host, self._rng.choice(TOPICS), self._rng.choice(KEYS))
+            await self._tell(host)
         elif draw < 0.7:
             await self.work(host)
         elif draw < 0.8:
@@ -102,6 +104,31 @@ class Users:
         if run not in self.runs:
             self.runs.append(run)
 
+    async def _tell(self, host: Host) -> None:
+        """Publish an event or several of a topic, mostly one that somebody waits for."""
+        rng, ledger = self._rng, self._cluster.world.ledger
+        name, key = rng.choice(TOPICS), rng.choice(KEYS)
+        waiting = ledger.topics.waiting
+        if waiting and rng.random() < 0.8:
+            n, wanted = rng.choice(waiting)
+            name, key = wanted.name, wanted.key
+            host = self.near(ledger.accounts[n], host)
+        for _ in range(rng.choice([1, 1, 3])):
+            await self.publish(host, name, key)
+
+    async def answer(self, n: int, wanted: Subscription) -> None:
+        """Publish what run *n* waits for."""
+        if hosts := self._cluster.well:
+            host = self.near(self._cluster.world.ledger.accounts[n], self._rng.choice(hosts))
+            await self.publish(host, wanted.name, wanted.key)
+
+    def near(self, account: Account, host: Host) -> Host:
+        """Return mostly the host that drives a run, if it answers, else *host*."""
+        drives = None if account.owner is None else self._cluster.owner(account.owner)
+        if drives is None or drives not in self._cluster.well or self._rng.random() < 0.2:
+            return host
+        return drives
+
     async def publish(self, host: Host, name: str, key: str) -> None:
         """Publish an event, now and then one that was published before."""
         known = list(self.events)
@@ -111,7 +138,7 @@ class Users:
         control = host.engine.control
         event = control.event(name, key, {"id": id}, id, None)
         try:
-            await host.call(control.publish(event))
+            await host.call(control.publish(event, fresh=not again))
         except _UNSURE as error:
             self._trace.add("user", host.name, "publish", name, key, id, type(error).__name__)
             return

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import attrs
 
+from wfe.core.lean import define
 from wfe.core.steps import StepExecutionContext
 from wfe.yaml.deno.binary import INSTALL, find_deno
 from wfe.yaml.deno.channel import Channel, Report, feed, open_channel
@@ -78,7 +79,7 @@ def _variable(name: str, value: object) -> str:
     return text
 
 
-@attrs.define
+@define
 class _Attempt:
     """One run of a script, with a private directory that is gone afterwards."""
 

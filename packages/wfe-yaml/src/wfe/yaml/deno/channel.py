@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 
+from wfe.core.lean import define
 from wfe.yaml.step_outputs import StepOutputError
 
 __all__ = ["Channel", "Report", "feed", "open_channel"]
@@ -20,7 +21,7 @@ _CHUNK: Final = 64 * 1024
 _ERRORS: Final = 64 * 1024  # bytes beyond the limit, for an error and the end
 
 
-@attrs.define
+@define
 class Report:
     """What a script said.
 
@@ -35,7 +36,7 @@ class Report:
     ended: bool = False
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Channel:
     """A pipe whose lines begin with a word that only the bootstrap knows.
 
@@ -138,7 +139,7 @@ def open_channel(limit: int) -> Generator[Channel]:
         os.close(writing)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Feed:
     writing: int
     left: memoryview

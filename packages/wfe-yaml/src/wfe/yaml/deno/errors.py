@@ -5,9 +5,8 @@ from __future__ import annotations
 import signal
 from typing import ClassVar
 
-import attrs
-
 from wfe.core.errors import WfeError
+from wfe.core.lean import define
 
 __all__ = [
     "DenoCpuTimeError",
@@ -19,7 +18,7 @@ __all__ = [
 ]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DenoScriptError(WfeError):
     """A script failed: it threw, or it ended the process.
 
@@ -51,7 +50,7 @@ class DenoScriptError(WfeError):
         return f"{what} ({self.trace[0].rpartition('(')[2].rstrip(')')})"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DenoMemoryError(WfeError):
     """A script wanted more memory than it may have.
 
@@ -71,7 +70,7 @@ class DenoMemoryError(WfeError):
         return text + ("; each web worker needs 512 MiB" if self.worker else "")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DenoCpuTimeError(WfeError):
     """A script used up the processor time that the host's limits leave it."""
 
@@ -82,7 +81,7 @@ class DenoCpuTimeError(WfeError):
         return "the script used up its processor time (a limit of the host, RLIMIT_CPU)"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DenoGrantError(WfeError):
     """A permission cannot be given as it is written.
 
@@ -97,7 +96,7 @@ class DenoGrantError(WfeError):
         return f"the permission `{self.permission}` cannot be given: {self.problem}"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DenoStartError(WfeError):
     """A script cannot be started: Deno, the script's file or a module is not to be had."""
 

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.yaml.deno.errors import DenoGrantError
 from wfe.yaml.deno.permissions import (
     METADATA_ADDRESSES,
@@ -25,7 +24,7 @@ _STATE: Final = ".wfe"  # in the workspace: runs, their data and caches
 _FEW: Final = 3  # links that a message names
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Grants:
     """What a process may do.
 

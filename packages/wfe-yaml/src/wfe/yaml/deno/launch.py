@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from wfe.core.lean import frozen
 from wfe.yaml.deno.grants import Grants
 from wfe.yaml.deno.limits import most_processes
 
@@ -21,7 +22,7 @@ _BOOT: Final = 640 * _MIB  # Deno does not start below 576
 _FILE: Final = 1024 * _MIB  # largest file that it can write
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Launch:
     """How a script is started.
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final, TypeAlias
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.core.secret_names import PREFIX
 
 __all__ = [
@@ -47,7 +46,7 @@ _LISTS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Permissions:
     """What a script may do; nothing that is not granted here.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
+from wfe.core.lean import frozen
 
 __all__ = ["Positions"]
 
@@ -15,7 +15,7 @@ _FRAME: Final = re.compile(r"\s*at (?P<place>.*)")
 _DEEPEST: Final = 10  # places of a trace that are kept
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Positions:
     """Turns places in the file that Deno ran into places in the file that was written.
 

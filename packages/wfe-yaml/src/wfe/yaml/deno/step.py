@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from wfe.core.lean import define
 from wfe.core.step_types import COMPUTED, Role, setting
 from wfe.yaml.deno.binary import INSTALL, find_deno
 from wfe.yaml.deno.limits import parse_memory
@@ -26,7 +25,7 @@ def _memory(_body: object, _field: object, value: str) -> None:
     parse_memory(value)
 
 
-@attrs.define(kw_only=True)
+@define(kw_only=True)
 class Deno:
     """Run a script in a Deno process that may do nothing that is not granted.
 

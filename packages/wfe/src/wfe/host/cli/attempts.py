@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import attrs
-
+from wfe.core.lean import frozen
 from wfe.core.models import HistoryEntry, from_micros
 from wfe.core.policies import ErrorPolicy, Retry
 from wfe.host.cli.drawing import duration
@@ -19,7 +18,7 @@ _SHOWN: Final = 5  # attempts to come, of a policy without an end
 _TOLD: Final = 4  # pauses of a policy
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Attempt:
     """One attempt of an execution.
 

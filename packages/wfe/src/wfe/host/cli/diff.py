@@ -15,6 +15,7 @@ import orjson
 from wfe.core.definition import Json, WorkflowDefinition
 from wfe.core.diff import DefinitionDiff, Moved, compare
 from wfe.core.engine.ids import shown_name
+from wfe.core.lean import frozen
 from wfe.core.moving import obstacles
 from wfe.host.cli import store
 from wfe.host.cli.cleaning import safe
@@ -36,7 +37,7 @@ _MICROS: Final = frozenset({"timeout", "default_timeout", "retention", "config.t
 _HASH: Final = 12  # characters that are shown
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _Run:
     """A running instance and what keeps it from going over.
 

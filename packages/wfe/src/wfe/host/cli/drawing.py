@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from wfe.core.definition import Kind, Node
+from wfe.core.lean import frozen
 from wfe.core.models import WorkflowStatus
 from wfe.core.policies import Retry
 from wfe.host.cli.model import Picture, Run, hidden
@@ -79,7 +80,7 @@ def clock_time(when: datetime, now: datetime) -> str:
     return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Line:
     """A line of the tree.
 
@@ -113,7 +114,7 @@ class Line:
         return f"{self.guides}{glyph}{self.text}{took}{note}"
 
 
-@attrs.frozen
+@frozen
 class _Item:
     """A line before its guides are known, and what hangs on it."""
 
@@ -137,7 +138,7 @@ def _laid_out(items: Sequence[_Item], before: str, depth: int = 0) -> Iterator[L
         yield from _laid_out(item.inner, before + below, depth + 1)
 
 
-@attrs.frozen
+@frozen
 class _Drawing:
     """Draws runs; of a loop's inside, when *only* is set, what belongs to this round."""
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 
+from wfe.core.lean import define, frozen
 from wfe.core.models import LifecycleEvent, WorkflowInstance
 from wfe.host.cli.errors import Exit
 from wfe.host.cli.model import Picture
@@ -28,7 +29,7 @@ _PATIENCE: Final = timedelta(minutes=1)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@attrs.define
+@define
 class Feed:
     """Passes a host's events to picture and view; keeps those that come before they exist."""
 
@@ -59,7 +60,7 @@ class Feed:
             self.take(event)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Ended:
     """How driving ended: exactly one of the three is set."""
 

@@ -9,9 +9,8 @@ import traceback
 from enum import IntEnum
 from typing import Any
 
-import attrs
-
 from wfe.core.errors import WfeError
+from wfe.core.lean import define
 from wfe.host.cli.cleaning import clean_block
 
 __all__ = ["CommandError", "Exit", "complain", "describe", "log_to_stderr", "report", "warn"]
@@ -28,7 +27,7 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class CommandError(WfeError):
     """The command cannot do what was asked.
 

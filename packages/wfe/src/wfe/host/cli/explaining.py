@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-import attrs
-
 from wfe.core.definition import Block, Kind, Node, WorkflowDefinition
+from wfe.core.lean import frozen
 from wfe.core.models import ExecutionPointer, HistoryEntry, WorkflowInstance, WorkflowStatus
 from wfe.host.cli.attempts import attempts_of, policy_text, upcoming
 from wfe.host.cli.drawing import GLYPHS, STATUS_GLYPHS, clock_time, duration
@@ -21,7 +20,7 @@ __all__ = ["Case", "of_run", "of_step"]
 _EXECUTIONS: Final = 10  # of one step, that are told of one by one
 
 
-@attrs.frozen
+@frozen
 class _Where:
     """Where a node stands.
 
@@ -39,7 +38,7 @@ class _Where:
     hook: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Case:
     """A run with all that is known of it, as of *now*."""
 

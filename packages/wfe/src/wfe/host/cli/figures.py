@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
-import attrs
-
 from wfe.core.definition import Kind
+from wfe.core.lean import frozen
 from wfe.host.cli.model import Change, Picture, leaves
 from wfe.host.cli.visits import ACTIVE, State
 
@@ -18,7 +17,7 @@ _WORTH: Final = 1.0  # seconds that a step must take to be called slow
 _WORKING: Final = frozenset({Kind.STEP, Kind.SUB_WORKFLOW, Kind.ACTIVITY, Kind.CALL})
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Tally:
     """Executions of steps; *total* counts what has not begun once."""
 

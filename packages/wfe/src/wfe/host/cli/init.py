@@ -8,9 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import click
 
+from wfe.core.lean import frozen
 from wfe.host.cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _SUFFIX: Final = ".txt"
 """Ends the name of every file of a template, so that no tool takes it for code of this package."""
 
 
-@attrs.frozen
+@frozen
 class _Template:
     about: str
     next: tuple[str, ...]

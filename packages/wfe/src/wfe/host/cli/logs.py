@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-import attrs
 import click
 
+from wfe.core.lean import define
 from wfe.core.models import LogLine
 from wfe.host.cli import store
 from wfe.host.cli.cleaning import safe
@@ -111,7 +111,7 @@ def _json(line: LogLine) -> str:
     return json.dumps(row, ensure_ascii=False)
 
 
-@attrs.define
+@define
 class _Reader:
     """Reads the lines of a run and of its sub-workflow runs; *seen* is the position in each."""
 

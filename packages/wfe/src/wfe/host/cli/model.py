@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from wfe.core.definition import Kind, Node, WorkflowDefinition
+from wfe.core.lean import define, frozen
 from wfe.core.models import HistoryEntry, LifecycleEvent, WorkflowStatus
 from wfe.core.rules.plan import WHOLE
 from wfe.host.cli.tails import Notice, notice_of
@@ -40,7 +41,7 @@ def hidden(node: Node) -> bool:
     )
 
 
-@attrs.define(kw_only=True)
+@define(kw_only=True)
 class Run:
     """A run, with a step for each node of its definition.
 
@@ -111,7 +112,7 @@ def within(node: Node) -> Iterable[Node]:
             yield from within(inner)
 
 
-@attrs.frozen
+@frozen
 class Change:
     """What an event changed; *step* and *visit* are ``None`` for what concerns a whole run."""
 
@@ -140,7 +141,7 @@ class Change:
         return f"{self.step.name} #{self.visit.number}" if repeated else self.step.name
 
 
-@attrs.frozen
+@frozen
 class Times:
     """How long things took in earlier runs: what to expect, in seconds.
 

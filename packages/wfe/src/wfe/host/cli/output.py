@@ -6,10 +6,12 @@ from typing import TextIO
 
 import attrs
 
+from wfe.core.lean import define
+
 __all__ = ["Output"]
 
 
-@attrs.define
+@define
 class Output:
     """Lines to a stream; once the reader has gone, they are dropped and the run goes on."""
 

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from wfe.core.lean import define, frozen
 from wfe.core.models import LifecycleEvent
 from wfe.host.cli.model import Change
 from wfe.host.cli.visits import State
@@ -18,7 +19,7 @@ _PATIENCE: Final = 0.3  # seconds in which a place that is free is given
 _Key: TypeAlias = tuple[str, int]
 
 
-@attrs.frozen
+@frozen
 class _Asked:
     """A step that asked for places, and when (seconds of the clock)."""
 
@@ -35,7 +36,7 @@ class _Asked:
         return visit.state is State.WAITING
 
 
-@attrs.define
+@define
 class Places:
     """Which steps have asked for places.
 

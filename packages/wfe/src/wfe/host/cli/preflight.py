@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, cast
 
-import attrs
-
 from wfe.core.definition import WorkflowDefinition
+from wfe.core.lean import frozen
 from wfe.host.cli.errors import CommandError
 from wfe.host.cli.requests import Request, reachable
 
 __all__ = ["Needs", "preflight", "secrets_from", "with_own_labels"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Needs:
     """What a command line says of the machine that it runs on.
 

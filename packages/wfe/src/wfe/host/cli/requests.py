@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
-
 from wfe.core.definition import Kind, WorkflowDefinition
 from wfe.core.errors import WfeError
+from wfe.core.lean import frozen
 from wfe.core.models import WorkflowInstance, WorkflowStatus
 from wfe.host.cli import store
 from wfe.host.cli.errors import CommandError, warn
@@ -25,7 +24,7 @@ __all__ = ["Request", "Start", "reachable", "to_resume", "to_start"]
 _RETRIABLE: Final = frozenset({WorkflowStatus.FAILED, WorkflowStatus.TERMINATED})
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Request:
     """What is to be driven.
 
@@ -52,7 +51,7 @@ class Request:
     wait: bool = False
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Start:
     """What a new run gets: texts of ``-i``, the path of ``--input-file``, ``--name``."""
 

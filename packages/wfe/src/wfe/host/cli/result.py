@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import attrs
 
 from wfe.core.definition import WorkflowDefinition
+from wfe.core.lean import frozen
 from wfe.core.models import WorkflowInstance, WorkflowStatus
 from wfe.host.cli.drawing import STATUS_GLYPHS, clock_time, comparison, duration
 from wfe.host.cli.errors import Exit
@@ -126,7 +127,7 @@ def _noticed(picture: Picture) -> list[str]:
     return lines
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Result:
     """How a drive ended.
 

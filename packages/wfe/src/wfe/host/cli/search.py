@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
-import attrs
 import click
 
 from wfe.core.found import FoundLine, FoundRun
+from wfe.core.lean import frozen
 from wfe.core.models import Page, WorkflowStatus
 from wfe.host.cli import store
 from wfe.host.cli.cleaning import safe
@@ -27,7 +27,7 @@ __all__ = ["search"]
 _REINDEX = ("reindex",)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _Wanted:
     """What was asked for, as the options of ``WorkflowHost.search``."""
 

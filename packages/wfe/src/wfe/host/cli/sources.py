@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import attrs
 
 from wfe.core.definition import Kind, WorkflowDefinition
+from wfe.core.lean import frozen
 from wfe.core.plugins import installed, load
 from wfe.host.cli.errors import CommandError
 
@@ -32,7 +33,7 @@ __all__ = [
 _OURS: Final = ("json", "py")
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Given:
     """The load-time variables of a command line.
 
@@ -76,7 +77,7 @@ def _typed(value: Any) -> Any:
     return resolve(str(value))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Loaded:
     """The definitions of one source.
 

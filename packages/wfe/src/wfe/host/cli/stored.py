@@ -14,6 +14,7 @@ import orjson
 
 from wfe.core.definition import Kind, WorkflowDefinition
 from wfe.core.engine.views import state_of
+from wfe.core.lean import frozen
 from wfe.core.models import LogLine, WorkflowStatus, from_micros, to_micros
 from wfe.host.cli.errors import CommandError
 from wfe.host.cli.sources import need_yaml
@@ -150,7 +151,7 @@ async def logs_after(host: WorkflowHost, id: str, after: int) -> tuple[list[LogL
     return await engine_of(host).reads.logs(id, after)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Stuck:
     """Why a run cannot go on by itself.
 

@@ -9,12 +9,14 @@ from typing import Any, Final, cast
 
 import attrs
 
+from wfe.core.lean import define, frozen
+
 __all__ = ["Notice", "Progress", "Tail", "notice_of", "progress_of"]
 
 _KEPT: Final = 20  # lines of each execution
 
 
-@attrs.define
+@define
 class Tail:
     """Lines of one execution; a group that has ended is one line that counts what is in it.
 
@@ -61,7 +63,7 @@ def _headed(title: str, inside: int) -> str:
     return f"▸ {title} ({inside} line{'' if inside == 1 else 's'})"
 
 
-@attrs.frozen
+@frozen
 class Progress:
     """How far a step says it is: *percent* from 0 to 100, ``None``: it did not say."""
 
@@ -73,7 +75,7 @@ class Progress:
         return " ".join(part for part in (known, self.message) if part)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Notice:
     """A warning, error or notice that a step gave, with the place that it is about.
 

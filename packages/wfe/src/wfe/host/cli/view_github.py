@@ -10,6 +10,7 @@ from typing import Final, TextIO, TypeAlias
 
 import attrs
 
+from wfe.core.lean import define
 from wfe.core.models import LifecycleEvent
 from wfe.host.cli import github
 from wfe.host.cli.cleaning import clean, clean_block
@@ -28,7 +29,7 @@ _Key: TypeAlias = tuple[str, int]
 _QUIET: Final = frozenset({"progress", "endgroup", "summary"})
 
 
-@attrs.define
+@define
 class GithubView:
     """Writes each step's output as a group of its own.
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TextIO
 
 import attrs
 
+from wfe.core.lean import define
 from wfe.core.models import LifecycleEvent
 from wfe.host.cli.model import Change, Picture
 from wfe.host.cli.output import Output
@@ -29,7 +30,7 @@ def event_json(event: LifecycleEvent) -> dict[str, Any]:
     return {**more, **shown}
 
 
-@attrs.define
+@define
 class JsonView:
     """Writes JSON Lines; the last has ``status`` and ``outputs``."""
 

@@ -8,6 +8,7 @@ from typing import Any, Final, TextIO
 import attrs
 
 from wfe.core.definition import Kind
+from wfe.core.lean import define
 from wfe.core.models import LifecycleEvent
 from wfe.host.cli.cleaning import clean, clean_block
 from wfe.host.cli.drawing import GLYPHS, clock_time, comparison, duration
@@ -29,7 +30,7 @@ _TOLD: Final = frozenset(
 _STEP: Final = 10  # percent points between two lines of progress
 
 
-@attrs.define
+@define
 class PlainView:
     """Writes lines; each is complete, so that nothing is lost when the process dies."""
 

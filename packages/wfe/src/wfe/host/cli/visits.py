@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import attrs
 
 from wfe.core.definition import Node
+from wfe.core.lean import define
 from wfe.core.models import LifecycleEvent, from_micros
 from wfe.host.cli.tails import Progress, Tail, progress_of
 
@@ -43,7 +44,7 @@ _ANEW: Final = frozenset({State.FAILED, State.CANCELLED, State.INTERRUPTED})
 OVER: Final = frozenset({State.COMPLETE, State.SKIPPED, State.FAILED, State.CANCELLED})
 
 
-@attrs.define(kw_only=True)
+@define(kw_only=True)
 class Visit:
     """One execution of a step: one pointer, with all its attempts.
 
@@ -82,7 +83,7 @@ class Visit:
         return (self.ended - self.started).total_seconds()
 
 
-@attrs.define
+@define
 class Step:
     """A step of a definition with its executions.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Iterable
 from typing import Any, Final
@@ -121,6 +122,7 @@ async def _work(
     except DefinitionConflictError as error:
         hint = "or let this one replace it for new runs: wfe worker --supersede"
         raise CommandError(str(error), hint) from error
+    gc.freeze()  # what starting made stays: no look for garbage goes through it again
     async with host:
         health = await host.health()
         ids = ", ".join(sorted({each.id for each in definitions}))
