@@ -13,7 +13,7 @@ import pytest
 from wfe.testing.simulator import Report, simulate
 
 FIXED = 300
-FOUND = (156860199, 156860435, 300008897, 300008964, 410001589, 891057962, 891058038)
+FOUND = (156860199, 156860435, 300008897, 300008964, 410001589, 891057962, 891058038, 17953116563)
 """Seeds that broke a law once: a saga that was tried again and had nothing to undo, hooks of a
 suspended run, an error that nobody asked for, a body that woke while its end was committed, the
 own undo of a saga that was done within another (there the law was wrong)."""

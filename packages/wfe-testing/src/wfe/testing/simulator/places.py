@@ -23,6 +23,14 @@ class _Door:
         """Whether one more would have to wait."""
         return bool(self.waiters) or len(self.holders) >= wanted.limit
 
+    def wait(self, n: int, hold: Hold) -> None:
+        """Have run *n* wait; who asks again keeps its turn."""
+        for k, (waiter, other) in enumerate(self.waiters):
+            if (waiter, other.pointer) == (n, hold.pointer):
+                self.waiters[k] = (n, hold)
+                return
+        self.waiters.append((n, hold))
+
 
 class Places:
     """All places of a store; every change yields (n, hold) of those that are granted one."""
@@ -41,8 +49,7 @@ class Places:
             yield n, hold
             return
         door.limit = hold.limit
-        door.waiters = [w for w in door.waiters if (w[0], w[1].pointer) != (n, hold.pointer)]
-        door.waiters.append((n, hold))
+        door.wait(n, hold)
         yield from _granted(door)
 
     def taken(self, n: int, hold: Hold) -> bool:
