@@ -16,7 +16,8 @@ FIXED = 300
 FOUND = (156860199, 156860435, 300008897, 300008964, 410001589, 891057962, 891058038, 17953116563)
 """Seeds that broke a law once: a saga that was tried again and had nothing to undo, hooks of a
 suspended run, an error that nobody asked for, a body that woke while its end was committed, the
-own undo of a saga that was done within another (there the law was wrong)."""
+own undo of a saga that was done within another, and a place that is asked for again (in both the
+law was wrong)."""
 
 BUDGET = float(os.environ.get("WFE_SIMULATOR_SECONDS", "2"))  # for new seeds
 

@@ -18,6 +18,7 @@ from wfe.core.engine.secrets import Vault
 from wfe.core.errors import DefinitionConflictError, DefinitionError, DefinitionNotFoundError
 from wfe.core.expressions import Evaluate, compile_expr
 from wfe.core.lean import frozen
+from wfe.core.rules import decide
 from wfe.core.rules.plan import CONTAINERS, WHOLE, Plan, make_plan
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def compiled(definition: WorkflowDefinition, d: int, around: Surroundings) -> Re
         raise DefinitionError(problem, definition.id, "register a definition that has it")
     model = _model(definition)
     plan = make_plan(definition, model.reducers)
+    decide.load(plan)
     runners = {
         node.name: _runner(plan, node, model, names, around)
         for node, names in _nodes(plan.root, ())

@@ -4,7 +4,8 @@ Nothing here awaits, reads a clock or calls user code; the state stays as it is.
 is a batch: everything that arrived while the last decision was being committed.
 
 What is usual has short ways.  All the rest is in ``drafted``, which needs most modules of the
-rules and is loaded by the first decision that is not: a host that takes over begins bodies before.
+rules and is loaded with the first definition that has more than steps in a row, or else by the
+first decision that is not usual: a host that takes over straight runs begins bodies before.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from wfe.core.rules.inputs import Restored
     from wfe.core.rules.plan import Plan
 
-__all__ = ["begin", "begin_from", "by_draft", "decide"]
+__all__ = ["begin", "begin_from", "by_draft", "decide", "load"]
 
 _RUNNABLE: Final = WorkflowStatus.RUNNABLE.value
 
@@ -70,6 +71,12 @@ def _recovered(state: State, each: Recovered) -> Decision:
 def by_draft(plan: Plan, state: State, inputs: Sequence[Input], now: int) -> Decision:
     """Do what :func:`decide` does, whatever the inputs are."""
     return _drafted()(plan, state, inputs, now)
+
+
+def load(plan: Plan) -> None:
+    """Load the rules that runs of *plan* are sure to need, so that no run waits for them."""
+    if not all(place.plain for place in plan.places.values()):
+        _drafted()
 
 
 @cache
