@@ -19,6 +19,7 @@ from wfe.postgres.arrays import packed_ints, packed_texts
 from wfe.postgres.effects import BUCKETS, guard_of_topic
 from wfe.postgres.names import GUARDS, NOW, Names
 from wfe.postgres.wire import Packed, positional
+from wfe.postgres.writing import is_rare
 
 __all__ = ["Answer", "Lone"]
 
@@ -229,7 +230,7 @@ class Lone:
 
 def _kind(epoch: int | None, item: Item) -> int | None:
     """Return what there is in *item*; ``None``: something that the statement does not do."""
-    if not item.n or _is_rare(item):
+    if not item.n or is_rare(item) or len(item.publish) > 1:
         return None
     kind = 0 if item.fold is None else _FOLD
     if item.rows:
@@ -257,20 +258,6 @@ def _kind_of_start(epoch: int | None, item: Item, kind: int) -> int | None:
     if others or new.n != item.n or (new.owner is not None and new.owner != epoch):
         return None
     return kind | (_NEW if epoch is not None else _NEW | _CLIENT)
-
-
-def _is_rare(item: Item) -> bool:
-    return bool(
-        item.messages
-        or item.subscribe
-        or item.starts
-        or item.activities
-        or item.end_activities
-        or item.hold
-        or item.unhold
-        or item.fire
-        or len(item.publish) > 1
-    )
 
 
 def _add_change(values: Values, item: Item) -> None:

@@ -18,19 +18,16 @@ from wfe.core.providers import Header, Item
 from wfe.postgres.arrays import Bools, Ints, Texts
 from wfe.postgres.names import NOW
 
-__all__ = ["ANYBODY", "ME", "TIME", "Batch", "is_rare", "needs_seen", "sends"]
+__all__ = ["Batch", "is_rare", "needs_seen", "sends"]
 
-TIME: Final = f"t AS MATERIALIZED (SELECT {NOW} AS now)"
-"""Part of a statement: its time."""
+_TIME: Final = f"t AS MATERIALIZED (SELECT {NOW} AS now)"
 # A lock, not a look: a fence waits for who has it, and who waits for a fence looks again.
-ME: Final = """
+_ME: Final = """
 me AS MATERIALIZED (
     SELECT epoch FROM wfe_workers WHERE epoch = %(epoch)s::bigint AND fenced IS NULL
     FOR KEY SHARE)"""
-"""Part of a statement: the worker, if it is not fenced."""
 # Of a client: nobody's worker need be alive.
-ANYBODY: Final = "me AS MATERIALIZED (SELECT NULL::bigint AS epoch)"
-"""Stands for the worker in what a client commits."""
+_ANYBODY: Final = "me AS MATERIALIZED (SELECT NULL::bigint AS epoch)"
 # Owner, last row and messages are looked at, and the rows locked in the order that they are given
 # in: that of their numbers.  LATERAL, so that each is found by its number whatever the statistics
 # say; and no plain `=` for the owner, for the index of owned runs looks best when there are none,
@@ -111,7 +108,7 @@ _DUE: Final = ", ARRAY(SELECT n FROM upd WHERE due), ARRAY(SELECT d FROM upd WHE
 
 # Most of all: rows alone.  All of them, or none when the worker is fenced.
 _MERE: Final = f"""
-WITH {TIME}, {ME}, jr AS (
+WITH {_TIME}, {_ME}, jr AS (
     INSERT INTO wfe_journal (instance, seq, at, event)
     SELECT r.n, r.seq, t.now, r.event
     FROM t CROSS JOIN me CROSS JOIN unnest(%(jn)s::bigint[], %(jseq)s::bigint[],
@@ -145,7 +142,7 @@ _CONSUMED_COLUMNS: Final[_Columns] = {"xi": Ints, "xn": Ints}
 
 @lru_cache(maxsize=256)
 def _statement(parts: frozenset[str]) -> str:
-    ctes = [TIME, ANYBODY if "client" in parts else ME]
+    ctes = [_TIME, _ANYBODY if "client" in parts else _ME]
     accepted: list[str] = []
     if "head" in parts:
         ctes.append(_HEAD)
@@ -193,7 +190,7 @@ class Batch:
             item: Of an instance that no other item of the batch is of.
             ordered: Whether other items may send something to it, so that its turn matters.
         """
-        if not item.n or is_rare(item):
+        if not item.n or is_rare(item) or item.publish or item.unsubscribe:
             return False
         new = item.new
         if new is not None:
@@ -281,11 +278,13 @@ def sends(item: Item) -> bool:
 def is_rare(item: Item) -> bool:
     """Whether there is something in *item* that only the function in the database does."""
     return bool(
-        sends(item)
+        item.messages
+        or item.subscribe
         or item.starts
-        or item.unsubscribe
         or item.activities
         or item.end_activities
+        or item.hold
+        or item.unhold
         or item.fire
     )
 

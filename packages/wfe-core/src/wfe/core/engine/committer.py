@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
@@ -346,7 +346,7 @@ class Committer:
 
     def _add_calls(self, batch: Batch) -> None:
         """Add what callers want written, as much of it as there is room for."""
-        crowded = self._crowded() if len(self._callers) > 1 else frozenset[int]()
+        crowded = self._delivering.crowded(islice(self._callers, _MOST_ITEMS))
         plain: list[Call] = []
         room = _MOST_ITEMS - len(batch.items)
         while self._callers and len(plain) + batch.direct < room and batch.size < _MOST_BYTES:
@@ -364,21 +364,6 @@ class Committer:
                 batch.direct += 1
         batch.calls += plain
         batch.items += [call.item for call in plain]
-
-    def _crowded(self) -> frozenset[int]:
-        """Return the runs to which several callers want to send something.
-
-        These messages go together, in their order.
-        """
-        waiting = list(islice(self._callers, _MOST_ITEMS))
-        if not any(call.direct for call in waiting):
-            return frozenset()
-        counts = Counter(each.target for call in waiting for each in call.item.messages)
-        for call in waiting:
-            run = self._delivering.reader(call.item) if call.item.publish else None
-            if run is not None:
-                counts[run.n] += 1
-        return frozenset([n for n, count in counts.items() if n is not None and count > 1])
 
     async def _read_inboxes(self) -> None:
         poked = {run.n: run for run in self._ready if run.poked}

@@ -14,7 +14,8 @@ instead (see ``wfe.core.rules.positions``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
@@ -26,6 +27,7 @@ from wfe.core.models import WorkflowStatus
 from wfe.core.rules.inputs import Received
 
 if TYPE_CHECKING:
+    from wfe.core.engine.batches import Call
     from wfe.core.engine.live import LiveRun
     from wfe.core.providers import Event, Item, Message, Subscription
 
@@ -108,6 +110,21 @@ class Delivering:
         message = item.messages[0]
         run = None if message.target is None else self._live.get(message.target)
         return None if run is None or message.kind in _LOOKED_UP or not _is_free(run) else run
+
+    def crowded(self, calls: Iterable[Call]) -> frozenset[int]:
+        """Return the runs to which several of *calls* want to send something.
+
+        These messages go together, in their order.
+        """
+        waiting = list(calls)
+        if len(waiting) < 2 or not any(call.direct for call in waiting):
+            return frozenset()
+        counts = Counter(each.target for call in waiting for each in call.item.messages)
+        for call in waiting:
+            run = self.reader(call.item) if call.item.publish else None
+            if run is not None:
+                counts[run.n] += 1
+        return frozenset([n for n, count in counts.items() if n is not None and count > 1])
 
     def taken(self, run: LiveRun, item: Item) -> Item | None:
         """Return the transition of *run*, its :meth:`reader`, that has *item* in it.
