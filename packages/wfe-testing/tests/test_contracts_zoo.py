@@ -397,7 +397,7 @@ async def test_persistence_contract_catches(
 )
 def test_random_histories_catch(broken: Callable[[Clock], PersistenceProvider]) -> None:
     with pytest.raises((*FAILURES, ExceptionGroup)):
-        run_machine(broken, examples=300, shrink=False)
+        run_machine(broken, examples=1000, shrink=False)  # some need a hundred
 
 
 # -- queues ---------------------------------------------------------------------------------------

@@ -205,6 +205,14 @@ class _Machine(RuleBasedStateMachine):
             change = "final" if turn == "end" else "none"
             self.go_on(run, change=change, waits=[], wants=wants)
 
+    @rule(run=_few, change=_changes)
+    def overlook(self, run: int, change: str) -> None:
+        """A message arrives between the owner's look and its write."""
+        self.claim(0, 1, [run])
+        self.tell(run, None, False, False)
+        wants: dict[str, Any] = {"hold": [], "unhold": [], "offer": [], "drop": []}
+        self.write(None, run, 0, change=change, sees=False, waits=[], wants=wants)
+
     @rule(
         usurper=st.sampled_from([None, None, 0, 1]),
         run=_few,
