@@ -11,6 +11,7 @@ import orjson
 import psycopg
 import pytest
 
+from wfe.core.cache_index import CacheEntry
 from wfe.core.providers import (
     Done,
     Event,
@@ -513,3 +514,37 @@ async def test_numbers_are_given_once(store: PostgresStore, other: PostgresStore
 
     taken = [n for first, c in zip(firsts, counts, strict=True) for n in range(first, first + c)]
     assert len(set(taken)) == len(taken)
+
+
+async def test_limits_hold_whatever_the_planner_makes_of_a_statement(tables: str) -> None:
+    """A set that is looked up anew for each row, and locks, goes beyond its limit."""
+    off = "%20".join(
+        f"-c%20enable_{how}%3Doff"
+        for how in ("hashjoin", "mergejoin", "hashagg", "sort", "material", "memoize", "bitmapscan")
+    )
+    store = PostgresStore(f"{tables}?options={off}")
+    await store.open()
+    try:
+        dead = await store.register(WORKER)
+        await begin(store, 30, dead)
+        await store.fence([dead], lease=None)
+        assert [await store.orphans(12) for _ in range(4)] == [12, 12, 6, 0]
+
+        for k in range(5):
+            await store.cache_put(
+                CacheEntry(
+                    key=str(k),
+                    definition="order",
+                    step="build",
+                    run="run-1",
+                    document="{}",
+                    result="{}",
+                    created=k,
+                    duration=1,
+                    expires=1,
+                )
+            )
+        purged = [await store.cache_purge(2, expired=2) for _ in range(3)]
+        assert [list(keys) for keys in purged] == [["0", "1"], ["2", "3"], ["4"]]
+    finally:
+        await store.close()

@@ -91,9 +91,9 @@ SELECT coalesce(bool_or(expires IS DISTINCT FROM {_PLACE}), false),
 FROM (SELECT expires FROM wfe_outbox LIMIT 10000) first_ones"""  # noqa: S608 - constants
 # The deletion is what makes that an event is published once.
 _TAKE: Final = """
-DELETE FROM wfe_outbox WHERE i IN (
+DELETE FROM wfe_outbox WHERE i = ANY (ARRAY(
     SELECT i FROM wfe_outbox WHERE (expires IS NOT DISTINCT FROM -1) = %(places)s
-    ORDER BY i LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    ORDER BY i LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 RETURNING i, id, name, key, at, payload, expires"""
 _HOLD: Final = f"""
 SELECT w.n FROM unnest(%(runs)s::bigint[], %(holds)s::text[]) WITH ORDINALITY AS h (n, hold, k),

@@ -38,15 +38,17 @@ silent AS MATERIALIZED (
     FOR UPDATE)
 UPDATE wfe_workers w SET fenced = t.now FROM silent, t WHERE w.epoch = silent.epoch
 RETURNING w.epoch"""  # noqa: S608 - constants
+# An array, here and in other statements with a limit: as a set the planner may look it up anew for
+# each row, and a look that locks gives others each time, beyond the limit.
 _HAND_BACK: Final = f"""
-UPDATE wfe_instances SET owner = NULL, wake = {NOW} WHERE n IN (
+UPDATE wfe_instances SET owner = NULL, wake = {NOW} WHERE n = ANY (ARRAY(
     SELECT n FROM wfe_instances WHERE owner = %(epoch)s::bigint
-    ORDER BY n LIMIT {_MANY} FOR NO KEY UPDATE)"""  # noqa: S608 - constants
+    ORDER BY n LIMIT {_MANY} FOR NO KEY UPDATE))"""  # noqa: S608 - constants
 # A later statement than the fence: it sees also what a commit under way then had just claimed.
 _RELEASE_LOST: Final = f"""
-UPDATE wfe_instances SET owner = NULL, wake = {NOW}, takeovers = takeovers + 1 WHERE n IN (
+UPDATE wfe_instances SET owner = NULL, wake = {NOW}, takeovers = takeovers + 1 WHERE n = ANY (ARRAY(
     SELECT i.n FROM wfe_workers w JOIN wfe_instances i ON i.owner = w.epoch
-    WHERE w.fenced IS NOT NULL ORDER BY i.n LIMIT %(limit)s::bigint FOR NO KEY UPDATE OF i)"""  # noqa: S608 - constants
+    WHERE w.fenced IS NOT NULL ORDER BY i.n LIMIT %(limit)s::bigint FOR NO KEY UPDATE OF i))"""  # noqa: S608 - constants
 # As a range in order, so that no statistics, however old, talk the planner out of the index: this
 # is asked by each host at each look.
 _WORKERS: Final = """

@@ -49,10 +49,10 @@ _FITS: Final = """
 _FIND: Final = f"""
 SELECT {CACHE} FROM wfe_cache WHERE {_FITS} ORDER BY created DESC, key LIMIT %(limit)s"""  # noqa: S608 - constants
 _PURGE: Final = f"""
-DELETE FROM wfe_cache WHERE key IN (
+DELETE FROM wfe_cache WHERE key = ANY (ARRAY(
     SELECT key FROM wfe_cache WHERE {_FITS}
         AND (%(expired)s::bigint IS NULL OR expires <= %(expired)s)
-    ORDER BY created, key LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    ORDER BY created, key LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 RETURNING created, key"""  # noqa: S608 - constants
 _MANIFESTS: Final = """
 SELECT DISTINCT name FROM wfe_cache, json_array_elements_text(artifacts::json) AS a (name)
