@@ -30,3 +30,23 @@ def test_who_has_it_off_keeps_it_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_what_was_imported_is_old_at_once() -> None:
+    """The next look at young objects, which comes soon, does not go through all modules."""
+    gc.collect()
+    with importing():
+        made: list[list[object]] = [[] for _ in range(10_000)]
+
+    assert {id(each) for each in made} <= {id(each) for each in gc.get_objects(2)}
+
+
+def test_what_somebody_froze_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with importing():
+            pass
+        assert gc.get_freeze_count() == frozen > 0
+    finally:
+        gc.unfreeze()

@@ -375,10 +375,11 @@ async def test_a_store_that_cannot_be_opened_leaves_nothing_behind(
 ) -> None:
     store = PostgresStore(tables)
     made: list[Any] = []
-    honest = store._open_outbox
+    honest = store._prepare
 
-    async def gone() -> None:
-        made.append(store._opened._pool)
+    async def gone(conn: Any) -> None:
+        await honest(conn)
+        made.append(conn)
         query(
             tables,
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
@@ -387,13 +388,13 @@ async def test_a_store_that_cannot_be_opened_leaves_nothing_behind(
         problem = "the server has just gone"
         raise StoreUnavailableError("postgres", problem)
 
-    monkeypatch.setattr(store, "_open_outbox", gone)
+    monkeypatch.setattr(store, "_prepare", gone)
     with pytest.raises(StoreUnavailableError, match="just gone"):
         await store.open()
     assert made[0].closed
     assert _pools() == []
 
-    monkeypatch.setattr(store, "_open_outbox", honest)
+    monkeypatch.setattr(store, "_prepare", honest)
     await store.open()
     assert list(await store.workers()) == []
     await store.close()

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from postgres_parts import query
 
 from wfe.core.errors import ProviderError, StoreUnavailableError
 from wfe.core.providers import Hint, WorkerInfo
@@ -198,6 +199,21 @@ async def test_a_silent_server_is_noticed(
     await store.hint([Hint(7, 1, epoch)])
 
     assert list(await other.wait(epoch, LONG)) == [7]
+
+
+async def test_a_store_that_is_closed_while_it_connects_leaves_nothing_behind(
+    tables: str,
+) -> None:
+    store = PostgresStore(f"{tables}?application_name=brief")
+    await store.open()
+    await store.wait(1, 0)  # it begins to listen
+    await store.workers()  # which takes less long
+    await store.close()
+
+    left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'brief'"
+    async with asyncio.timeout(SOON):
+        while await asyncio.to_thread(query, tables, left) != [(0,)]:
+            pass
 
 
 # -- heartbeats -----------------------------------------------------------------------------------

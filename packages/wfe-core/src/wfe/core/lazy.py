@@ -19,7 +19,8 @@ def importing() -> Generator[None, None, None]:
     """Import with the cyclic garbage collector switched off; after that it is as it was.
 
     What modules make stays.  The collector would look at it again and again and find nothing: that
-    is a tenth of an import, and brings on a first full collection in the middle of the work.
+    is a tenth of an import, and brings on a first full collection in the middle of the work.  So it
+    counts as old when this is over, and is looked at when everything is.
     """
     if not gc.isenabled():
         yield
@@ -28,6 +29,9 @@ def importing() -> Generator[None, None, None]:
     try:
         yield
     finally:
+        if not gc.get_freeze_count():  # else what somebody froze would be thawed
+            gc.freeze()
+            gc.unfreeze()
         gc.enable()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -22,19 +23,24 @@ from wfe.postgres.database import Connection, Database, Stats
 from wfe.postgres.faults import translate
 from wfe.postgres.locks import PostgresLocks
 from wfe.postgres.names import NOW, NUMBERS, Names
-from wfe.postgres.outbox import PostgresOutbox
+from wfe.postgres.outbox import IDENTITY, PostgresOutbox
 from wfe.postgres.schema import ensure_schema
 from wfe.postgres.wake import PostgresQueue
 
 __all__ = ["PostgresBase"]
 
 _PATIENCE: Final = timedelta(seconds=5)
-_LOOKS: Final = 3  # at the server's clock, of which the fastest says most
-_ABOUT: Final = """
-SELECT current_schema(), current_setting('server_encoding'), current_setting('server_version')"""
-_STANDING: Final = """
-SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE relname = %s AND nspname = ANY (current_schemas(false)) ORDER BY nspname"""
+_LOOKS: Final = 2  # at the server's clock, beside the first answer; the fastest says most
+# All that is asked before the tables' version; each question is a turn that opening waits for.
+_ABOUT: Final = f"""
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, current_schema()::text,
+    current_setting('server_encoding'), current_setting('server_version'), ARRAY(
+        SELECT nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE relname = %(table)s::name AND nspname = ANY (
+            CASE WHEN %(schema)s::name IS NULL THEN current_schemas(false)
+            ELSE ARRAY[%(schema)s::name] END)
+        ORDER BY nspname), {IDENTITY}
+FROM pg_database d WHERE datname = current_database()"""  # noqa: S608 - constants
 _KNOWN: Final = """
 SELECT d FROM wfe_definitions
 WHERE id = %(id)s::text AND version = %(version)s::bigint AND hash = %(hash)s::text AND current"""
@@ -111,7 +117,7 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
     async def open(self) -> StoreInfo:
         if not self._is_open:
             db = self._database
-            conn = await db.connect_alone()
+            conn = await db.connect_first()
             try:
                 await self._prepare(conn)
             except BaseException as error:
@@ -121,11 +127,6 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
                 raise
             await db.open(conn)
             self._is_open = True
-            try:
-                await self._open_outbox()
-            except BaseException:  # nobody closes what could not be opened
-                await self.close()
-                raise
         return StoreInfo("postgres", durable=True, version=self._version)
 
     async def close(self) -> None:
@@ -138,41 +139,40 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
 
     async def _prepare(self, conn: Connection) -> None:
         db = self._database
-        schema, encoding, self._version = await self._about(conn)
+        args = {"table": f"{db.names.prefix}meta", "schema": db.names.schema}
+        before = time.monotonic_ns()
+        cursor = await conn.execute(_ABOUT, args, prepare=False)
+        ((now, schema, encoding, self._version, there, *own),) = await cursor.fetchall()
+        after = time.monotonic_ns()
+        self._identity = tuple(own)
         if encoding != "UTF8":
             problem = f"{db.where} is encoded as {encoding}; make a database with ENCODING 'UTF8'"
             raise ProviderError("postgres", problem, transient=False)
         if db.names.schema is None:
-            db.names = Names(await self._standing(conn, schema), db.names.prefix)
-        await ensure_schema(conn, db.names, db.where, create=self._create)
+            db.names = Names(self._standing(there, schema), db.names.prefix)
+        await ensure_schema(conn, db.names, db.where, there=bool(there), create=self._create)
         if self._server_clock is not None:
+            self._server_clock.sync(now, before, after)
             for _ in range(_LOOKS):
                 self._server_clock.sync(*await db.server_time(conn))
 
-    async def _standing(self, conn: Connection, first: str | None) -> str:
+    def _standing(self, there: Sequence[str], first: str | None) -> str:
         """Return the schema of the search_path where the tables are, else the *first* of all.
 
         A later schema may come to stand before it: "$user" does, once somebody makes one that is
         called as the user is.  The store must not seem empty then.
         """
-        db = self._database
-        cursor = await conn.execute(_STANDING, (f"{db.names.prefix}meta",), prepare=False)
-        there: list[str] = [row[0] for row in await cursor.fetchall()]
+        where = self._database.where
         if len(there) > 1:
             problem = (
-                f"{db.where}: the schemas {' and '.join(there)} of the search_path both have"
+                f"{where}: the schemas {' and '.join(there)} of the search_path both have"
                 f" tables of WFE; say which: ?schema={there[0]}"
             )
             raise ProviderError("postgres", problem, transient=False)
         if not there and first is None:
-            problem = f"{db.where}: no schema of its search_path exists; name one: ?schema=wfe"
+            problem = f"{where}: no schema of its search_path exists; name one: ?schema=wfe"
             raise ProviderError("postgres", problem, transient=False)
         return there[0] if there else str(first)
-
-    async def _about(self, conn: Connection) -> tuple[str | None, str, str]:
-        row = await (await conn.execute(_ABOUT, prepare=False)).fetchone()
-        schema, encoding, version = row or (None, "", "")
-        return schema, encoding, version
 
     # -- workers ------------------------------------------------------------------------------
 
@@ -182,10 +182,10 @@ class PostgresBase(PostgresOutbox, PostgresLocks, PostgresQueue):
         listening = asyncio.create_task(self._start_queue())
         try:
             await ownership.register(self._opened, epoch, worker, self._now)
+            self._deaths.hold(epoch)
             await listening
         finally:
             await cancelled(listening)
-        self._deaths.hold(epoch)
         return epoch
 
     async def unregister(self, epoch: int) -> None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wfe.core.errors import DataTypeError
 from wfe.core.providers import LogRow
-from wfe.core.search import Changed, Changes, Gone, LogChanges, LoggedLine
 from wfe.postgres.finding import PURGED
 from wfe.postgres.parts import PostgresPart
 
 if TYPE_CHECKING:
+    from wfe.core.search import Changes, LogChanges
     from wfe.postgres.database import Connection
 
 __all__ = ["FEED", "OPEN", "PostgresChanges", "settled"]
@@ -84,6 +84,8 @@ class PostgresChanges(PostgresPart):
     _feeds: bool = False
 
     async def changes(self, cursor: str | None, limit: int) -> Changes:
+        from wfe.core.search import Changed, Changes, Gone  # noqa: PLC0415 - few follow them
+
         rev, key = self._place(cursor)
         if not self._feeds:
             await self._enable()
@@ -99,6 +101,8 @@ class PostgresChanges(PostgresPart):
         )
 
     async def log_changes(self, cursor: str | None, limit: int) -> LogChanges:
+        from wfe.core.search import LogChanges, LoggedLine  # noqa: PLC0415 - few follow them
+
         rev, key = self._place(cursor)
         args = {"rev": rev, "key": key, "limit": limit, "settled": await self._ended_before()}
         rows = await self._opened.all(_LINES, args)

@@ -8,20 +8,24 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from wfe.core.errors import ProviderError, StoreUnavailableError
+from wfe.core.lazy import importing
 from wfe.core.lean import define
 from wfe.postgres.arrays import register
 from wfe.postgres.faults import is_demoted, is_rival, lost, translate
 from wfe.postgres.names import Names
 from wfe.postgres.wire import Args, Row, Wire
+
+if TYPE_CHECKING:
+    from psycopg_pool import AsyncConnectionPool
 
 __all__ = ["Args", "Connection", "Database", "Row", "Stats"]
 
@@ -132,6 +136,15 @@ class Database:
         await self._configure(made)
         return made
 
+    async def connect_first(self) -> Connection:
+        """Do as :meth:`connect_alone`, and import what pools connections while the server is busy.
+
+        A server takes as long to begin a process for a client as that import.
+        """
+        loading = asyncio.to_thread(_load_pool)
+        made, _ = await asyncio.gather(self.connect_alone(), loading)
+        return made
+
     async def open(self, first: Connection | None = None) -> None:
         """Begin to keep connections; once it does, only close *first*.
 
@@ -142,6 +155,8 @@ class Database:
             if first is not None:
                 await first.close()
             return
+        from psycopg_pool import AsyncConnectionPool, PoolTimeout  # noqa: PLC0415 - see _load_pool
+
         self._first = [] if first is None else [first]
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._conninfo,
@@ -324,6 +339,8 @@ class Database:
         if pool is None:
             problem = f"the store in {self.where} is not open; await store.open() first"
             raise StoreUnavailableError("postgres", problem, transient=False)
+        from psycopg_pool import PoolClosed, PoolTimeout  # noqa: PLC0415 - see _load_pool
+
         task = asyncio.current_task()
         cancelled = 0 if task is None else task.cancelling()
         self._wanting += 1
@@ -376,6 +393,12 @@ class Database:
             spare = self._taken()
             if spare is not None:
                 await self._give(spare)
+
+
+def _load_pool() -> None:
+    """Import what is not needed before there is a connection."""
+    with importing():
+        import_module("psycopg_pool")
 
 
 def _beginning_with(first: list[Connection]) -> type[Connection]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wfe.core.examining import Finding
 from wfe.core.lean import frozen
-from wfe.postgres.parts import PostgresPart
 from wfe.postgres.schema import SCHEMA
 
-__all__ = ["Condition", "PostgresExamining", "judged"]
+if TYPE_CHECKING:
+    from wfe.postgres.database import Database
+
+__all__ = ["Condition", "examine", "judged"]
 
 _OLDEST: Final = 150_000  # server_version_num of PostgreSQL 15
 _LONG: Final = 3600  # seconds that a transaction may be open
@@ -53,15 +55,11 @@ class Condition:
     dead: int
 
 
-class PostgresExamining(PostgresPart):
-    """Looks at its own database."""
-
-    async def examine(self) -> Sequence[Finding]:
-        """Return what an operator should know of the server and the database."""
-        db = self._opened
-        tables = db.names.prefix.replace("\\", r"\\").replace("_", r"\_").replace("%", r"\%") + "%"
-        row: Any = await db.one(_ASK, {"schema": db.names.schema, "tables": tables})
-        return list(judged(Condition(*row)))
+async def examine(db: Database) -> Sequence[Finding]:
+    """Return what an operator should know of the server and the database."""
+    tables = db.names.prefix.replace("\\", r"\\").replace("_", r"\_").replace("%", r"\%") + "%"
+    row: Any = await db.one(_ASK, {"schema": db.names.schema, "tables": tables})
+    return list(judged(Condition(*row)))
 
 
 def judged(it: Condition) -> Iterator[Finding]:

@@ -26,17 +26,18 @@ if TYPE_CHECKING:
     from wfe.postgres.database import Connection, Database, Row
     from wfe.postgres.names import Names
 
-__all__ = ["PostgresOutbox"]
+__all__ = ["IDENTITY", "PostgresOutbox"]
 
 _LOG: Final = logging.getLogger("wfe.postgres")
 
 Statements: TypeAlias = Generator[tuple[str, dict[str, Any]], Sequence[Any], Outcome]
 Woken: TypeAlias = tuple[int, int, int | None]
 
-# Who this server is (its standbys are the same), and which of its databases this is.
-_IDENTITY: Final = """
-SELECT (SELECT system_identifier::text FROM pg_control_system()), d.oid::bigint, d.datname::text
-FROM pg_database d WHERE datname = current_database()"""
+IDENTITY: Final = """
+(SELECT system_identifier::text FROM pg_control_system()), d.oid::bigint, d.datname::text"""
+"""Columns of ``pg_database d``: who this server is (its standbys are the same), and which of its
+databases this is."""
+_IDENTITY: Final = f"SELECT {IDENTITY} FROM pg_database d WHERE datname = current_database()"  # noqa: S608 - constants
 # In place of an event's expiry: the row is about a place under a limit that a started run wants.
 _PLACE: Final = -1
 _APPLICATION: Final = "-"  # as the sender of hints: no store passes over them
@@ -111,11 +112,7 @@ class PostgresOutbox(PostgresPart):
     """
 
     notify: bool = True
-    _identity: tuple[Any, ...] = ()
-
-    async def _open_outbox(self) -> None:
-        """Learn which database this is; called when the store opens."""
-        (self._identity,) = await self._opened.all(_IDENTITY)
+    _identity: tuple[Any, ...] = ()  # known from opening
 
     def enqueue(
         self, connection: Any, item: Item, *, notify: bool | None = None

@@ -272,7 +272,6 @@ CREATE TABLE IF NOT EXISTS wfe_migrations (
 )
 # "IF NOT EXISTS" would need the right to make one even where there is one.
 _SCHEMA_THERE: Final = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
-_HAS: Final = "SELECT to_regclass('wfe_meta') IS NOT NULL"
 _VERSIONS: Final = "SELECT key, value::int FROM wfe_meta WHERE key IN ('schema', 'min_reader')"
 _SET: Final = """
 INSERT INTO wfe_meta VALUES (%s, %s)
@@ -289,13 +288,16 @@ _LET_GO: Final = "SELECT pg_advisory_unlock(%s::int, 1)"
 _PATIENCE: Final = "SET LOCAL lock_timeout = '5s'"
 
 
-async def ensure_schema(conn: Connection, names: Names, where: str, *, create: bool = True) -> None:
+async def ensure_schema(
+    conn: Connection, names: Names, where: str, *, there: bool, create: bool = True
+) -> None:
     """Make or migrate the tables; any number of hosts may do so at once.
 
     Args:
         conn: In autocommit, and nobody else's.
         names: Of the tables; with their schema.
         where: For messages.
+        there: Whether ``wfe_meta`` was there when somebody looked.
         create: Whether tables may be made where there are none.
 
     Raises:
@@ -304,7 +306,7 @@ async def ensure_schema(conn: Connection, names: Names, where: str, *, create: b
         psycopg.Error: The server refused.
     """
     try:
-        found = await _version(conn, names, where)
+        found = await _version(conn, names, where) if there else -1
         if found >= SCHEMA:
             return
         if found < 0 and not create:
@@ -335,10 +337,7 @@ async def _migrate(conn: Connection, names: Names, found: int) -> None:
 
 
 async def _version(conn: Connection, names: Names, where: str) -> int:
-    """Return the schema's version, -1: there is none."""
-    row = await (await conn.execute(names.sql(_HAS), prepare=False)).fetchone()
-    if row is None or not row[0]:
-        return -1
+    """Return the schema's version, 0: its tables are being made."""
     rows = await (await conn.execute(names.sql(_VERSIONS), prepare=False)).fetchall()
     versions: dict[str, int] = {key: value for key, value in rows}  # noqa: C416 - typed so
     needs = versions.get("min_reader", 0)

@@ -13,24 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from wfe.core.lean import frozen
-from wfe.core.search import (
-    Gone,
-    LogDocument,
-    LogHit,
-    LogPage,
-    SearchDocument,
-    SearchHit,
-    SearchPage,
-    SearchQuery,
-    Term,
-    position_in,
-    position_text,
-)
 from wfe.postgres.arrays import Ints, Texts
 from wfe.postgres.names import NOW
 from wfe.postgres.parts import PostgresPart
 
 if TYPE_CHECKING:
+    from wfe.core.search import (
+        Gone,
+        LogDocument,
+        LogPage,
+        SearchDocument,
+        SearchPage,
+        SearchQuery,
+        Term,
+    )
     from wfe.postgres.database import Connection
 
 __all__ = ["PostgresSearch", "vector"]
@@ -154,10 +150,14 @@ class PostgresSearch(PostgresPart):
     # -- finding ------------------------------------------------------------------------------
 
     async def search_runs(self, query: SearchQuery) -> SearchPage:
+        from wfe.core.search import SearchHit, SearchPage  # noqa: PLC0415 - most never search
+
         found, cursor = await self._search(_RUNS, query)
         return SearchPage(tuple([SearchHit(n, id_, score) for n, id_, _, score in found]), cursor)
 
     async def search_logs(self, query: SearchQuery) -> LogPage:
+        from wfe.core.search import LogDocument, LogHit, LogPage  # noqa: PLC0415 - most never search
+
         found, cursor = await self._search(_LINES, query)
         hits = [(LogDocument(**dict(zip(_LINE, row, strict=False))), row[-1]) for row in found]
         return LogPage(tuple([LogHit(*hit) for hit in hits]), cursor)
@@ -173,6 +173,8 @@ class PostgresSearch(PostgresPart):
         shown = rows[: query.limit]
         if len(rows) <= query.limit:
             return shown, None
+        from wfe.core.search import position_text  # noqa: PLC0415 - most never search
+
         key, (*_, at, score) = shown[-1][0], shown[-1]
         return shown, position_text([score, at, key] if by_score else [at, key])
 
@@ -209,6 +211,8 @@ def _statement(side: _Side, query: SearchQuery) -> tuple[str, dict[str, Any], bo
 
     Its rows end with time and score.
     """
+    from wfe.core.search import position_in  # noqa: PLC0415 - most never search
+
     wanted = [term for term in query.terms if not term.exclude]
     by_score = bool(wanted) and query.order == "relevance"
     conditions, args = _filters(side, query)

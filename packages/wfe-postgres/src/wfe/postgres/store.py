@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from wfe.postgres.activities import PostgresActivities
 from wfe.postgres.base import PostgresBase
 from wfe.postgres.changes import PostgresChanges
-from wfe.postgres.examining import PostgresExamining
 from wfe.postgres.keeping import PostgresKeeping
 from wfe.postgres.reads import PostgresReads
 from wfe.postgres.results import PostgresResults
 from wfe.postgres.schedules import PostgresSchedules
 from wfe.postgres.searching import PostgresSearch
 from wfe.postgres.transactions import PostgresTransactions
+
+if TYPE_CHECKING:
+    from wfe.core.examining import Finding
 
 __all__ = ["PostgresStore"]
 
@@ -26,7 +31,6 @@ class PostgresStore(
     PostgresChanges,
     PostgresSearch,
     PostgresTransactions,
-    PostgresExamining,
 ):
     """Persistence, queue and lock in one database; any number of hosts may share it.
 
@@ -60,3 +64,9 @@ class PostgresStore(
             "transaction",
         }
     )
+
+    async def examine(self) -> Sequence[Finding]:
+        """Return what an operator should know of the server and the database."""
+        from wfe.postgres.examining import examine  # noqa: PLC0415 - asked by few
+
+        return await examine(self._opened)

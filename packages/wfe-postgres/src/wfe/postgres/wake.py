@@ -40,7 +40,7 @@ _LONGEST: Final = 7900  # bytes of a payload; the server takes less than 8000
 _SILENCE: Final = 20.0  # seconds after which it is asked whether the server is still there
 _ANSWER: Final = 5.0  # seconds for its answer
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 5.0  # seconds between attempts to connect
-_GOODBYE: Final = 1.0  # seconds for sending what is left when the store closes
+_GOODBYE: Final = 1.0  # seconds for what is under way when the store closes
 # They are hints: nobody waits until they are on disk.
 _NOTIFY: Final = """
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, payload)
@@ -143,6 +143,11 @@ class Listener:
         """Stop listening."""
         if self._task.get_loop() is not asyncio.get_running_loop():
             return  # it ended with its loop
+        # Who is cancelled while it connects leaves the server a connection that nobody ends before
+        # garbage is collected.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE):
+                await self._ready.wait()
         await cancelled(self._task)
 
     async def _listen(self) -> None:

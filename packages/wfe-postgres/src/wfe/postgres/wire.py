@@ -37,6 +37,7 @@ _PLACE: Final = re.compile(r"%(?:\((\w+)\)s|%)")
 
 _FINE: Final = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
+_Key: TypeAlias = tuple[bytes, tuple[int, ...]]
 _Results: TypeAlias = list[PGresult]
 _Answer: TypeAlias = PQGen[_Results]
 
@@ -68,7 +69,7 @@ class Wire(psycopg.AsyncConnection[Row]):
         super().__init__(*args, **kwargs)
         self.made: float = time.monotonic()  # seconds
         self._values: Values | None = None
-        self._names: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
+        self._names: dict[_Key, bytes] = {}
         self._count = 0
         self._watched: tuple[asyncio.AbstractEventLoop, int] | None = None
         self._going: tuple[_Answer, asyncio.Future[_Results]] | None = None
@@ -140,34 +141,45 @@ class Wire(psycopg.AsyncConnection[Row]):
             return await self._results(given)
 
     async def _results(self, given: Sequence[_Given]) -> _Results:
-        prepares = self.prepare_threshold is not None
-        names = [await self._name(each) if prepares else None for each in given]
-        pgconn, together = self.pgconn, len(given) > 1
-        if together:
+        names, new = self._named(given)
+        pgconn, count = self.pgconn, len(new) + len(given)
+        if count > 1:
             pgconn.enter_pipeline_mode()
-        for each, name in zip(given, names, strict=True):
-            if name is not None:
-                pgconn.send_query_prepared(name, each.values, each.formats, Format.BINARY)
+        for (text, types), name in new.items():  # with its first question: one round trip
+            pgconn.send_prepare(name, text, types)
+        for each, known in zip(given, names, strict=True):
+            if known is not None:
+                pgconn.send_query_prepared(known, each.values, each.formats, Format.BINARY)
             else:
                 pgconn.send_query_params(
                     each.text, each.values, each.types or None, each.formats, Format.BINARY
                 )
-        if together:
+        if count > 1:
             pgconn.pipeline_sync()
-        answer = _all_of(pgconn, len(given)) if together else generators.execute(pgconn)
-        return self._checked(await self._answered(answer))
+        answer = _all_of(pgconn, count) if count > 1 else generators.execute(pgconn)
+        results = await self._answered(answer)
+        if new:  # these stay, whatever became of the rest
+            made = zip(new.items(), results, strict=False)
+            self._names.update(each for each, result in made if result.status in _FINE)
+        return self._checked(results)[len(new) :]
 
-    async def _name(self, given: _Given) -> bytes | None:
-        """Return the name of the prepared statement; ``None``: there are too many."""
-        key = (given.text, given.types)
-        name = self._names.get(key)
-        if name is None and len(self._names) < _MOST:
-            self._count += 1
-            name = b"wfe_%d" % self._count
-            self.pgconn.send_prepare(name, given.text, given.types)
-            self._checked(await self._answered(generators.execute(self.pgconn)))
-            self._names[key] = name
-        return name
+    def _named(self, given: Sequence[_Given]) -> tuple[list[bytes | None], dict[_Key, bytes]]:
+        """Return the names of prepared statements, and those that are to be prepared.
+
+        ``None`` in place of a name: none is, or there are too many.
+        """
+        names: list[bytes | None] = []
+        new: dict[_Key, bytes] = {}
+        if self.prepare_threshold is None:
+            return [None] * len(given), new
+        for each in given:
+            key = (each.text, each.types)
+            name = self._names.get(key) or new.get(key)
+            if name is None and len(self._names) + len(new) < _MOST:
+                self._count += 1
+                name = new[key] = b"wfe_%d" % self._count
+            names.append(name)
+        return names, new
 
     def _checked(self, results: _Results) -> _Results:
         for result in results:
