@@ -215,8 +215,9 @@ class _Simulation:
             if host is not None:
                 host.fuse = None
         await self._restart()
-        # A call that was slow already may last four leases more, and a takeover waits for another.
-        await asyncio.sleep(7 * _LEASE / 1e6)
+        # A call that was slow already may last eight leases more, four on its way and four on its
+        # way back, and a takeover waits for another.
+        await asyncio.sleep(11 * _LEASE / 1e6)
         await self._answered()
         self.judge.at_rest()
         await asyncio.sleep(20)
